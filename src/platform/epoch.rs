@@ -1,0 +1,70 @@
+//! Epochs: numbers by which one room tells another that what it knew has changed.
+//!
+//! Consents and purposes bump them; push's claim compares them in the statement that moves a message to
+//! `sending`. This table and its own are all that push reads.
+
+use crate::error::Result;
+use crate::id::{AppId, UserId};
+use crate::on;
+use crate::store::{Conn, schema::epochs};
+use diesel::prelude::*;
+use std::collections::HashMap;
+
+/// What an epoch is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// A user's consents: grants and withdrawals.
+    Consent(UserId),
+    /// The app's purposes: a new text version that has to be asked again.
+    AppConsent,
+}
+
+impl Scope {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Consent(_) => "consent",
+            Self::AppConsent => "app_consent",
+        }
+    }
+
+    fn key(self) -> String {
+        match self {
+            Self::Consent(user) => user.to_string(),
+            Self::AppConsent => String::new(),
+        }
+    }
+}
+
+/// Moves an epoch on; part of the transaction that made the change.
+///
+/// # Errors
+/// What the database says.
+pub fn bump(conn: &mut Conn, app: AppId, scope: Scope) -> Result<()> {
+    on!(conn, c => diesel::insert_into(epochs::table)
+        .values((epochs::app_id.eq(app), epochs::scope.eq(scope.name()), epochs::key.eq(scope.key()), epochs::value.eq(1_i64)))
+        .on_conflict((epochs::app_id, epochs::scope, epochs::key))
+        .do_update()
+        .set(epochs::value.eq(epochs::value + 1))
+        .execute(c))?;
+    Ok(())
+}
+
+/// The epochs of one app, for the scopes asked; those never bumped are 0.
+///
+/// # Errors
+/// What the database says.
+pub fn read(conn: &mut Conn, app: AppId, scopes: &[Scope]) -> Result<HashMap<Scope, i64>> {
+    let mut found = HashMap::with_capacity(scopes.len());
+    for chunk in scopes.chunks(500) {
+        let keys: Vec<String> = chunk.iter().map(|s| s.key()).collect();
+        let rows: Vec<(String, String, i64)> = on!(conn, c => epochs::table
+            .filter(epochs::app_id.eq(app).and(epochs::key.eq_any(&keys)))
+            .select((epochs::scope, epochs::key, epochs::value))
+            .load(c))?;
+        let rows: HashMap<(&str, &str), i64> = rows.iter().map(|(s, k, v)| ((s.as_str(), k.as_str()), *v)).collect();
+        for (scope, key) in chunk.iter().zip(&keys) {
+            found.insert(*scope, rows.get(&(scope.name(), key.as_str())).copied().unwrap_or(0));
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,60 @@
+//! What handlers and loops share: settings, database, cache, clock, ids, hints, and the master key.
+
+pub mod epoch;
+pub mod fence;
+mod seal;
+
+pub use seal::MasterKey;
+
+use crate::cache::Cache;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::id::Ids;
+use crate::store::Store;
+use crate::worker::Hint;
+use std::sync::Arc;
+
+/// The shared floor on which every room stands; cheap to clone.
+#[derive(Clone)]
+pub struct Platform(Arc<Parts>);
+
+/// See [`Platform`].
+pub struct Parts {
+    /// Settings.
+    pub config: Config,
+    /// The database.
+    pub store: Store,
+    /// Invalidation, hints and shared limits.
+    pub cache: Cache,
+    /// The domain's clock.
+    pub clock: Clock,
+    /// Identifiers and randomness.
+    pub ids: Ids,
+    /// Sends in flight, by user.
+    pub fence: fence::Fence,
+    /// Encrypts what is stored of gateways' credentials and private keys.
+    pub master_key: MasterKey,
+    /// Wakes the lanes.
+    pub lane_hint: Hint,
+    /// Wakes the push loop.
+    pub push_hint: Hint,
+    /// Wakes what works off ended messages.
+    pub feedback_hint: Hint,
+    /// Wakes what is driven by due times: dwell, stale exits, scheduled campaigns.
+    pub timer_hint: Hint,
+}
+
+impl Platform {
+    /// Puts the parts together.
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+}
+
+impl std::ops::Deref for Platform {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}

@@ -1,0 +1,100 @@
+//! The composition root: opens the edges, mounts the routes, starts the loops, stops in order.
+//! The only file that knows everything.
+
+use crate::cache::Cache;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::error::{Error, Problem, Result};
+use crate::http::BodyLimit;
+use crate::id::Ids;
+use crate::platform::{MasterKey, Parts, Platform, fence::Fence};
+use crate::routes;
+use crate::store::{Options, Store};
+use crate::worker::{Hint, Progress, Worker};
+use actix_web::{App, HttpServer, web};
+use std::net::TcpListener;
+use std::sync::Arc;
+
+/// How many steps of all workers may follow one another in [`Kairos::drain`] before it is taken for a fault.
+const DRAIN_STEPS_MAX: usize = 100_000;
+
+/// An opened Kairos: rooms and loops, not yet serving.
+pub struct Kairos {
+    /// The shared floor.
+    pub platform: Platform,
+    workers: Arc<Vec<Worker>>,
+}
+
+impl Kairos {
+    /// Opens the database and the rooms. Call it inside a tokio runtime.
+    ///
+    /// # Errors
+    /// One line that says what to set or mend.
+    pub async fn open(config: Config, clock: Clock) -> Result<Self> {
+        // The error says that a provider is installed already, which is what we want.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let ids = Ids::new(clock.clone());
+        let master_key = MasterKey::load(&config, &ids)?;
+        let options =
+            Options { url: config.database_url.expose().to_owned(), readers: config.db_readers, writers: config.db_writers };
+        let store = tokio::task::spawn_blocking(move || Store::open(&options)).await.map_err(Error::broken)??;
+        let platform = Platform::new(Parts {
+            config,
+            store,
+            cache: Cache::default(),
+            clock,
+            ids,
+            fence: Fence::default(),
+            master_key,
+            lane_hint: Hint::default(),
+            push_hint: Hint::default(),
+            feedback_hint: Hint::default(),
+            timer_hint: Hint::default(),
+        });
+        Ok(Self { platform, workers: Arc::new(Vec::new()) })
+    }
+
+    /// Starts the HTTP server on a bound listener; the handle stops it.
+    ///
+    /// # Errors
+    /// When the listener cannot be used.
+    pub fn listen(&self, listener: TcpListener) -> Result<actix_web::dev::Server> {
+        let platform = self.platform.clone();
+        let limit = BodyLimit(platform.config.body_limit_bytes);
+        let mut server = HttpServer::new(move || {
+            App::new()
+                .app_data(limit)
+                .app_data(web::Data::new(platform.clone()))
+                .configure(routes::mount)
+                .default_service(web::to(no_route))
+        })
+        .disable_signals()
+        .tcp_nodelay(true)
+        .shutdown_timeout(self.platform.config.drain_s);
+        if self.platform.config.http_threads > 0 {
+            server = server.workers(self.platform.config.http_threads);
+        }
+        Ok(server.listen(listener).map_err(Error::broken)?.run())
+    }
+
+    /// Works off everything that can be worked off at the clock's present time: tests and replay.
+    ///
+    /// # Errors
+    /// When a step fails, or the work never ends.
+    pub async fn drain(&self) -> Result<()> {
+        for _ in 0..DRAIN_STEPS_MAX {
+            let mut more = false;
+            for worker in self.workers.iter() {
+                more |= worker.step().await? == Progress::More;
+            }
+            if !more {
+                return Ok(());
+            }
+        }
+        Err(Error::broken("the work never ends"))
+    }
+}
+
+async fn no_route() -> Result<&'static str> {
+    Err(Problem::new(404, "no_route", "There is nothing under this URL; /openapi.json lists what is.").into())
+}

@@ -1,0 +1,150 @@
+//! The one set of migrations, run in transactions on either database.
+//!
+//! A file is portable SQL. Where the databases truly differ (triggers), lines between `-- only sqlite` or
+//! `-- only postgres` and `-- end` are for that database alone.
+
+use super::{Conn, Engine};
+use crate::error::{Error, Result};
+use crate::on;
+use diesel::backend::Backend;
+use diesel::connection::BoxableConnection;
+use diesel::migration::{Migration, MigrationMetadata, MigrationName, MigrationSource, MigrationVersion};
+use diesel_migrations::MigrationHarness;
+
+/// The embedded migrations, oldest first: (version, up, down). The version is the folder's name.
+const FILES: &[(&str, &str, &str)] = &[(
+    "2026-11-22_base",
+    include_str!("../../migrations/2026-11-22_base/up.sql"),
+    include_str!("../../migrations/2026-11-22_base/down.sql"),
+)];
+
+/// The embedded migrations as diesel sees them, for one database.
+pub struct Migrations(Engine);
+
+struct Step {
+    engine: Engine,
+    name: Name,
+    up: &'static str,
+    down: &'static str,
+}
+
+#[derive(Clone, Copy)]
+struct Name(&'static str);
+
+struct InTransaction;
+
+impl MigrationMetadata for InTransaction {
+    fn run_in_transaction(&self) -> bool {
+        true
+    }
+}
+
+impl std::fmt::Display for Name {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl MigrationName for Name {
+    fn version(&self) -> MigrationVersion<'_> {
+        MigrationVersion::from(self.0)
+    }
+}
+
+impl<DB: Backend> Migration<DB> for Step {
+    fn run(&self, conn: &mut dyn BoxableConnection<DB>) -> diesel::migration::Result<()> {
+        Ok(conn.batch_execute(&part_for(self.engine, self.up))?)
+    }
+
+    fn revert(&self, conn: &mut dyn BoxableConnection<DB>) -> diesel::migration::Result<()> {
+        Ok(conn.batch_execute(&part_for(self.engine, self.down))?)
+    }
+
+    fn metadata(&self) -> &dyn MigrationMetadata {
+        &InTransaction
+    }
+
+    fn name(&self) -> &dyn MigrationName {
+        &self.name
+    }
+}
+
+impl<DB: Backend> MigrationSource<DB> for Migrations {
+    fn migrations(&self) -> diesel::migration::Result<Vec<Box<dyn Migration<DB>>>> {
+        let step = |&(name, up, down)| Box::new(Step { engine: self.0, name: Name(name), up, down }) as Box<dyn Migration<DB>>;
+        Ok(FILES.iter().map(step).collect())
+    }
+}
+
+/// The lines of a migration file that are meant for this database.
+fn part_for(engine: Engine, sql: &str) -> String {
+    let mut only = None;
+    let mut out = String::with_capacity(sql.len());
+    for line in sql.lines() {
+        match line.trim() {
+            "-- only sqlite" => only = Some(Engine::Sqlite),
+            "-- only postgres" => only = Some(Engine::Postgres),
+            "-- end" => only = None,
+            _ if only.is_none_or(|e| e == engine) => {
+                out.push_str(line);
+                out.push('\n');
+            }
+            _ => {}
+        }
+    }
+    out
+}
+
+/// Brings the schema up to date; refuses a database that a newer program has already changed.
+pub(super) fn up(conn: &mut Conn) -> Result<()> {
+    if conn.engine() == Engine::Postgres {
+        // Two nodes that start together take turns; the lock ends with the session.
+        conn.batch("SELECT pg_advisory_lock(7203515946318)")?;
+    }
+    refuse_newer(conn)?;
+    let engine = conn.engine();
+    on!(conn, c => c.run_pending_migrations(Migrations(engine)).map(drop))
+        .map_err(|e| Error::broken(format!("migration failed: {e}")))
+}
+
+fn refuse_newer(conn: &mut Conn) -> Result<()> {
+    let applied =
+        on!(conn, c => c.applied_migrations()).map_err(|e| Error::broken(format!("cannot read the schema version: {e}")))?;
+    for version in applied {
+        let version = version.to_string();
+        if !FILES.iter().any(|(name, ..)| *name == version) {
+            return Err(Error::broken(format!(
+                "the database has the schema change {version}, which this program does not know: it was used by a newer version. Start that one, or restore a backup."
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The names of the migrations that a database at this URL still lacks.
+///
+/// # Errors
+/// When the database cannot be reached, or is newer than this program.
+pub fn pending(url: &str) -> Result<Vec<String>> {
+    let mut conn = super::Target::parse(url)?.connect()?;
+    refuse_newer(&mut conn)?;
+    let engine = conn.engine();
+    let names = match &mut conn {
+        Conn::Sqlite(c) => c.pending_migrations(Migrations(engine)).map(|all| all.iter().map(|m| m.name().to_string()).collect()),
+        Conn::Postgres(c) => {
+            c.pending_migrations(Migrations(engine)).map(|all| all.iter().map(|m| m.name().to_string()).collect())
+        }
+    };
+    names.map_err(|e| Error::broken(format!("cannot read the schema version: {e}")))
+}
+
+/// Undoes every migration: the database is empty afterwards. For tests of the way down.
+///
+/// # Errors
+/// When a step cannot be undone.
+pub fn down_all(url: &str) -> Result<()> {
+    let mut conn = super::Target::parse(url)?.connect()?;
+    let engine = conn.engine();
+    on!(&mut conn, c => c.revert_all_migrations(Migrations(engine)).map(drop))
+        .map_err(|e| Error::broken(format!("migration failed: {e}")))
+}

@@ -1,0 +1,143 @@
+//! The database behind two verbs: `read` and `write`, one closure, one transaction, one hop to a dedicated thread.
+//!
+//! Outside it is async, inside it is plain synchronous diesel, so nobody can await a gateway inside a transaction.
+//! SQLite has one writer thread and a few readers; PostgreSQL a small pool of each.
+//! Documents are stored as JSON text (`Doc<T>`), not `jsonb`: they are read whole and typed, never searched inside,
+//! keep their key order, and need no second form for either database.
+
+mod conn;
+mod doc;
+mod group;
+mod migrate;
+pub mod schema;
+
+pub use conn::{Conn, Engine};
+pub use doc::Doc;
+pub use group::GroupCommit;
+pub use migrate::{Migrations, down_all, pending};
+
+use crate::error::{Error, Result};
+use conn::Target;
+use crossbeam_channel::{Receiver, Sender, TrySendError};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// How many calls may wait for a database thread before callers are told to come back later.
+const QUEUE_LIMIT: usize = 8_192;
+
+type Job = Box<dyn FnOnce(&mut Conn) -> Health + Send>;
+
+/// Whether the connection can be used for the next job.
+#[derive(PartialEq, Eq)]
+enum Health {
+    Sound,
+    Doubtful,
+}
+
+/// A handle on the database; cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    reads: Sender<Job>,
+    writes: Sender<Job>,
+    engine: Engine,
+}
+
+/// How to open a store.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// `sqlite://path/to/file.db` or `postgres://…`.
+    pub url: String,
+    /// Reader threads (connections), at least 1.
+    pub readers: usize,
+    /// Writer threads; SQLite always has exactly one.
+    pub writers: usize,
+}
+
+impl Store {
+    /// Opens the database, brings its schema up to date and starts its threads.
+    ///
+    /// # Errors
+    /// When the database cannot be reached, is newer than this program, or does not promise durable commits.
+    pub fn open(options: &Options) -> Result<Self> {
+        let target = Target::parse(&options.url)?;
+        let mut first = target.connect()?;
+        first.check_durability()?;
+        migrate::up(&mut first)?;
+        drop(first);
+        let engine = target.engine();
+        let writers = if engine == Engine::Sqlite { 1 } else { options.writers.max(1) };
+        let target = Arc::new(target);
+        let (writes, write_jobs) = crossbeam_channel::bounded(QUEUE_LIMIT);
+        let (reads, read_jobs) = crossbeam_channel::bounded(QUEUE_LIMIT);
+        for n in 0..writers {
+            spawn(format!("db-write-{n}"), Arc::clone(&target), write_jobs.clone())?;
+        }
+        for n in 0..options.readers.max(1) {
+            spawn(format!("db-read-{n}"), Arc::clone(&target), read_jobs.clone())?;
+        }
+        Ok(Self { reads, writes, engine })
+    }
+
+    /// Which database this is, for the few places where SQL truly differs.
+    pub fn engine(&self) -> Engine {
+        self.engine
+    }
+
+    /// Runs queries on one consistent snapshot.
+    ///
+    /// # Errors
+    /// What the closure returns, or `Busy` when the database is away or its queue is full.
+    pub async fn read<T: Send + 'static>(&self, f: impl FnOnce(&mut Conn) -> Result<T> + Send + 'static) -> Result<T> {
+        run(&self.reads, |conn| conn.snapshot(f)).await
+    }
+
+    /// Runs statements in one transaction: all of them are on disk when this returns `Ok`, none of them when it returns `Err`.
+    ///
+    /// # Errors
+    /// What the closure returns, or `Busy` when the database is away or its queue is full.
+    pub async fn write<T: Send + 'static>(&self, f: impl FnOnce(&mut Conn) -> Result<T> + Send + 'static) -> Result<T> {
+        run(&self.writes, |conn| conn.transaction(f)).await
+    }
+}
+
+async fn run<T: Send + 'static>(queue: &Sender<Job>, f: impl FnOnce(&mut Conn) -> Result<T> + Send + 'static) -> Result<T> {
+    let (reply, answer) = oneshot::channel();
+    let job: Job = Box::new(move |conn| {
+        let result = std::panic::catch_unwind(AssertUnwindSafe(|| f(conn)));
+        let (result, health) = match result {
+            Ok(Err(Error::Busy(what))) => (Err(Error::Busy(what)), Health::Doubtful),
+            Ok(result) => (result, Health::Sound),
+            Err(_) => (Err(Error::broken("a database closure panicked")), Health::Doubtful),
+        };
+        // A caller that went away does not undo what was committed.
+        let _ = reply.send(result);
+        health
+    });
+    match queue.try_send(job) {
+        Ok(()) => {}
+        Err(TrySendError::Full(_)) => return Err(Error::Busy("the database has too much waiting")),
+        Err(TrySendError::Disconnected(_)) => return Err(Error::Busy("the database threads have stopped")),
+    }
+    answer.await.unwrap_or(Err(Error::Busy("the database is away")))
+}
+
+fn spawn(name: String, target: Arc<Target>, jobs: Receiver<Job>) -> Result<()> {
+    let thread = move || {
+        let mut slot: Option<Conn> = None;
+        while let Ok(job) = jobs.recv() {
+            let mut conn = match slot.take().map_or_else(|| target.connect(), Ok) {
+                Ok(conn) => conn,
+                // Dropping the job answers its caller with `Busy`.
+                Err(error) => {
+                    tracing::warn!(%error, "cannot reach the database");
+                    continue;
+                }
+            };
+            if job(&mut conn) == Health::Sound {
+                slot = Some(conn);
+            }
+        }
+    };
+    std::thread::Builder::new().name(name).spawn(thread).map(drop).map_err(Error::broken)
+}

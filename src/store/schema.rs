@@ -1,0 +1,549 @@
+//! The tables as diesel sees them; the same names, types and order as in `migrations/`.
+#![expect(missing_docs, reason = "the migrations say what each table and column is for")]
+
+diesel::table! {
+    apps (id) {
+        id -> Text,
+        name -> Text,
+        settings -> Text,
+        revision -> BigInt,
+        created_ms -> BigInt,
+    }
+}
+
+diesel::table! {
+    api_keys (app_id, id) {
+        app_id -> Text,
+        id -> Text,
+        kind -> Text,
+        mode -> Text,
+        name -> Text,
+        partner_id -> Nullable<Text>,
+        scopes -> Text,
+        prefix -> Text,
+        secret_hash -> Text,
+        created_ms -> BigInt,
+        expires_ms -> Nullable<BigInt>,
+        last_used_ms -> Nullable<BigInt>,
+        revoked_ms -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    signing_keys (kid) {
+        kid -> Text,
+        sealed -> Binary,
+        public_jwk -> Text,
+        created_ms -> BigInt,
+        retired_ms -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    epochs (app_id, scope, key) {
+        app_id -> Text,
+        scope -> Text,
+        key -> Text,
+        value -> BigInt,
+    }
+}
+
+diesel::table! {
+    idempotency_keys (app_id, caller, key) {
+        app_id -> Text,
+        caller -> Text,
+        key -> Text,
+        fingerprint -> Text,
+        status -> Nullable<BigInt>,
+        body -> Nullable<Text>,
+        created_ms -> BigInt,
+    }
+}
+
+diesel::table! {
+    users (app_id, id) {
+        app_id -> Text,
+        id -> Text,
+        external_id -> Nullable<Text>,
+        anonymous -> Bool,
+        attributes -> Text,
+        locale -> Nullable<Text>,
+        time_zone -> Nullable<Text>,
+        zone -> Text,
+        disabled -> Bool,
+        revision -> BigInt,
+        created_ms -> BigInt,
+        updated_ms -> BigInt,
+    }
+}
+
+diesel::table! {
+    passwords (app_id, user_id) {
+        app_id -> Text,
+        user_id -> Text,
+        email -> Text,
+        password_hash -> Text,
+        changed_ms -> BigInt,
+    }
+}
+
+diesel::table! {
+    sessions (app_id, id) {
+        app_id -> Text,
+        id -> Text,
+        user_id -> Text,
+        created_ms -> BigInt,
+        last_used_ms -> BigInt,
+        ended_ms -> Nullable<BigInt>,
+        end_reason -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    refresh_tokens (token_hash) {
+        token_hash -> Text,
+        app_id -> Text,
+        session_id -> Text,
+        parent_hash -> Nullable<Text>,
+        used_ms -> Nullable<BigInt>,
+        dead_ms -> Nullable<BigInt>,
+        expires_ms -> BigInt,
+    }
+}
+
+diesel::table! {
+    attributes (app_id, scope, key) {
+        app_id -> Text,
+        scope -> Text,
+        key -> Text,
+        kind -> Text,
+        settle_ms -> Nullable<BigInt>,
+        created_ms -> BigInt,
+    }
+}
+
+diesel::table! {
+    purposes (app_id, key) {
+        app_id -> Text,
+        key -> Text,
+        name -> Text,
+        basis -> Text,
+        created_ms -> BigInt,
+    }
+}
+
+diesel::table! {
+    purpose_versions (app_id, purpose, version) {
+        app_id -> Text,
+        purpose -> Text,
+        version -> Text,
+        texts -> Text,
+        re_ask -> Bool,
+        published_ms -> BigInt,
+    }
+}
+
+diesel::table! {
+    topics (app_id, key) {
+        app_id -> Text,
+        key -> Text,
+        name -> Text,
+        default_on -> Bool,
+        critical -> Bool,
+        created_ms -> BigInt,
+    }
+}
+
+diesel::table! {
+    consents (app_id, id) {
+        app_id -> Text,
+        id -> Text,
+        user_id -> Text,
+        purpose -> Text,
+        channel -> Nullable<Text>,
+        partner_id -> Nullable<Text>,
+        granted -> Bool,
+        text_version -> Nullable<Text>,
+        evidence -> Text,
+        at_ms -> BigInt,
+    }
+}
+
+diesel::table! {
+    preferences (app_id, user_id) {
+        app_id -> Text,
+        user_id -> Text,
+        topics -> Text,
+        channels -> Text,
+        quiet_hours -> Nullable<Text>,
+        frequency -> Nullable<Text>,
+        pause_until_ms -> Nullable<BigInt>,
+        revision -> BigInt,
+    }
+}
+
+diesel::table! {
+    devices (app_id, id) {
+        app_id -> Text,
+        id -> Text,
+        installation_id -> Text,
+        user_id -> Nullable<Text>,
+        platform -> Text,
+        token -> Nullable<Text>,
+        environment -> Text,
+        topic -> Nullable<Text>,
+        locale -> Nullable<Text>,
+        time_zone -> Nullable<Text>,
+        push_permission -> Text,
+        app_version -> Nullable<Text>,
+        token_ms -> Nullable<BigInt>,
+        last_seen_ms -> BigInt,
+        created_ms -> BigInt,
+    }
+}
+
+diesel::table! {
+    event_types (app_id, type_) {
+        app_id -> Text,
+        #[sql_name = "type"]
+        type_ -> Text,
+        json_schema -> Nullable<Text>,
+        max_useful_age_ms -> Nullable<BigInt>,
+        listened -> Bool,
+        created_ms -> BigInt,
+        updated_ms -> BigInt,
+    }
+}
+
+diesel::table! {
+    things (app_id, id) {
+        app_id -> Text,
+        id -> Text,
+        key -> Text,
+        class -> Nullable<Text>,
+        properties -> Text,
+        held -> Text,
+        seen_ms -> Nullable<BigInt>,
+        created_ms -> BigInt,
+    }
+}
+
+diesel::table! {
+    links (app_id, id) {
+        app_id -> Text,
+        id -> Text,
+        thing_id -> Text,
+        user_id -> Text,
+        partner_id -> Nullable<Text>,
+        kind -> Text,
+        starts_ms -> Nullable<BigInt>,
+        ends_ms -> Nullable<BigInt>,
+        created_ms -> BigInt,
+    }
+}
+
+diesel::table! {
+    events (app_id, id) {
+        app_id -> Text,
+        id -> Text,
+        source -> Text,
+        external_id -> Text,
+        #[sql_name = "type"]
+        type_ -> Text,
+        occurred_ms -> BigInt,
+        received_ms -> BigInt,
+        subject -> Nullable<Text>,
+        user_id -> Nullable<Text>,
+        thing_id -> Nullable<Text>,
+        device_id -> Nullable<Text>,
+        partner_id -> Nullable<Text>,
+        place_id -> Nullable<Text>,
+        cause_id -> Nullable<Text>,
+        properties -> Text,
+        lat -> Nullable<Double>,
+        lon -> Nullable<Double>,
+        accuracy_m -> Nullable<Double>,
+        content_hash -> Text,
+        disposition -> Nullable<Text>,
+        decision_ids -> Nullable<Text>,
+        settled_ms -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    event_counts (app_id, source, disposition) {
+        app_id -> Text,
+        source -> Text,
+        disposition -> Text,
+        n -> BigInt,
+    }
+}
+
+diesel::table! {
+    lane_work (id) {
+        id -> Text,
+        app_id -> Text,
+        lane -> BigInt,
+        user_id -> Text,
+        event_id -> Text,
+        link_partner_id -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    places (app_id, id) {
+        app_id -> Text,
+        id -> Text,
+        key -> Nullable<Text>,
+        name -> Text,
+        kind -> Text,
+        lat -> Nullable<Double>,
+        lon -> Nullable<Double>,
+        radius_m -> Nullable<Double>,
+        geometry -> Nullable<Text>,
+        tags -> Text,
+        opening_hours -> Nullable<Text>,
+        dwell_ms -> BigInt,
+        stale_after_ms -> BigInt,
+        revision -> BigInt,
+        shaped_ms -> BigInt,
+        created_ms -> BigInt,
+    }
+}
+
+diesel::table! {
+    positions (app_id, subject_id) {
+        app_id -> Text,
+        subject_id -> Text,
+        user_id -> Nullable<Text>,
+        at_ms -> BigInt,
+        lat -> Double,
+        lon -> Double,
+        accuracy_m -> Nullable<Double>,
+    }
+}
+
+diesel::table! {
+    place_states (app_id, subject_id, place_id) {
+        app_id -> Text,
+        subject_id -> Text,
+        place_id -> Text,
+        user_id -> Nullable<Text>,
+        state -> Text,
+        due_ms -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    partners (app_id, id) {
+        app_id -> Text,
+        id -> Text,
+        name -> Text,
+        created_ms -> BigInt,
+    }
+}
+
+diesel::table! {
+    moment_kinds (app_id, key) {
+        app_id -> Text,
+        key -> Text,
+        spec -> Text,
+        revision -> BigInt,
+        created_ms -> BigInt,
+        updated_ms -> BigInt,
+    }
+}
+
+diesel::table! {
+    offers (app_id, id) {
+        app_id -> Text,
+        id -> Text,
+        partner_id -> Nullable<Text>,
+        name -> Text,
+        spec -> Text,
+        stock -> Nullable<BigInt>,
+        stock_reserved -> BigInt,
+        archived -> Bool,
+        revision -> BigInt,
+        created_ms -> BigInt,
+        updated_ms -> BigInt,
+    }
+}
+
+diesel::table! {
+    campaigns (app_id, id) {
+        app_id -> Text,
+        id -> Text,
+        name -> Text,
+        status -> Text,
+        spec -> Text,
+        revision -> BigInt,
+        created_ms -> BigInt,
+        updated_ms -> BigInt,
+    }
+}
+
+diesel::table! {
+    campaign_runs (app_id, campaign_id, zone) {
+        app_id -> Text,
+        campaign_id -> Text,
+        zone -> Text,
+        due_ms -> BigInt,
+        cursor_user_id -> Nullable<Text>,
+        state -> Text,
+        visited -> BigInt,
+    }
+}
+
+diesel::table! {
+    moments (app_id, id) {
+        app_id -> Text,
+        id -> Text,
+        user_id -> Text,
+        kind -> Text,
+        key -> Text,
+        event_id -> Text,
+        opened_ms -> BigInt,
+        closes_ms -> BigInt,
+        context -> Text,
+    }
+}
+
+diesel::table! {
+    decisions (app_id, id) {
+        app_id -> Text,
+        id -> Text,
+        user_id -> Text,
+        event_id -> Nullable<Text>,
+        moment_id -> Nullable<Text>,
+        campaign_id -> Nullable<Text>,
+        outcome -> Text,
+        reason -> Nullable<Text>,
+        candidates -> Text,
+        choices -> Text,
+        input -> Binary,
+        predicted_latency_ms -> BigInt,
+        hops -> Text,
+        decided_ms -> BigInt,
+    }
+}
+
+diesel::table! {
+    choices (app_id, id) {
+        app_id -> Text,
+        id -> Text,
+        decision_id -> Text,
+        user_id -> Text,
+        campaign_id -> Text,
+        offer_id -> Text,
+        category -> Nullable<Text>,
+        critical -> Bool,
+        state -> Text,
+        planned_ms -> BigInt,
+        counts -> Bool,
+        release_input -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    push_credentials (app_id, gateway, environment) {
+        app_id -> Text,
+        gateway -> Text,
+        environment -> Text,
+        public -> Text,
+        sealed -> Binary,
+        revision -> BigInt,
+        updated_ms -> BigInt,
+    }
+}
+
+diesel::table! {
+    messages (app_id, id) {
+        app_id -> Text,
+        id -> Text,
+        decision_id -> Text,
+        choice_id -> Text,
+        user_id -> Text,
+        device_id -> Text,
+        campaign_id -> Text,
+        offer_id -> Text,
+        platform -> Text,
+        token -> Text,
+        environment -> Text,
+        topic -> Nullable<Text>,
+        test -> Bool,
+        payload -> Text,
+        collapse_id -> Text,
+        mode -> Text,
+        consent -> Text,
+        consent_epoch -> BigInt,
+        app_consent_epoch -> BigInt,
+        state -> Text,
+        reason -> Nullable<Text>,
+        attempt -> BigInt,
+        attempts -> Text,
+        due_ms -> BigInt,
+        deadline_ms -> BigInt,
+        created_ms -> BigInt,
+        sending_ms -> Nullable<BigInt>,
+        ended_ms -> Nullable<BigInt>,
+        settled -> Bool,
+    }
+}
+
+diesel::table! {
+    message_edges (from_state, to_state) {
+        from_state -> Text,
+        to_state -> Text,
+    }
+}
+
+diesel::table! {
+    receipts (app_id, message_id, kind) {
+        app_id -> Text,
+        message_id -> Text,
+        kind -> Text,
+        at_ms -> BigInt,
+        received_ms -> BigInt,
+    }
+}
+
+diesel::allow_tables_to_appear_in_same_query!(
+    apps,
+    api_keys,
+    signing_keys,
+    epochs,
+    idempotency_keys,
+    users,
+    passwords,
+    sessions,
+    refresh_tokens,
+    attributes,
+    purposes,
+    purpose_versions,
+    topics,
+    consents,
+    preferences,
+    devices,
+    event_types,
+    things,
+    links,
+    events,
+    event_counts,
+    lane_work,
+    places,
+    positions,
+    place_states,
+    partners,
+    moment_kinds,
+    offers,
+    campaigns,
+    campaign_runs,
+    moments,
+    decisions,
+    choices,
+    push_credentials,
+    messages,
+    message_edges,
+    receipts
+);

@@ -1,0 +1,31 @@
+//! Logs and metrics: set up once, used everywhere through `tracing` and `metrics`.
+
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use std::sync::OnceLock;
+use tracing_subscriber::EnvFilter;
+
+static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
+
+/// Starts logging to standard error; a second call changes nothing.
+pub fn start_logs(filter: &str, json: bool) {
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // The error says that a subscriber is set already, which is what a second server in one process finds.
+    let _ = if json { builder.json().try_init() } else { builder.try_init() };
+}
+
+/// The process's metrics, in the Prometheus text format.
+pub fn render_metrics() -> String {
+    start_metrics().render()
+}
+
+/// Installs the recorder behind the `metrics` macros; a second call changes nothing.
+pub fn start_metrics() -> &'static PrometheusHandle {
+    METRICS.get_or_init(|| {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        // The error says that a recorder is set already; the handle then shows nothing, and nothing else breaks.
+        let _ = metrics::set_global_recorder(recorder);
+        handle
+    })
+}
