@@ -11,9 +11,13 @@ use crate::platform::{MasterKey, Parts, Platform, fence::Fence};
 use crate::routes;
 use crate::store::{Options, Store};
 use crate::worker::{Hint, Progress, Worker};
+use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpServer, web};
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 /// How many steps of all workers may follow one another in [`Kairos::drain`] before it is taken for a fault.
 const DRAIN_STEPS_MAX: usize = 100_000;
@@ -22,7 +26,7 @@ const DRAIN_STEPS_MAX: usize = 100_000;
 pub struct Kairos {
     /// The shared floor.
     pub platform: Platform,
-    workers: Arc<Vec<Worker>>,
+    workers: Vec<Arc<Worker>>,
 }
 
 impl Kairos {
@@ -51,10 +55,26 @@ impl Kairos {
             feedback_hint: Hint::default(),
             timer_hint: Hint::default(),
         });
-        Ok(Self { platform, workers: Arc::new(Vec::new()) })
+        Ok(Self { platform, workers: Vec::new() })
     }
 
-    /// Starts the HTTP server on a bound listener; the handle stops it.
+    /// Serves on a bound listener and starts every loop.
+    ///
+    /// # Errors
+    /// When the listener cannot be used.
+    pub fn start(&self, listener: TcpListener) -> Result<Running> {
+        let server = self.listen(listener)?;
+        let http = server.handle();
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        for worker in &self.workers {
+            tasks.spawn(Arc::clone(worker).run(self.platform.clock.clone(), stopped.clone()));
+        }
+        tokio::spawn(server);
+        Ok(Running { http, stop, tasks, drain_s: self.platform.config.drain_s })
+    }
+
+    /// Starts the HTTP server alone on a bound listener; tests step the loops by hand.
     ///
     /// # Errors
     /// When the listener cannot be used.
@@ -84,7 +104,7 @@ impl Kairos {
     pub async fn drain(&self) -> Result<()> {
         for _ in 0..DRAIN_STEPS_MAX {
             let mut more = false;
-            for worker in self.workers.iter() {
+            for worker in &self.workers {
                 more |= worker.step().await? == Progress::More;
             }
             if !more {
@@ -92,6 +112,26 @@ impl Kairos {
             }
         }
         Err(Error::broken("the work never ends"))
+    }
+}
+
+/// A serving Kairos.
+pub struct Running {
+    http: ServerHandle,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+    drain_s: u64,
+}
+
+impl Running {
+    /// Stops in order: no new requests, the loops finish the step they are in, then nothing is left to wait for.
+    pub async fn stop(mut self) {
+        self.http.stop(true).await;
+        let _ = self.stop.send(true);
+        let finish = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(Duration::from_secs(self.drain_s), finish).await.is_err() {
+            tracing::warn!("some loops did not finish in time; what they held is taken up at the next start");
+        }
     }
 }
 

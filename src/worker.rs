@@ -58,7 +58,7 @@ impl Worker {
     }
 
     /// Steps until `stop` turns true; a step in progress is finished first. Failures are logged and backed off from.
-    pub async fn run(self, clock: Clock, mut stop: watch::Receiver<bool>) {
+    pub async fn run(self: Arc<Self>, clock: Clock, mut stop: watch::Receiver<bool>) {
         let mut failures: u32 = 0;
         while !*stop.borrow() {
             let wait_until_ms = match self.step().await {
