@@ -19,7 +19,12 @@ pub(super) fn run(settings: &Settings, command: &ConfigCommand) -> Result<ExitCo
         ConfigCommand::Print => {
             println!("{DEFAULTS}");
             let config = settings.load()?;
-            println!("# In force here: listen {}, public_url {}, data_dir {}.", config.listen, config.public_url, config.data_dir.display());
+            println!(
+                "# In force here: listen {}, public_url {}, data_dir {}.",
+                config.listen,
+                config.public_url,
+                config.data_dir.display()
+            );
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -22,7 +22,12 @@ pub(super) async fn run(settings: &Settings) -> Result<ExitCode> {
     let address = listener.local_addr().map_err(Error::broken)?;
     let running = kairos.start(listener)?;
     let config = &kairos.platform.config;
-    println!("Kairos {} listens on http://{address} ({:?}, data in {})", env!("CARGO_PKG_VERSION"), kairos.platform.store.engine(), config.data_dir.display());
+    println!(
+        "Kairos {} listens on http://{address} ({:?}, data in {})",
+        env!("CARGO_PKG_VERSION"),
+        kairos.platform.store.engine(),
+        config.data_dir.display()
+    );
     println!("API: http://{address}/docs · next: kairos app create --name \"My app\"");
     stop_signal().await?;
     println!("Stopping: finishing what is in flight (at most {} s).", config.drain_s);
@@ -32,7 +37,8 @@ pub(super) async fn run(settings: &Settings) -> Result<ExitCode> {
 
 /// Binds the listener first, so that a taken port is told before anything is opened.
 pub(super) fn bind(listen: &str) -> Result<TcpListener> {
-    let listener = TcpListener::bind(listen).map_err(|e| Error::broken(format!("cannot listen on {listen} (KAIROS_LISTEN): {e}")))?;
+    let listener =
+        TcpListener::bind(listen).map_err(|e| Error::broken(format!("cannot listen on {listen} (KAIROS_LISTEN): {e}")))?;
     Ok(listener)
 }
 
