@@ -121,6 +121,14 @@ fn refuse_newer(conn: &mut Conn) -> Result<()> {
     Ok(())
 }
 
+/// Brings the schema of the database at this URL up to date.
+///
+/// # Errors
+/// When the database cannot be reached, or is newer than this program.
+pub fn migrate_up(url: &str) -> Result<()> {
+    up(&mut super::Target::parse(url)?.connect()?)
+}
+
 /// The names of the migrations that a database at this URL still lacks.
 ///
 /// # Errors

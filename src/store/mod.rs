@@ -14,7 +14,7 @@ pub mod schema;
 pub use conn::{Conn, Engine};
 pub use doc::Doc;
 pub use group::GroupCommit;
-pub use migrate::{Migrations, down_all, pending};
+pub use migrate::{Migrations, down_all, migrate_up, pending};
 
 use crate::error::{Error, Result};
 use conn::Target;

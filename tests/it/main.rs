@@ -1,1 +1,7 @@
-//! Black-box tests.
+//! The one black-box test binary; it mirrors `src`. `world` is the harness, `tidy` the house rules.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first thing that is not as it should be")]
+
+#[macro_use]
+mod world;
+
+mod store;

@@ -1,0 +1,204 @@
+//! A whole Kairos in one test: a real server on a free port, a fresh database, a clock that is moved by hand.
+//!
+//! `both!` makes two tests of one body, one on SQLite and one on PostgreSQL. Nothing runs behind the test's back: the
+//! background work is done by [`World::drain`], time passes by [`World::advance`].
+
+mod client;
+mod database;
+
+pub use client::{Answer, Caller, Request};
+pub use database::{Database, Db};
+
+use kairos::clock::{Clock, Time};
+use kairos::config::Config;
+use kairos::serve::Kairos;
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::Path;
+use std::time::Duration;
+
+/// When every test begins: a Monday in summer, noon in Paris.
+pub const START: &str = "2026-06-15T10:00:00.000Z";
+
+/// Makes two tests of each body: `name::sqlite` and `name::postgres`.
+///
+/// ```ignore
+/// both! {
+///     async fn an_unknown_url_is_a_404(world) {
+///         world.get("/v1/nothing", &Caller::Nobody).await.refused(404, "no_route");
+///     }
+/// }
+/// ```
+macro_rules! both {
+    ($($(#[$meta:meta])* async fn $name:ident($world:ident) $body:block)+) => {$(
+        async fn $name($world: &mut $crate::world::World) $body
+
+        mod $name {
+            $(#[$meta])*
+            #[test]
+            fn sqlite() {
+                $crate::world::run($crate::world::Db::Sqlite, super::$name);
+            }
+
+            $(#[$meta])*
+            #[test]
+            fn postgres() {
+                $crate::world::run($crate::world::Db::Postgres, super::$name);
+            }
+        }
+    )+};
+}
+
+/// Runs one body in a world of its own; the database is removed afterwards, also when the body failed.
+pub fn run(db: Db, body: impl AsyncFnOnce(&mut World)) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let mut world = runtime.block_on(World::start(db));
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        runtime.block_on(async {
+            body(&mut world).await;
+            world.rests().await;
+        });
+    }));
+    runtime.block_on(world.close());
+    if let Err(panic) = outcome {
+        resume_unwind(panic);
+    }
+}
+
+/// See the module.
+pub struct World {
+    /// The opened server; its platform gives store, clock and ids.
+    pub kairos: Kairos,
+    /// The clock that everything reads; [`World::advance`] moves it.
+    pub clock: Clock,
+    /// Where the server listens.
+    pub address: SocketAddr,
+    /// The database below it.
+    pub database: Database,
+    config: Config,
+    server: actix_web::dev::ServerHandle,
+    leaves_work: bool,
+}
+
+impl World {
+    async fn start(db: Db) -> Self {
+        let database = Database::make(db);
+        let config = config(&database);
+        let clock = Clock::at(Time::parse(START).unwrap().0);
+        let kairos = Kairos::open(config.clone(), clock.clone()).await.unwrap();
+        let (address, server) = listen(&kairos);
+        Self { kairos, clock, address, database, config, server, leaves_work: false }
+    }
+
+    /// Stops the server without a word to the rooms and opens it again on the same database, with other settings.
+    pub async fn restart(&mut self, change: impl FnOnce(&mut Config)) {
+        change(&mut self.config);
+        self.server.stop(false).await;
+        self.kairos = Kairos::open(self.config.clone(), self.clock.clone()).await.unwrap();
+        (self.address, self.server) = listen(&self.kairos);
+    }
+
+    /// Does all background work that is due at the clock's present time.
+    pub async fn drain(&self) {
+        self.kairos.drain().await.unwrap();
+    }
+
+    /// Lets time pass, and does the work that falls due at the end of it.
+    pub async fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+        self.drain().await;
+    }
+
+    /// Now, in UTC milliseconds.
+    pub fn now_ms(&self) -> i64 {
+        self.clock.now_ms()
+    }
+
+    /// The wire form of a time this many seconds from now; negative is in the past.
+    pub fn time(&self, from_now_s: i64) -> String {
+        Time(self.now_ms() + from_now_s * 1_000).to_string()
+    }
+
+    /// A request under construction: `world.call("PATCH", "/v1/me").by(&user).header("If-Match", etag).json(&body).await`.
+    pub fn call(&self, method: &str, path: &str) -> Request {
+        Request::new(self.address, method, path)
+    }
+
+    /// GET.
+    pub async fn get(&self, path: &str, by: &Caller) -> Answer {
+        self.call("GET", path).by(by).send().await
+    }
+
+    /// POST with a JSON body.
+    pub async fn post(&self, path: &str, by: &Caller, body: serde_json::Value) -> Answer {
+        self.call("POST", path).by(by).json(&body).send().await
+    }
+
+    /// PUT with a JSON body.
+    pub async fn put(&self, path: &str, by: &Caller, body: serde_json::Value) -> Answer {
+        self.call("PUT", path).by(by).json(&body).send().await
+    }
+
+    /// PATCH with a JSON body.
+    pub async fn patch(&self, path: &str, by: &Caller, body: serde_json::Value) -> Answer {
+        self.call("PATCH", path).by(by).json(&body).send().await
+    }
+
+    /// DELETE.
+    pub async fn delete(&self, path: &str, by: &Caller) -> Answer {
+        self.call("DELETE", path).by(by).send().await
+    }
+
+    /// The one number that a query answers, e.g. `select count(*) from events`.
+    pub async fn number(&self, sql: &str) -> i64 {
+        let sql = format!("select cast(({sql}) as bigint) as n");
+        self.kairos.platform.store.read(move |conn| database::number(conn, &sql)).await.unwrap()
+    }
+
+    /// Says that this test ends with work in the queues on purpose; every other test that does so fails.
+    pub fn may_leave_work(&mut self) {
+        self.leaves_work = true;
+    }
+
+    async fn rests(&self) {
+        if self.leaves_work {
+            return;
+        }
+        let lanes = self.number("select count(*) from lane_work").await;
+        let waiting = self.number("select count(*) from messages where state in ('queued', 'sending', 'retry_at')").await;
+        assert!(lanes == 0 && waiting == 0, "the test leaves work behind: {lanes} in the lanes, {waiting} messages");
+    }
+
+    async fn close(self) {
+        self.server.stop(false).await;
+        drop(self.kairos);
+        self.database.remove();
+    }
+}
+
+/// The settings of a test server: the defaults, on this database, small.
+fn config(database: &Database) -> Config {
+    let flags: BTreeMap<String, String> = [
+        ("listen", "127.0.0.1:1".to_owned()),
+        ("public_url", "http://kairos.test".to_owned()),
+        ("data_dir", database.folder().display().to_string()),
+        ("database_url", database.url().to_owned()),
+        // 32 bytes of the letter k, in base64.
+        ("master_key", "a2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2s=".to_owned()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into();
+    let mut config = Config::load(None::<&Path>, &flags).unwrap();
+    (config.http_threads, config.db_readers, config.db_writers) = (1, 2, 2);
+    config
+}
+
+fn listen(kairos: &Kairos) -> (SocketAddr, actix_web::dev::ServerHandle) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = kairos.listen(listener).unwrap();
+    let handle = server.handle();
+    tokio::spawn(server);
+    (address, handle)
+}
