@@ -1,6 +1,7 @@
 //! The composition root: opens the edges, mounts the routes, starts the loops, stops in order.
 //! The only file that knows everything.
 
+use crate::app::Keys;
 use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -26,6 +27,7 @@ const DRAIN_STEPS_MAX: usize = 100_000;
 pub struct Kairos {
     /// The shared floor.
     pub platform: Platform,
+    keys: Keys,
     workers: Vec<Arc<Worker>>,
 }
 
@@ -55,7 +57,9 @@ impl Kairos {
             feedback_hint: Hint::default(),
             timer_hint: Hint::default(),
         });
-        Ok(Self { platform, workers: Vec::new() })
+        let keys = Keys::open(&platform);
+        let workers = vec![keys.worker()];
+        Ok(Self { platform, keys, workers: workers.into_iter().map(Arc::new).collect() })
     }
 
     /// Serves on a bound listener and starts every loop.
@@ -80,11 +84,13 @@ impl Kairos {
     /// When the listener cannot be used.
     pub fn listen(&self, listener: TcpListener) -> Result<actix_web::dev::Server> {
         let platform = self.platform.clone();
+        let keys = self.keys.clone();
         let limit = BodyLimit(platform.config.body_limit_bytes);
         let mut server = HttpServer::new(move || {
             App::new()
                 .app_data(limit)
                 .app_data(web::Data::new(platform.clone()))
+                .app_data(web::Data::new(keys.clone()))
                 .configure(routes::mount)
                 .default_service(web::to(no_route))
         })

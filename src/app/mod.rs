@@ -1,1 +1,18 @@
-//! (to come)
+//! Tenants, their settings and their API keys; the extractors that say which key may call a route.
+
+mod caller;
+mod create;
+pub mod http;
+mod key;
+mod keys;
+mod scope;
+mod settings;
+mod store;
+
+pub use caller::{PartnerKey, PublishableKey, ServerKey};
+pub use create::{Created, create};
+pub use key::{Key, KeyKind, Mint, Mode, NewKey};
+pub use keys::{KEYS_TOPIC, Keys, Verified};
+pub use scope::{Scope, Scopes};
+pub use settings::{Cap, Caps, QuietHours, Settings, TimeOfDay};
+pub use store::{mint, partner_keys, revoke, rotate, settings};

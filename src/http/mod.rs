@@ -1,11 +1,15 @@
 //! What every handler needs and no room owns: bodies, problems, pages.
 
 mod body;
+mod check;
+mod etag;
 mod free_json;
 mod page;
 mod problem;
 
 pub use body::{Body, BodyLimit, Query, parse, read_json};
+pub use check::{check_text, given};
+pub use etag::{IfMatch, etag};
 pub use free_json::FreeJson;
 pub use page::{Page, PageQuery};
 pub use problem::{ProblemBody, RequestId};

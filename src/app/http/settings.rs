@@ -1,0 +1,154 @@
+//! `/v1/app`: the tenant's name and settings.
+
+use crate::app::caller::ServerKey;
+use crate::app::scope::Scope;
+use crate::app::settings::{Caps, QuietHours, Settings};
+use crate::app::store::{self, AppRow};
+use crate::clock::Time;
+use crate::error::Result;
+use crate::http::{Body, IfMatch, ProblemBody, check_text, etag, given};
+use crate::id::AppId;
+use crate::platform::Platform;
+use crate::store::Doc;
+use actix_web::{HttpResponse, web};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+/// Published after a commit that changed an app's settings; the payload is the app's id.
+pub const APPS_TOPIC: &str = "apps";
+
+/// An app.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = App)]
+pub struct AppOut {
+    id: AppId,
+    name: String,
+    settings: Settings,
+    created_at: Time,
+}
+
+/// What to change; what is left out stays.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AppPatch {
+    /// What people call the app.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false, min_length = 1, max_length = 100)]
+    name: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false)]
+    settings: Option<SettingsPatch>,
+}
+
+/// Settings to change; what is left out stays.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = AppSettingsPatch)]
+pub struct SettingsPatch {
+    #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false, example = "Europe/Paris")]
+    time_zone: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false, example = "EUR")]
+    currency: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false, example = "en")]
+    locale: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false, example = json!(["https://shop.example"]))]
+    cors_origins: Option<BTreeSet<String>>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false)]
+    caps: Option<Caps>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false, minimum = 0)]
+    min_gap_ms: Option<i64>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false, minimum = 1, maximum = 10)]
+    max_offers_per_moment: Option<u32>,
+    /// `null` for none.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<QuietHours>)]
+    quiet_hours: Option<Option<QuietHours>>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false, minimum = 1)]
+    push_ttl_ms: Option<i64>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false, minimum = 0)]
+    location_retention_ms: Option<i64>,
+}
+
+impl SettingsPatch {
+    fn apply(self, to: &mut Settings) {
+        fn set<T>(slot: &mut T, value: Option<T>) {
+            if let Some(value) = value {
+                *slot = value;
+            }
+        }
+        set(&mut to.time_zone, self.time_zone);
+        set(&mut to.currency, self.currency);
+        set(&mut to.locale, self.locale);
+        set(&mut to.cors_origins, self.cors_origins);
+        set(&mut to.caps, self.caps);
+        set(&mut to.min_gap_ms, self.min_gap_ms);
+        set(&mut to.max_offers_per_moment, self.max_offers_per_moment);
+        set(&mut to.quiet_hours, self.quiet_hours);
+        set(&mut to.push_ttl_ms, self.push_ttl_ms);
+        set(&mut to.location_retention_ms, self.location_retention_ms);
+    }
+}
+
+/// Reads the app.
+///
+/// # Errors
+/// 401, 403.
+#[utoipa::path(get, path = "/v1/app", tag = "app", security(("server_key" = [])),
+    responses((status = 200, body = AppOut, headers(("ETag" = String))), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody)))]
+pub async fn read(caller: ServerKey, platform: web::Data<Platform>) -> Result<HttpResponse> {
+    caller.need(Scope::AppRead)?;
+    let row = platform.store.read(move |conn| store::app(conn, caller.app_id)).await?;
+    Ok(answer(row))
+}
+
+/// Changes the app's name and settings.
+///
+/// # Errors
+/// 400, 401, 403, 409, 412.
+#[utoipa::path(patch, path = "/v1/app", tag = "app", request_body = AppPatch, security(("server_key" = [])),
+    params(("If-Match" = Option<String>, Header, description = "Change only this revision.")),
+    responses((status = 200, body = AppOut, headers(("ETag" = String))), (status = 400, body = ProblemBody),
+        (status = 401, body = ProblemBody), (status = 403, body = ProblemBody), (status = 409, body = ProblemBody), (status = 412, body = ProblemBody)))]
+pub async fn patch(
+    caller: ServerKey,
+    platform: web::Data<Platform>,
+    if_match: IfMatch,
+    body: Body<AppPatch>,
+) -> Result<HttpResponse> {
+    caller.need(Scope::AppWrite)?;
+    let Body(patch) = body;
+    if let Some(name) = &patch.name {
+        check_text("name", name, 100)?;
+    }
+    let row = platform.store.write(move |conn| {
+        let mut row = store::app(conn, caller.app_id)?;
+        if_match.check(row.revision)?;
+        if let Some(name) = patch.name {
+            row.name = name;
+        }
+        if let Some(settings) = patch.settings {
+            settings.apply(&mut row.settings.0);
+            row.settings.0.check()?;
+        }
+        store::update_app(conn, &row)?;
+        row.revision += 1;
+        Ok(row)
+    });
+    let row = row.await?;
+    platform.cache.publish(APPS_TOPIC, &row.id.to_string());
+    Ok(answer(row))
+}
+
+fn answer(row: AppRow) -> HttpResponse {
+    let AppRow { id, name, settings: Doc(settings), revision, created_ms } = row;
+    HttpResponse::Ok().insert_header(etag(revision)).json(AppOut { id, name, settings, created_at: Time(created_ms) })
+}

@@ -1,0 +1,227 @@
+//! An app's settings: every one has a default, all are served and patched at `/v1/app`.
+
+use crate::clock::{DAY_MS, HOUR_MS};
+use crate::error::{Error, Result};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Most origins an app may list.
+const ORIGINS_MAX: usize = 50;
+/// Most caps in one list.
+const CAPS_MAX: usize = 10;
+/// Most categories with caps of their own.
+const CATEGORIES_MAX: usize = 50;
+/// Longest window, gap or retention, in milliseconds: one year.
+const SPAN_MAX_MS: i64 = 366 * DAY_MS;
+
+/// An app's settings, as stored and served.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(default)]
+#[schema(as = AppSettings)]
+pub struct Settings {
+    /// IANA name of the zone in which local times are read when neither user nor device has one.
+    pub time_zone: String,
+    /// ISO 4217 code of the currency of every value.
+    pub currency: String,
+    /// BCP 47 tag of the language of last resort.
+    pub locale: String,
+    /// Origins whose web pages may call with this app's publishable key, e.g. `https://shop.example`.
+    pub cors_origins: BTreeSet<String>,
+    /// How many messages a user gets at most.
+    pub caps: Caps,
+    /// Least time between two messages to a user, in milliseconds; 0: none.
+    pub min_gap_ms: i64,
+    /// Most offers that one moment brings to a user.
+    pub max_offers_per_moment: u32,
+    /// Quiet time of users who chose none; absent: none.
+    pub quiet_hours: Option<QuietHours>,
+    /// How long a message without any other deadline may wait, in milliseconds.
+    pub push_ttl_ms: i64,
+    /// How long raw positions are kept, in milliseconds.
+    pub location_retention_ms: i64,
+}
+
+/// Rolling caps per user.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Caps {
+    /// Over everything.
+    #[serde(default)]
+    pub overall: Vec<Cap>,
+    /// By the category of the campaign.
+    #[serde(default)]
+    pub per_category: BTreeMap<String, Vec<Cap>>,
+}
+
+/// At most `limit` messages in any `window_ms`. Exactly one window ago no longer counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cap {
+    /// Most messages.
+    pub limit: u32,
+    /// Length of the rolling window, in milliseconds.
+    #[schema(minimum = 1)]
+    pub window_ms: i64,
+}
+
+/// Quiet time [from, to) by wall clock, over midnight when `from` is later than `to`, none when they are equal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct QuietHours {
+    /// First quiet minute.
+    pub from: TimeOfDay,
+    /// First minute that is no longer quiet.
+    pub to: TimeOfDay,
+}
+
+/// A wall-clock time: minutes since midnight, `HH:MM` on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TimeOfDay(u16);
+
+impl TimeOfDay {
+    /// 0 to 1439; `None` beyond that.
+    pub fn from_minutes(minutes: u16) -> Option<Self> {
+        (minutes < 24 * 60).then_some(Self(minutes))
+    }
+
+    /// Minutes since midnight, 0 to 1439.
+    pub fn minutes(self) -> u16 {
+        self.0
+    }
+
+    /// Reads `HH:MM`, 00:00 to 23:59.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digit = |n: usize| text.as_bytes().get(n).filter(|b| b.is_ascii_digit()).map(|b| u16::from(b - b'0'));
+        if text.len() != 5 || text.as_bytes()[2] != b':' {
+            return None;
+        }
+        let (hours, minutes) = (digit(0)? * 10 + digit(1)?, digit(3)? * 10 + digit(4)?);
+        (hours < 24 && minutes < 60).then_some(Self(hours * 60 + minutes))
+    }
+}
+
+impl std::fmt::Display for TimeOfDay {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:02}:{:02}", self.0 / 60, self.0 % 60)
+    }
+}
+
+impl Serialize for TimeOfDay {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for TimeOfDay {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(d)?;
+        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("expected a time of day such as 22:30"))
+    }
+}
+
+impl utoipa::PartialSchema for TimeOfDay {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        utoipa::openapi::ObjectBuilder::new()
+            .schema_type(utoipa::openapi::schema::Type::String)
+            .pattern(Some("^([01][0-9]|2[0-3]):[0-5][0-9]$"))
+            .into()
+    }
+}
+
+impl utoipa::ToSchema for TimeOfDay {}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            time_zone: "UTC".to_owned(),
+            currency: "EUR".to_owned(),
+            locale: "en".to_owned(),
+            cors_origins: BTreeSet::new(),
+            caps: Caps::default(),
+            min_gap_ms: 0,
+            max_offers_per_moment: 1,
+            quiet_hours: None,
+            push_ttl_ms: DAY_MS,
+            location_retention_ms: 24 * HOUR_MS,
+        }
+    }
+}
+
+impl Settings {
+    /// Refuses settings that cannot be meant; names the first field at fault under `settings`.
+    ///
+    /// # Errors
+    /// 400 `validation_failed`.
+    pub fn check(&self) -> Result<()> {
+        if jiff::tz::TimeZone::get(&self.time_zone).is_err() {
+            return wrong("time_zone", "invalid", "expected an IANA time zone such as Europe/Paris");
+        }
+        if self.currency.len() != 3 || !self.currency.bytes().all(|b| b.is_ascii_uppercase()) {
+            return wrong("currency", "invalid", "expected an ISO 4217 code such as EUR");
+        }
+        if !is_locale(&self.locale) {
+            return wrong("locale", "invalid", "expected a BCP 47 tag such as fr or fr-CH");
+        }
+        if self.cors_origins.len() > ORIGINS_MAX {
+            return wrong("cors_origins", "too_long", &format!("at most {ORIGINS_MAX} origins"));
+        }
+        if !self.cors_origins.iter().all(|origin| is_origin(origin)) {
+            return wrong("cors_origins", "invalid", "expected origins such as https://shop.example, without a path");
+        }
+        check_caps("caps.overall", &self.caps.overall)?;
+        if self.caps.per_category.len() > CATEGORIES_MAX {
+            return wrong("caps.per_category", "too_long", &format!("at most {CATEGORIES_MAX} categories"));
+        }
+        for (category, caps) in &self.caps.per_category {
+            crate::http::check_text("settings.caps.per_category", category, 100)?;
+            check_caps("caps.per_category", caps)?;
+        }
+        check_span("min_gap_ms", self.min_gap_ms, 0)?;
+        check_span("push_ttl_ms", self.push_ttl_ms, 1)?;
+        check_span("location_retention_ms", self.location_retention_ms, 0)?;
+        if !(1..=10).contains(&self.max_offers_per_moment) {
+            return wrong("max_offers_per_moment", "out_of_range", "must be 1 to 10");
+        }
+        Ok(())
+    }
+}
+
+fn wrong(field: &str, code: &'static str, message: &str) -> Result<()> {
+    Err(Error::invalid(format!("settings.{field}"), code, message))
+}
+
+fn check_span(field: &str, span_ms: i64, least_ms: i64) -> Result<()> {
+    if (least_ms..=SPAN_MAX_MS).contains(&span_ms) {
+        return Ok(());
+    }
+    wrong(field, "out_of_range", &format!("must be {least_ms} to {SPAN_MAX_MS} milliseconds"))
+}
+
+fn check_caps(field: &str, caps: &[Cap]) -> Result<()> {
+    if caps.len() > CAPS_MAX {
+        return wrong(field, "too_long", &format!("at most {CAPS_MAX} caps"));
+    }
+    caps.iter().try_for_each(|cap| check_span(field, cap.window_ms, 1))
+}
+
+/// Whether a text has the form of a BCP 47 tag: subtags of 1 to 8 letters and digits, the first of 2 or 3 letters.
+pub(crate) fn is_locale(tag: &str) -> bool {
+    let mut parts = tag.split('-');
+    tag.len() <= 35
+        && parts.next().is_some_and(|l| (2..=3).contains(&l.len()) && l.bytes().all(|b| b.is_ascii_alphabetic()))
+        && parts.all(|p| (1..=8).contains(&p.len()) && p.bytes().all(|b| b.is_ascii_alphanumeric()))
+}
+
+/// Whether a text is an origin as browsers send it: scheme, host in lower case, perhaps a port, nothing else.
+fn is_origin(text: &str) -> bool {
+    let Some(host) = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")) else { return false };
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port)) if !name.is_empty() => (name, Some(port)),
+        _ => (host, None),
+    };
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'.' || b == b'-';
+    text.len() <= 255
+        && !name.is_empty()
+        && name.bytes().all(plain)
+        && port.is_none_or(|p| p.parse::<u16>().is_ok_and(|n| n > 0 && n.to_string() == p))
+}
