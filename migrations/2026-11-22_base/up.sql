@@ -153,21 +153,25 @@ create table topics (
     primary key (app_id, key)
 );
 
--- Append-only: what was granted or withdrawn, where, when, in which words.
+-- Append-only: what was granted or withdrawn, where, when, in which words. A row goes only after its user.
 create table consents (
     app_id text not null,
     id text not null,
     user_id text not null,
+    -- the order in which this user's rows were committed: 1, 2, 3, …
+    seq bigint not null,
     purpose text not null,
     channel text,
     partner_id text,
     granted boolean not null,
     text_version text,
     evidence text not null,
+    -- who made the choice known: `user`, or `server:key_…` for what an app's back end brought in
+    source text not null,
     at_ms bigint not null,
     primary key (app_id, id)
 );
-create index consents_user on consents (app_id, user_id, id);
+create unique index consents_user on consents (app_id, user_id, seq);
 
 create table preferences (
     app_id text not null,
@@ -196,11 +200,14 @@ create table devices (
     app_version text,
     -- when this token was registered: a gateway's verdict older than this says nothing about it
     token_ms bigint,
+    -- the session that registered it last: when it ends, the token goes
+    session_id text,
     last_seen_ms bigint not null,
     created_ms bigint not null,
     primary key (app_id, id)
 );
-create unique index devices_installation on devices (app_id, installation_id);
+-- One row per user of an installation; at most one of them holds a token.
+create unique index devices_installation on devices (app_id, installation_id, user_id);
 create unique index devices_token on devices (app_id, platform, token) where token is not null;
 create index devices_user on devices (app_id, user_id);
 
@@ -541,6 +548,11 @@ begin
     select raise(abort, 'illegal edge of a message''s life');
 end;
 create trigger consents_no_update before update on consents begin select raise(abort, 'the consent ledger is append-only'); end;
+create trigger consents_no_delete before delete on consents
+when exists (select 1 from users where users.app_id = old.app_id and users.id = old.user_id)
+begin
+    select raise(abort, 'the consent ledger is append-only');
+end;
 -- end
 -- only postgres
 create function kairos_message_edge() returns trigger language plpgsql as $$
@@ -554,9 +566,12 @@ end $$;
 create trigger messages_edge before update of state on messages for each row execute function kairos_message_edge();
 create function kairos_append_only() returns trigger language plpgsql as $$
 begin
+    if tg_op = 'DELETE' and not exists (select 1 from users where users.app_id = old.app_id and users.id = old.user_id) then
+        return old;
+    end if;
     raise exception 'the consent ledger is append-only';
 end $$;
-create trigger consents_no_update before update on consents for each row execute function kairos_append_only();
+create trigger consents_no_change before update or delete on consents for each row execute function kairos_append_only();
 -- end
 
 create table receipts (

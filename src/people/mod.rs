@@ -1,1 +1,4 @@
-//! (to come)
+//! Who: consent, devices, profiles and preferences, accounts. Four rooms with the same furniture.
+
+pub mod check;
+pub mod consent;

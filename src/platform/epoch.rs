@@ -8,7 +8,7 @@ use crate::id::{AppId, UserId};
 use crate::on;
 use crate::store::{Conn, schema::epochs};
 use diesel::prelude::*;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// What an epoch is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -46,6 +46,29 @@ pub fn bump(conn: &mut Conn, app: AppId, scope: Scope) -> Result<()> {
         .do_update()
         .set(epochs::value.eq(epochs::value + 1))
         .execute(c))?;
+    Ok(())
+}
+
+/// Moves the consent epochs of many users on, as [`bump`] does for one.
+///
+/// # Errors
+/// What the database says.
+pub fn bump_users(conn: &mut Conn, app: AppId, users: &[UserId]) -> Result<()> {
+    // In one order everywhere, so that two such transactions cannot lock each other out.
+    let keys: BTreeSet<String> = users.iter().map(UserId::to_string).collect();
+    let keys: Vec<String> = keys.into_iter().collect();
+    for chunk in keys.chunks(500) {
+        let rows: Vec<_> = chunk
+            .iter()
+            .map(|key| (epochs::app_id.eq(app), epochs::scope.eq("consent"), epochs::key.eq(key), epochs::value.eq(1_i64)))
+            .collect();
+        on!(conn, c => diesel::insert_into(epochs::table)
+            .values(&rows)
+            .on_conflict((epochs::app_id, epochs::scope, epochs::key))
+            .do_update()
+            .set(epochs::value.eq(epochs::value + 1))
+            .execute(c))?;
+    }
     Ok(())
 }
 

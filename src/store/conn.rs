@@ -161,6 +161,20 @@ impl Conn {
         self.finish(f)
     }
 
+    /// Lets transactions that name the same key wait for one another until they end, also where no row exists yet to
+    /// be locked. SQLite has one writer anyway.
+    ///
+    /// # Errors
+    /// `Busy` when the wait is too long.
+    pub fn serialise(&mut self, key: &str) -> Result<()> {
+        if let Self::Postgres(conn) = self {
+            diesel::sql_query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")
+                .bind::<diesel::sql_types::Text, _>(key)
+                .execute(conn)?;
+        }
+        Ok(())
+    }
+
     fn finish<T>(&mut self, f: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         match f(self) {
             Ok(value) => {

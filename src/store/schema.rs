@@ -159,12 +159,14 @@ diesel::table! {
         app_id -> Text,
         id -> Text,
         user_id -> Text,
+        seq -> BigInt,
         purpose -> Text,
         channel -> Nullable<Text>,
         partner_id -> Nullable<Text>,
         granted -> Bool,
         text_version -> Nullable<Text>,
         evidence -> Text,
+        source -> Text,
         at_ms -> BigInt,
     }
 }
@@ -197,6 +199,7 @@ diesel::table! {
         push_permission -> Text,
         app_version -> Nullable<Text>,
         token_ms -> Nullable<BigInt>,
+        session_id -> Nullable<Text>,
         last_seen_ms -> BigInt,
         created_ms -> BigInt,
     }
