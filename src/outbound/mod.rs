@@ -1,1 +1,51 @@
-//! (to come)
+//! The one HTTP/2 transport to the gateways: many requests in flight on few connections, and the truth about each loss.
+//!
+//! It stands on the crate `h2`, not on hyper, because a push needs three facts that hyper keeps to itself: that a
+//! stream slot is in hand *before* the last check, that the frame is queued *within* the call that made this check (so
+//! nothing can come between a withdrawn consent or a passed deadline and the wire), and, when an answer never comes,
+//! whether the peer can have seen the request at all. The third is read off the frames themselves ([`wire`]).
+//!
+//! A connection speaks TLS 1.2 or newer with ALPN `h2`, sets `TCP_NODELAY`, waits for the peer's SETTINGS, opens one
+//! stream until a first request succeeded, then as many as the peer allows and at most [`Limits::streams`]; beyond that
+//! the pool opens another connection. PINGs keep it alive and notice a dead peer. Times here are the machine's, not the
+//! domain's: they are about sockets.
+
+mod connection;
+mod exchange;
+mod pool;
+mod tls;
+pub mod wire;
+
+pub use exchange::{Answer, Flying, HandOver, Loss, Outgoing, Slot};
+pub use pool::{Limits, Pool};
+pub use tls::Trust;
+
+use crate::error::{Error, Result};
+
+/// Where a gateway is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Host name or address to connect to and to verify the certificate against.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// What `:authority` says: the gateway's own name, also when a stand-in or proxy answers for it.
+    pub authority: String,
+}
+
+impl Target {
+    /// The gateway itself, or what stands in for it at `instead` (an `https://` URL; empty: nobody).
+    ///
+    /// # Errors
+    /// One line that names the setting.
+    pub fn new(authority: &str, instead: &str, setting: &str) -> Result<Self> {
+        if instead.is_empty() {
+            return Ok(Self { host: authority.to_owned(), port: 443, authority: authority.to_owned() });
+        }
+        let wrong = || Error::broken(format!("{setting}: expected https://host or https://host:port without a path"));
+        let rest = instead.strip_prefix("https://").ok_or_else(wrong)?.trim_end_matches('/');
+        let parsed: http::uri::Authority = rest.parse().map_err(|_| wrong())?;
+        let host = parsed.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        Ok(Self { host, port: parsed.port_u16().unwrap_or(443), authority: authority.to_owned() })
+    }
+}
