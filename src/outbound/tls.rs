@@ -34,7 +34,8 @@ impl Trust {
         if !pem.is_empty() {
             let mut found = false;
             for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-                let certificate = certificate.map_err(|e| Error::broken(format!("KAIROS_CA_FILE: not a PEM certificate: {e}")))?;
+                let certificate =
+                    certificate.map_err(|e| Error::broken(format!("KAIROS_CA_FILE: not a PEM certificate: {e}")))?;
                 roots.add(certificate).map_err(|e| Error::broken(format!("KAIROS_CA_FILE: unusable certificate: {e}")))?;
                 found = true;
             }
