@@ -96,7 +96,7 @@ impl Config {
             figment = figment.merge(Toml::file_exact(file));
         }
         // KAIROS_TEST_* belongs to the test suite, not to the program.
-        let env = Env::prefixed("KAIROS_").ignore(&["test_postgres_url", "test_redis_url"]);
+        let env = Env::prefixed("KAIROS_").filter(|name| !name.starts_with("test_"));
         let figment = figment.merge(env).merge(Serialized::defaults(flags));
         let config: Self = figment.extract().map_err(|e| {
             let name = e.path.last().map_or_else(String::new, |key| format!("KAIROS_{}: ", key.to_uppercase()));
