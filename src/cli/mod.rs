@@ -1,5 +1,6 @@
 //! Every command, one file each; this one knows their names and the flags they share.
 
+mod app;
 mod config;
 mod migrate;
 mod openapi;
@@ -51,8 +52,7 @@ impl Settings {
     pub fn load(&self) -> Result<Config> {
         let mut flags = BTreeMap::new();
         for pair in &self.set {
-            let (name, value) =
-                pair.split_once('=').ok_or_else(|| Error::broken(format!("--set {pair}: expected NAME=VALUE")))?;
+            let (name, value) = pair.split_once('=').ok_or_else(|| Error::broken(format!("--set {pair}: expected NAME=VALUE")))?;
             flags.insert(name.to_lowercase(), value.to_owned());
         }
         for (name, value) in [("listen", &self.listen), ("data_dir", &self.data_dir), ("database_url", &self.database_url)] {
@@ -68,6 +68,9 @@ impl Settings {
 enum Command {
     /// Run the server.
     Serve,
+    /// Apps (tenants).
+    #[command(subcommand)]
+    App(app::AppCommand),
     /// Bring the database schema up to date, or check it.
     Migrate {
         /// Change nothing; exit with 1 when something is pending.
@@ -94,6 +97,7 @@ pub fn run(cli: Cli) -> ExitCode {
         let settings = cli.settings;
         match cli.command {
             Command::Serve => serve::run(&settings).await,
+            Command::App(command) => app::run(&settings, command).await,
             Command::Migrate { check } => migrate::run(&settings, check),
             Command::Openapi => openapi::run(),
             Command::Config(command) => config::run(&settings, &command),
