@@ -43,7 +43,10 @@ pub(super) async fn run(settings: &Settings, command: AppCommand) -> Result<Exit
         println!("App {} is made. These keys are shown once; keep them now.", made.app_id);
         println!("  publishable key (in the mobile app):  {}", made.publishable_key.expose());
         println!("  server key (on your servers only):    {}", made.server_key.expose());
-        println!("Next: `kairos serve`, then sign a user up at {}/v1/auth/sign-up with the header X-Kairos-Key.", config.public_url);
+        println!(
+            "Next: `kairos serve`, then sign a user up at {}/v1/auth/sign-up with the header X-Kairos-Key.",
+            config.public_url
+        );
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -52,7 +52,8 @@ impl Settings {
     pub fn load(&self) -> Result<Config> {
         let mut flags = BTreeMap::new();
         for pair in &self.set {
-            let (name, value) = pair.split_once('=').ok_or_else(|| Error::broken(format!("--set {pair}: expected NAME=VALUE")))?;
+            let (name, value) =
+                pair.split_once('=').ok_or_else(|| Error::broken(format!("--set {pair}: expected NAME=VALUE")))?;
             flags.insert(name.to_lowercase(), value.to_owned());
         }
         for (name, value) in [("listen", &self.listen), ("data_dir", &self.data_dir), ("database_url", &self.database_url)] {
