@@ -1,1 +1,17 @@
-//! (to come)
+//! The story: something happened → the right word to the right person, or silence with its reason.
+
+pub mod cap;
+pub mod choice;
+mod decide;
+pub mod decision;
+pub mod input;
+pub mod message;
+pub mod permission;
+pub mod quiet;
+pub mod refusal;
+pub mod terms;
+pub mod value;
+
+pub use decide::decide;
+pub use decision::{Decision, Outcome};
+pub use input::Input;

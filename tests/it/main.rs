@@ -4,4 +4,6 @@
 #[macro_use]
 mod world;
 
+mod quiet;
 mod store;
+mod value;

@@ -1,0 +1,123 @@
+//! The gates by name, and every reason for which one refuses: stable words, part of the contract. Pure.
+
+use super::terms::RuleFault;
+use crate::people::consent;
+use serde::{Deserialize, Serialize};
+
+/// What a candidate has to pass, in this order; `message` comes last, when its words are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the law explains each, under the same name")]
+pub enum Gate {
+    Window,
+    Audience,
+    Consent,
+    Preference,
+    Reachable,
+    QuietHours,
+    Cap,
+    Stock,
+    Message,
+}
+
+/// What one gate said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct GateVerdict {
+    /// Which gate.
+    pub gate: Gate,
+    /// What it said.
+    pub verdict: Verdict,
+    /// Why it refused.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<Refusal>,
+}
+
+/// Yes or no.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// The next gate, please.
+    Passed,
+    /// The end for this candidate.
+    Refused,
+}
+
+macro_rules! refusals {
+    ($($name:ident = $word:literal at $gate:ident: $plain:literal;)*) => {
+        /// Why a candidate was refused: stable words, part of the contract.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+        pub enum Refusal {
+            $(#[doc = $plain] #[serde(rename = $word)] $name,)*
+        }
+
+        impl Refusal {
+            /// The stable word.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$name => $word,)* }
+            }
+
+            /// The gate that says it.
+            pub fn gate(self) -> Gate {
+                match self { $(Self::$name => Gate::$gate,)* }
+            }
+
+            /// In words for the person whom it concerns.
+            pub fn plain(self) -> &'static str {
+                match self { $(Self::$name => $plain,)* }
+            }
+        }
+    };
+}
+
+refusals! {
+    Closed = "closed" at Window: "It would have reached you after the moment had passed.";
+    DeliverBy = "deliver_by" at Window: "It would have reached you after the time until which it was of use.";
+    BelowMinValue = "below_min_value" at Window: "Too much of the moment had passed for it to be worth your attention.";
+    NotInAudience = "not_in_audience" at Audience: "It was not meant for you.";
+    NoMatchingDevice = "no_matching_device" at Audience: "It was not meant for any of your devices.";
+    MissingProperty = "missing_property" at Audience: "Something that decides whom it is for is not known about you or the moment.";
+    TypeError = "type_error" at Audience: "The rule that says whom it is for could not be applied.";
+    RuleFailed = "rule_failed" at Audience: "The rule that says whom it is for failed.";
+    NotGranted = "not_granted" at Consent: "You have not agreed to messages of this purpose.";
+    Withdrawn = "withdrawn" at Consent: "You withdrew your consent to messages of this purpose.";
+    AskAgain = "ask_again" at Consent: "The text that you agreed to has changed, and you were not asked again yet.";
+    UnknownPurpose = "unknown_purpose" at Consent: "Its purpose is not known.";
+    TopicOff = "topic_off" at Preference: "This topic is switched off in your preferences.";
+    UnknownTopic = "unknown_topic" at Preference: "Its topic is not known.";
+    ChannelOff = "channel_off" at Preference: "Push messages are switched off in your preferences.";
+    Paused = "paused" at Preference: "You paused messages.";
+    NoDevice = "no_device" at Reachable: "You have no device that it could go to.";
+    NoToken = "no_token" at Reachable: "None of your devices can receive pushes at present.";
+    NoPermission = "no_permission" at Reachable: "None of your devices may show messages.";
+    QuietUntilTooLate = "quiet_until_too_late" at QuietHours: "You were in your quiet hours, and afterwards it would have been too late.";
+    QuietBelowMinValue = "quiet_below_min_value" at QuietHours: "You were in your quiet hours, and afterwards it would not have been worth your attention.";
+    CampaignCap = "campaign_cap" at Cap: "You have heard enough of this already.";
+    CategoryCap = "category_cap" at Cap: "You have heard enough of this kind already.";
+    OverallCap = "overall_cap" at Cap: "You have had enough messages already.";
+    UserFrequency = "user_frequency" at Cap: "You asked not to hear from us more often.";
+    MinGap = "min_gap" at Cap: "It was too close to another message.";
+    OutOfStock = "out_of_stock" at Stock: "Nothing was left of it.";
+    TemplateFailed = "template_failed" at Message: "Its words could not be made.";
+    PayloadTooLarge = "payload_too_large" at Message: "Its words were too long for a push.";
+}
+
+impl From<RuleFault> for Refusal {
+    fn from(fault: RuleFault) -> Self {
+        match fault {
+            RuleFault::MissingProperty => Self::MissingProperty,
+            RuleFault::TypeError => Self::TypeError,
+            RuleFault::Failed => Self::RuleFailed,
+        }
+    }
+}
+
+impl From<consent::Reason> for Refusal {
+    fn from(reason: consent::Reason) -> Self {
+        match reason {
+            consent::Reason::NotGranted => Self::NotGranted,
+            consent::Reason::Withdrawn => Self::Withdrawn,
+            consent::Reason::AskAgain => Self::AskAgain,
+            consent::Reason::UnknownPurpose => Self::UnknownPurpose,
+        }
+    }
+}
