@@ -1,4 +1,4 @@
-//! What a key, a locale, a time zone and a short text look like; a refusal names the field.
+//! What a key, a locale, a time zone and an installation id look like; a refusal names the field.
 
 use crate::error::{Error, Result};
 
@@ -52,21 +52,6 @@ pub fn zone(field: &str, text: &str) -> Result<String> {
     found
         .and_then(|zone| zone.iana_name().map(str::to_owned))
         .ok_or_else(|| Error::invalid(field, "invalid", "expected a time zone of the IANA database such as Europe/Zurich"))
-}
-
-/// A short text for people or machines: not blank, at most `limit` characters, no control characters.
-///
-/// # Errors
-/// 400 that names the field.
-pub fn text(field: &str, text: &str, limit: usize) -> Result<()> {
-    if text.chars().count() > limit {
-        return Err(Error::invalid(field, "too_long", format!("may have at most {limit} characters")));
-    }
-    refuse_unless(
-        !text.trim().is_empty() && !text.chars().any(char::is_control),
-        field,
-        "must not be blank or hold control characters",
-    )
 }
 
 /// What stands for one installation of the app: made by the phone, 1 to 100 of letters, digits, `.`, `_`, `:`, `-`.

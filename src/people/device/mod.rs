@@ -1,0 +1,332 @@
+//! Devices: installations of the app, and the law that a push token belongs to one device and one user.
+//!
+//! Registering a token moves it: whoever held it before, and whoever else used this installation, loses theirs in the
+//! same transaction. After the commit the caller fences the earlier users' sends out ([`fence_out`]) before it answers.
+
+mod store;
+mod token;
+
+pub use token::Platform;
+
+use crate::error::{Error, Problem, Result};
+use crate::id::{AppId, DeviceId, SessionId, UserId};
+use crate::people::check;
+use crate::platform::epoch;
+use crate::platform::fence::Fence;
+use crate::store::Conn;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeSet, HashMap};
+
+/// Most devices that one user may have.
+const DEVICES_LIMIT: usize = 100;
+
+/// Which of a gateway's worlds a token belongs to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Environment {
+    /// Apps from the store.
+    #[default]
+    Production,
+    /// Apps under development.
+    Sandbox,
+}
+
+impl Environment {
+    /// The word for it in the database and on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Production => "production",
+            Self::Sandbox => "sandbox",
+        }
+    }
+
+    /// The environment behind the word.
+    pub fn named(word: &str) -> Option<Self> {
+        [Self::Production, Self::Sandbox].into_iter().find(|e| e.name() == word)
+    }
+}
+
+/// What the operating system lets the app show. It is a capability, not consent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PushPermission {
+    /// Everything.
+    Granted,
+    /// Nothing.
+    Denied,
+    /// Quietly, in the notification centre alone.
+    Provisional,
+    /// The person has not been asked.
+    #[default]
+    NotDetermined,
+}
+
+impl PushPermission {
+    /// The word for it in the database and on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Granted => "granted",
+            Self::Denied => "denied",
+            Self::Provisional => "provisional",
+            Self::NotDetermined => "not_determined",
+        }
+    }
+
+    /// The permission behind the word.
+    pub fn named(word: &str) -> Option<Self> {
+        [Self::Granted, Self::Denied, Self::Provisional, Self::NotDetermined].into_iter().find(|p| p.name() == word)
+    }
+
+    /// Whether a push would be shown.
+    pub fn shows(self) -> bool {
+        match self {
+            Self::Granted | Self::Provisional => true,
+            Self::Denied | Self::NotDetermined => false,
+        }
+    }
+}
+
+/// One installation of the app, as one user uses it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// Its id.
+    pub id: DeviceId,
+    /// Whose it is.
+    pub user_id: Option<UserId>,
+    /// The phone's own name for this installation.
+    pub installation_id: String,
+    /// What the app said of it last.
+    pub traits: Traits,
+    /// When its token was registered last; none without a token.
+    pub token_ms: Option<i64>,
+    /// When the app registered it last.
+    pub last_seen_ms: i64,
+    /// When the app registered it first.
+    pub created_ms: i64,
+}
+
+/// What an app says of its installation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Traits {
+    /// Operating system.
+    pub platform: Platform,
+    /// Push token, in the form in which tokens are compared; none when pushes cannot reach it.
+    pub token: Option<String>,
+    /// Where the token is good.
+    pub environment: Environment,
+    /// The app's bundle id, which APNs wants to know.
+    pub topic: Option<String>,
+    /// Language.
+    pub locale: Option<String>,
+    /// IANA time zone.
+    pub time_zone: Option<String>,
+    /// What the operating system lets it show.
+    pub push_permission: PushPermission,
+    /// Version of the app.
+    pub app_version: Option<String>,
+}
+
+impl Traits {
+    /// The traits in the form in which they are kept.
+    ///
+    /// # Errors
+    /// 400 that names the field at fault.
+    pub fn checked(self) -> Result<Self> {
+        let token = self.token.as_deref().map(|token| self.platform.token(token)).transpose()?;
+        if let Some(topic) = &self.topic {
+            let good = topic.len() <= 255 && topic.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));
+            if !good || topic.is_empty() {
+                return Err(Error::invalid("topic", "invalid", "expected a bundle id such as com.example.app"));
+            }
+        } else if token.is_some() && self.platform == Platform::Ios {
+            return Err(Error::invalid("topic", "required", "APNs wants the app's bundle id along with a token"));
+        }
+        if let Some(locale) = &self.locale {
+            check::locale("locale", locale)?;
+        }
+        let time_zone = self.time_zone.as_deref().map(|zone| check::zone("time_zone", zone)).transpose()?;
+        if let Some(version) = &self.app_version {
+            crate::http::check_text("app_version", version, 64)?;
+        }
+        Ok(Self { token, time_zone, ..self })
+    }
+}
+
+/// A registration to make.
+#[derive(Debug, Clone)]
+pub struct Registration {
+    /// The id that the device gets when it is new.
+    pub id: DeviceId,
+    /// For whom.
+    pub user: UserId,
+    /// The phone's own name for this installation.
+    pub installation_id: String,
+    /// The sign-in under which it is made; its end unbinds the token.
+    pub session: Option<SessionId>,
+    /// What the app says, checked.
+    pub traits: Traits,
+    /// Now.
+    pub now_ms: i64,
+}
+
+/// What a registration did.
+#[derive(Debug)]
+pub struct Registered {
+    /// The device as it is now.
+    pub device: Device,
+    /// Whether it was not known before.
+    pub new: bool,
+    /// Other users who lost a token by it: their sends are to be fenced out before the answer.
+    pub displaced: Vec<UserId>,
+}
+
+/// Registers an installation for a user and moves its token to it (I6).
+///
+/// # Errors
+/// 409 `too_many_devices`.
+pub fn register(conn: &mut Conn, app: AppId, registration: &Registration) -> Result<Registered> {
+    let Registration { user, installation_id, traits, .. } = registration;
+    // Installations before tokens, everywhere: nobody waits in a circle.
+    conn.serialise(&format!("installation:{app}:{installation_id}"))?;
+    if let Some(token) = &traits.token {
+        conn.serialise(&format!("token:{app}:{}:{token}", traits.platform.name()))?;
+    }
+    let holders = store::holders(conn, app, registration)?;
+    store::release(conn, app, &holders.iter().map(|(device, _)| *device).collect::<Vec<_>>())?;
+    let displaced: BTreeSet<UserId> = holders.into_iter().filter_map(|(_, holder)| holder).filter(|h| h != user).collect();
+    let displaced: Vec<UserId> = displaced.into_iter().collect();
+    // A decision that saw the old binding must not plan a send on it.
+    epoch::bump_users(conn, app, &displaced)?;
+    let known = store::own(conn, app, *user, installation_id)?;
+    let device = match known {
+        Some(id) => store::update(conn, app, id, registration)?,
+        None => {
+            if store::count(conn, app, *user)? >= DEVICES_LIMIT {
+                let detail = format!("A user may have at most {DEVICES_LIMIT} devices; delete one that is no longer used.");
+                return Err(Problem::new(409, "too_many_devices", detail).into());
+            }
+            store::insert(conn, app, std::slice::from_ref(registration))?;
+            registration.device()
+        }
+    };
+    settle_zone(conn, app, *user)?;
+    Ok(Registered { device, new: known.is_none(), displaced })
+}
+
+/// Registers many installations that are not known yet, for users that exist: seeding and import. Tokens do not move:
+/// one that is taken refuses all.
+///
+/// # Errors
+/// 409 when an installation of the same user or a token is known.
+pub fn register_many(conn: &mut Conn, app: AppId, registrations: &[Registration]) -> Result<()> {
+    store::insert(conn, app, registrations)?;
+    store::settle_zones(conn, app, registrations)
+}
+
+impl Registration {
+    fn device(&self) -> Device {
+        Device {
+            id: self.id,
+            user_id: Some(self.user),
+            installation_id: self.installation_id.clone(),
+            token_ms: self.traits.token.as_ref().map(|_| self.now_ms),
+            traits: self.traits.clone(),
+            last_seen_ms: self.now_ms,
+            created_ms: self.now_ms,
+        }
+    }
+}
+
+/// Tells every send in flight to these users to let go, and waits until they have. Call it after the commit.
+pub async fn fence_out(fence: &Fence, app: AppId, users: &[UserId]) {
+    for user in users {
+        fence.close(app, *user);
+    }
+    for user in users {
+        fence.drained(app, *user).await;
+    }
+}
+
+/// The live devices of these users: those with a token, in the order of their ids. Users without one are absent.
+///
+/// # Errors
+/// What the database says.
+pub fn of_users(conn: &mut Conn, app: AppId, users: &[UserId]) -> Result<HashMap<UserId, Vec<Device>>> {
+    store::of_users(conn, app, users)
+}
+
+/// These devices, live or not.
+///
+/// # Errors
+/// What the database says.
+pub fn by_ids(conn: &mut Conn, app: AppId, ids: &[DeviceId]) -> Result<HashMap<DeviceId, Device>> {
+    store::by_ids(conn, app, ids)
+}
+
+/// A user's devices after an id, live or not, in the order of their ids.
+///
+/// # Errors
+/// What the database says.
+pub fn list(conn: &mut Conn, app: AppId, user: UserId, page: (&str, i64)) -> Result<Vec<Device>> {
+    store::list(conn, app, user, page)
+}
+
+/// A user's device by its installation.
+///
+/// # Errors
+/// 404 when this user has no such device.
+pub fn of_installation(conn: &mut Conn, app: AppId, user: UserId, installation_id: &str) -> Result<Device> {
+    let id = store::own(conn, app, user, installation_id)?.ok_or_else(|| Error::not_found("device"))?;
+    store::by_ids(conn, app, &[id])?.remove(&id).ok_or_else(|| Error::not_found("device"))
+}
+
+/// Deletes a token that its gateway called dead, when it is still the same one and was registered no later than what
+/// the verdict speaks of (I7). Answers whether it was deleted.
+///
+/// # Errors
+/// What the database says.
+pub fn kill_token(conn: &mut Conn, app: AppId, device: DeviceId, verdict: Verdict<'_>) -> Result<bool> {
+    store::kill_token(conn, app, device, verdict)
+}
+
+/// A gateway's word that a token is dead.
+#[derive(Debug, Clone, Copy)]
+pub struct Verdict<'a> {
+    /// The token that was sent to.
+    pub token: &'a str,
+    /// Since when it is dead: the gateway's own time stamp, else when the request began.
+    pub at_ms: i64,
+}
+
+/// Takes the tokens from the devices that a session registered, when it ends. Answers whether there was one; then the
+/// caller fences the user out after the commit.
+///
+/// # Errors
+/// What the database says.
+pub fn unbind(conn: &mut Conn, app: AppId, user: UserId, session: SessionId) -> Result<bool> {
+    let unbound = store::unbind(conn, app, user, session)?;
+    if unbound {
+        epoch::bump(conn, app, epoch::Scope::Consent(user))?;
+    }
+    Ok(unbound)
+}
+
+/// Forgets a user's device with its token. After the commit the caller fences the user out.
+///
+/// # Errors
+/// 404 when this user has no such device.
+pub fn forget(conn: &mut Conn, app: AppId, user: UserId, installation_id: &str) -> Result<()> {
+    if !store::delete(conn, app, user, installation_id)? {
+        return Err(Error::not_found("device"));
+    }
+    epoch::bump(conn, app, epoch::Scope::Consent(user))?;
+    settle_zone(conn, app, user)
+}
+
+/// Writes anew what local times of this user mean: the zone chosen, else the latest device's, else '' for the app's.
+///
+/// # Errors
+/// What the database says.
+pub fn settle_zone(conn: &mut Conn, app: AppId, user: UserId) -> Result<()> {
+    store::settle_zone(conn, app, user)
+}

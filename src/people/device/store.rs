@@ -1,0 +1,271 @@
+//! Devices in the database, and the column of users that follows from them: `zone`.
+
+use super::{Device, Environment, Platform, PushPermission, Registration, Traits, Verdict};
+use crate::error::{Error, Result};
+use crate::id::{AppId, DeviceId, SessionId, UserId};
+use crate::on;
+use crate::store::Conn;
+use crate::store::schema::{devices, users};
+use diesel::prelude::*;
+use std::collections::{BTreeMap, HashMap};
+
+/// How many values one `in (…)` or one insert takes.
+const CHUNK: usize = 500;
+
+#[derive(Queryable, Selectable, Insertable)]
+#[diesel(table_name = devices, treat_none_as_default_value = false)]
+struct DeviceRow {
+    app_id: AppId,
+    id: DeviceId,
+    installation_id: String,
+    user_id: Option<UserId>,
+    platform: String,
+    token: Option<String>,
+    environment: String,
+    topic: Option<String>,
+    locale: Option<String>,
+    time_zone: Option<String>,
+    push_permission: String,
+    app_version: Option<String>,
+    token_ms: Option<i64>,
+    session_id: Option<SessionId>,
+    last_seen_ms: i64,
+    created_ms: i64,
+}
+
+impl DeviceRow {
+    fn new(app_id: AppId, registration: &Registration) -> Self {
+        let traits = registration.traits.clone();
+        Self {
+            app_id,
+            id: registration.id,
+            installation_id: registration.installation_id.clone(),
+            user_id: Some(registration.user),
+            platform: traits.platform.name().to_owned(),
+            token_ms: traits.token.as_ref().map(|_| registration.now_ms),
+            token: traits.token,
+            environment: traits.environment.name().to_owned(),
+            topic: traits.topic,
+            locale: traits.locale,
+            time_zone: traits.time_zone,
+            push_permission: traits.push_permission.name().to_owned(),
+            app_version: traits.app_version,
+            session_id: registration.session,
+            last_seen_ms: registration.now_ms,
+            created_ms: registration.now_ms,
+        }
+    }
+
+    fn device(self) -> Result<Device> {
+        let unknown = |what: &str, word: &str| Error::broken(format!("a device has the unknown {what} {word}"));
+        Ok(Device {
+            id: self.id,
+            user_id: self.user_id,
+            installation_id: self.installation_id,
+            traits: Traits {
+                platform: Platform::named(&self.platform).ok_or_else(|| unknown("platform", &self.platform))?,
+                token: self.token,
+                environment: Environment::named(&self.environment).ok_or_else(|| unknown("environment", &self.environment))?,
+                topic: self.topic,
+                locale: self.locale,
+                time_zone: self.time_zone,
+                push_permission: PushPermission::named(&self.push_permission)
+                    .ok_or_else(|| unknown("permission", &self.push_permission))?,
+                app_version: self.app_version,
+            },
+            token_ms: self.token_ms,
+            last_seen_ms: self.last_seen_ms,
+            created_ms: self.created_ms,
+        })
+    }
+}
+
+fn all(rows: Vec<DeviceRow>) -> Result<Vec<Device>> {
+    rows.into_iter().map(DeviceRow::device).collect()
+}
+
+/// Who holds a token that this registration takes: the same token anywhere, or any token of this installation.
+pub(super) fn holders(conn: &mut Conn, app: AppId, wanted: &Registration) -> Result<Vec<(DeviceId, Option<UserId>)>> {
+    let traits = &wanted.traits;
+    let of_installation: Vec<(DeviceId, Option<UserId>)> = on!(conn, c => devices::table
+        .filter(devices::app_id.eq(app).and(devices::installation_id.eq(&wanted.installation_id)))
+        .filter(devices::token.is_not_null())
+        .filter(devices::user_id.is_null().or(devices::user_id.ne(wanted.user)))
+        .select((devices::id, devices::user_id))
+        .load(c))?;
+    let Some(token) = &traits.token else { return Ok(of_installation) };
+    let of_token: Vec<(DeviceId, Option<UserId>, String)> = on!(conn, c => devices::table
+        .filter(devices::app_id.eq(app).and(devices::platform.eq(traits.platform.name())).and(devices::token.eq(token)))
+        .select((devices::id, devices::user_id, devices::installation_id))
+        .load(c))?;
+    let others = of_token
+        .into_iter()
+        .filter(|(_, user, installation)| *user != Some(wanted.user) || *installation != wanted.installation_id);
+    Ok(others.map(|(id, user, _)| (id, user)).chain(of_installation).collect())
+}
+
+/// Takes the tokens from these devices.
+pub(super) fn release(conn: &mut Conn, app: AppId, ids: &[DeviceId]) -> Result<()> {
+    for chunk in ids.chunks(CHUNK) {
+        on!(conn, c => diesel::update(devices::table.filter(devices::app_id.eq(app).and(devices::id.eq_any(chunk))))
+            .set((devices::token.eq(None::<String>), devices::token_ms.eq(None::<i64>), devices::session_id.eq(None::<SessionId>)))
+            .execute(c))?;
+    }
+    Ok(())
+}
+
+pub(super) fn own(conn: &mut Conn, app: AppId, user: UserId, installation_id: &str) -> Result<Option<DeviceId>> {
+    let id = on!(conn, c => devices::table
+        .filter(devices::app_id.eq(app).and(devices::installation_id.eq(installation_id)).and(devices::user_id.eq(user)))
+        .select(devices::id)
+        .first(c)
+        .optional())?;
+    Ok(id)
+}
+
+pub(super) fn count(conn: &mut Conn, app: AppId, user: UserId) -> Result<usize> {
+    let n: i64 = on!(conn, c => devices::table
+        .filter(devices::app_id.eq(app).and(devices::user_id.eq(user)))
+        .count()
+        .get_result(c))?;
+    Ok(usize::try_from(n).unwrap_or(usize::MAX))
+}
+
+pub(super) fn insert(conn: &mut Conn, app: AppId, registrations: &[Registration]) -> Result<()> {
+    for chunk in registrations.chunks(CHUNK) {
+        let rows: Vec<DeviceRow> = chunk.iter().map(|r| DeviceRow::new(app, r)).collect();
+        on!(conn, c => diesel::insert_into(devices::table).values(&rows).execute(c))?;
+    }
+    Ok(())
+}
+
+/// Replaces what the app said of a device before.
+pub(super) fn update(conn: &mut Conn, app: AppId, id: DeviceId, registration: &Registration) -> Result<Device> {
+    let row = DeviceRow::new(app, registration);
+    on!(conn, c => diesel::update(devices::table.filter(devices::app_id.eq(app).and(devices::id.eq(id))))
+        .set((
+            devices::platform.eq(&row.platform),
+            devices::token.eq(&row.token),
+            devices::environment.eq(&row.environment),
+            devices::topic.eq(&row.topic),
+            devices::locale.eq(&row.locale),
+            devices::time_zone.eq(&row.time_zone),
+            devices::push_permission.eq(&row.push_permission),
+            devices::app_version.eq(&row.app_version),
+            devices::token_ms.eq(row.token_ms),
+            devices::session_id.eq(row.session_id),
+            devices::last_seen_ms.eq(row.last_seen_ms),
+        ))
+        .execute(c))?;
+    by_ids(conn, app, &[id])?.remove(&id).ok_or_else(|| Error::broken("a device vanished"))
+}
+
+pub(super) fn of_users(conn: &mut Conn, app: AppId, users: &[UserId]) -> Result<HashMap<UserId, Vec<Device>>> {
+    let mut found: HashMap<UserId, Vec<Device>> = HashMap::new();
+    for chunk in users.chunks(CHUNK) {
+        let rows = on!(conn, c => devices::table
+            .filter(devices::app_id.eq(app).and(devices::user_id.eq_any(chunk)).and(devices::token.is_not_null()))
+            .order(devices::id)
+            .select(DeviceRow::as_select())
+            .load(c))?;
+        for device in all(rows)? {
+            if let Some(user) = device.user_id {
+                found.entry(user).or_default().push(device);
+            }
+        }
+    }
+    Ok(found)
+}
+
+pub(super) fn by_ids(conn: &mut Conn, app: AppId, ids: &[DeviceId]) -> Result<HashMap<DeviceId, Device>> {
+    let mut found = HashMap::with_capacity(ids.len());
+    for chunk in ids.chunks(CHUNK) {
+        let rows = on!(conn, c => devices::table
+            .filter(devices::app_id.eq(app).and(devices::id.eq_any(chunk)))
+            .select(DeviceRow::as_select())
+            .load(c))?;
+        found.extend(all(rows)?.into_iter().map(|device| (device.id, device)));
+    }
+    Ok(found)
+}
+
+pub(super) fn list(conn: &mut Conn, app: AppId, user: UserId, page: (&str, i64)) -> Result<Vec<Device>> {
+    let (after, limit) = page;
+    let rows = on!(conn, c => devices::table
+        .filter(devices::app_id.eq(app).and(devices::user_id.eq(user)))
+        .filter(devices::id.gt(after))
+        .order(devices::id)
+        .limit(limit)
+        .select(DeviceRow::as_select())
+        .load(c))?;
+    all(rows)
+}
+
+pub(super) fn kill_token(conn: &mut Conn, app: AppId, device: DeviceId, verdict: Verdict<'_>) -> Result<bool> {
+    let rows = on!(conn, c => diesel::update(devices::table
+            .filter(devices::app_id.eq(app).and(devices::id.eq(device)).and(devices::token.eq(verdict.token)))
+            .filter(devices::token_ms.le(verdict.at_ms)))
+        .set((devices::token.eq(None::<String>), devices::token_ms.eq(None::<i64>)))
+        .execute(c))?;
+    Ok(rows > 0)
+}
+
+pub(super) fn unbind(conn: &mut Conn, app: AppId, user: UserId, session: SessionId) -> Result<bool> {
+    let rows = on!(conn, c => diesel::update(devices::table
+            .filter(devices::app_id.eq(app).and(devices::user_id.eq(user)).and(devices::session_id.eq(session))))
+        .set((devices::token.eq(None::<String>), devices::token_ms.eq(None::<i64>), devices::session_id.eq(None::<SessionId>)))
+        .execute(c))?;
+    Ok(rows > 0)
+}
+
+pub(super) fn delete(conn: &mut Conn, app: AppId, user: UserId, installation_id: &str) -> Result<bool> {
+    let rows = on!(conn, c => diesel::delete(devices::table
+            .filter(devices::app_id.eq(app).and(devices::installation_id.eq(installation_id)).and(devices::user_id.eq(user))))
+        .execute(c))?;
+    Ok(rows > 0)
+}
+
+pub(super) fn settle_zone(conn: &mut Conn, app: AppId, user: UserId) -> Result<()> {
+    let chosen: Option<Option<String>> = on!(conn, c => users::table
+        .filter(users::app_id.eq(app).and(users::id.eq(user)))
+        .select(users::time_zone)
+        .first(c)
+        .optional())?;
+    let zone = match chosen.flatten() {
+        Some(zone) => zone,
+        None => latest_zone(conn, app, user)?.unwrap_or_default(),
+    };
+    on!(conn, c => diesel::update(users::table.filter(users::app_id.eq(app).and(users::id.eq(user)).and(users::zone.ne(&zone))))
+        .set(users::zone.eq(&zone))
+        .execute(c))?;
+    Ok(())
+}
+
+fn latest_zone(conn: &mut Conn, app: AppId, user: UserId) -> Result<Option<String>> {
+    let zone: Option<Option<String>> = on!(conn, c => devices::table
+        .filter(devices::app_id.eq(app).and(devices::user_id.eq(user)).and(devices::time_zone.is_not_null()))
+        .order((devices::last_seen_ms.desc(), devices::id.desc()))
+        .select(devices::time_zone)
+        .first(c)
+        .optional())?;
+    Ok(zone.flatten())
+}
+
+/// The zones of users whose first devices these are; for one user the last device in the list counts.
+pub(super) fn settle_zones(conn: &mut Conn, app: AppId, registrations: &[Registration]) -> Result<()> {
+    let of_user: BTreeMap<UserId, &str> =
+        registrations.iter().filter_map(|r| Some((r.user, r.traits.time_zone.as_deref()?))).collect();
+    let mut of_zone: BTreeMap<&str, Vec<UserId>> = BTreeMap::new();
+    for (user, zone) in of_user {
+        of_zone.entry(zone).or_default().push(user);
+    }
+    for (zone, all) in of_zone {
+        for chunk in all.chunks(CHUNK) {
+            on!(conn, c => diesel::update(users::table
+                    .filter(users::app_id.eq(app).and(users::id.eq_any(chunk)).and(users::time_zone.is_null())))
+                .set(users::zone.eq(zone))
+                .execute(c))?;
+        }
+    }
+    Ok(())
+}
