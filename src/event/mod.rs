@@ -1,1 +1,3 @@
-//! (to come)
+//! The log of facts, and the things that send them.
+
+pub mod settle;

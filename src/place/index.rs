@@ -1,0 +1,103 @@
+//! All places of an app in memory: which of them hold a point, and which are nearest.
+
+use super::Place;
+use super::geometry::{Point, distance_m};
+use crate::id::PlaceId;
+use rstar::primitives::{GeomWithData, Rectangle};
+use rstar::{AABB, RTree};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+type Boxed = GeomWithData<Rectangle<[f64; 2]>, u32>;
+type Centre = GeomWithData<[f64; 3], u32>;
+
+/// An R*-tree over the boxes of the places, and one over their centres on the unit sphere.
+pub struct Index {
+    places: Vec<Arc<Place>>,
+    by_id: HashMap<PlaceId, u32>,
+    boxes: RTree<Boxed>,
+    centres: RTree<Centre>,
+    radius_max_m: f64,
+}
+
+/// A place and how far away its edge is.
+#[derive(Debug, Clone)]
+pub struct Near {
+    /// The place.
+    pub place: Arc<Place>,
+    /// Metres to the edge of its enclosing circle; 0 inside.
+    pub distance_m: f64,
+}
+
+impl Index {
+    /// Builds the trees.
+    pub fn new(places: Vec<Place>) -> Self {
+        let places: Vec<Arc<Place>> = places.into_iter().map(Arc::new).collect();
+        let (mut boxes, mut centres, mut radius_max_m) = (Vec::with_capacity(places.len()), Vec::with_capacity(places.len()), 0.0_f64);
+        for (n, place) in (0_u32..).zip(&places) {
+            for b in place.shape.bounds() {
+                boxes.push(Boxed::new(Rectangle::from_corners([b.west, b.south], [b.east, b.north]), n));
+            }
+            let (center, radius_m) = place.shape.enclosing_circle();
+            radius_max_m = radius_max_m.max(radius_m);
+            centres.push(Centre::new(on_unit_sphere(center), n));
+        }
+        Self {
+            by_id: (0_u32..).zip(&places).map(|(n, place)| (place.id, n)).collect(),
+            places,
+            boxes: RTree::bulk_load(boxes),
+            centres: RTree::bulk_load(centres),
+            radius_max_m,
+        }
+    }
+
+    /// How many places there are.
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Whether there is no place at all.
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// One place.
+    pub fn get(&self, id: PlaceId) -> Option<&Arc<Place>> {
+        self.by_id.get(&id).and_then(|n| self.places.get(*n as usize))
+    }
+
+    /// The places that hold the point, each once, in no order.
+    pub fn at(&self, point: Point) -> Vec<&Arc<Place>> {
+        let envelope = AABB::from_point([point.lon, point.lat]);
+        let mut found: Vec<u32> = self.boxes.locate_in_envelope_intersecting(envelope).map(|b| b.data).collect();
+        if found.len() > 1 {
+            found.sort_unstable();
+            found.dedup();
+        }
+        found.into_iter().filter_map(|n| self.places.get(n as usize)).filter(|place| place.shape.contains(point)).collect()
+    }
+
+    /// The nearest places by the distance to their edge, nearest first.
+    pub fn nearest(&self, point: Point, limit: usize) -> Vec<Near> {
+        let mut best: Vec<Near> = Vec::with_capacity(limit + 1);
+        for centre in self.centres.nearest_neighbor_iter(on_unit_sphere(point)) {
+            let Some(place) = self.places.get(centre.data as usize) else { continue };
+            let (center, radius_m) = place.shape.enclosing_circle();
+            let to_center_m = distance_m(center, point);
+            // Centres come nearest first: once even the widest circle could not reach closer, nothing later can.
+            if best.len() == limit && best.last().is_none_or(|last| to_center_m - self.radius_max_m > last.distance_m) {
+                break;
+            }
+            let near = Near { place: Arc::clone(place), distance_m: (to_center_m - radius_m).max(0.0) };
+            let at = best.partition_point(|b| b.distance_m <= near.distance_m);
+            best.insert(at, near);
+            best.truncate(limit);
+        }
+        best
+    }
+}
+
+fn on_unit_sphere(point: Point) -> [f64; 3] {
+    let (lat, lon) = (point.lat.to_radians(), point.lon.to_radians());
+    [lat.cos() * lon.cos(), lat.cos() * lon.sin(), lat.sin()]
+}
