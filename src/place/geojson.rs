@@ -122,7 +122,13 @@ fn read_ring(path: &str, positions: &[Vec<f64>]) -> Result<Ring, Flaw> {
             return Err(flaw(&format!("{path}[{n}]"), "an edge may not jump 360° in longitude"));
         }
         // The short way round, from where the ring has got to.
-        let step = if jump > 180.0 { jump - 360.0 } else if jump < -180.0 { jump + 360.0 } else { jump };
+        let step = if jump > 180.0 {
+            jump - 360.0
+        } else if jump < -180.0 {
+            jump + 360.0
+        } else {
+            jump
+        };
         // Taken as it was sent while no turn was made, so that no rounding creeps in.
         let turns = ((ring[n - 1].lon + step - positions[n][0]) / 360.0).round();
         ring[n].lon = positions[n][0] + 360.0 * turns;

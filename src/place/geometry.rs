@@ -74,9 +74,9 @@ impl Shape {
     pub fn contains(&self, point: Point) -> bool {
         match self {
             Self::Circle { center, radius_m } => distance_m(*center, point) <= *radius_m,
-            Self::Polygons(parts) => parts.iter().any(|part| {
-                [0.0, 360.0, -360.0].into_iter().any(|turn| part.contains(Point { lon: point.lon + turn, ..point }))
-            }),
+            Self::Polygons(parts) => parts
+                .iter()
+                .any(|part| [0.0, 360.0, -360.0].into_iter().any(|turn| part.contains(Point { lon: point.lon + turn, ..point }))),
         }
     }
 

@@ -33,7 +33,8 @@ impl Index {
     /// Builds the trees.
     pub fn new(places: Vec<Place>) -> Self {
         let places: Vec<Arc<Place>> = places.into_iter().map(Arc::new).collect();
-        let (mut boxes, mut centres, mut radius_max_m) = (Vec::with_capacity(places.len()), Vec::with_capacity(places.len()), 0.0_f64);
+        let (mut boxes, mut centres, mut radius_max_m) =
+            (Vec::with_capacity(places.len()), Vec::with_capacity(places.len()), 0.0_f64);
         for (n, place) in (0_u32..).zip(&places) {
             for b in place.shape.bounds() {
                 boxes.push(Boxed::new(Rectangle::from_corners([b.west, b.south], [b.east, b.north]), n));

@@ -2,12 +2,14 @@
 
 pub mod geojson;
 pub mod geometry;
+pub mod hours;
 pub mod index;
 pub mod track;
 pub mod transition;
 
 use crate::id::PlaceId;
 use geometry::Shape;
+use hours::OpeningHours;
 use transition::Terms;
 
 /// A dwell fires after this, when the place does not say otherwise, in milliseconds.
@@ -30,6 +32,12 @@ pub struct Place {
     pub tags: Vec<String>,
     /// Its times.
     pub terms: Terms,
+    /// When it is open, if it says so.
+    pub opening_hours: Option<OpeningHours>,
+    /// Grows with every change.
+    pub revision: i64,
     /// When its shape last changed, in UTC milliseconds: an older fix is no sight of it.
     pub shaped_ms: i64,
+    /// When it was made, in UTC milliseconds.
+    pub created_ms: i64,
 }

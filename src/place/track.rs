@@ -84,8 +84,7 @@ impl Track {
         }
         let mut moved = Vec::new();
         let here = index.at(fix.point);
-        let away: Vec<PlaceId> =
-            self.stands.keys().filter(|id| !here.iter().any(|place| place.id == **id)).copied().collect();
+        let away: Vec<PlaceId> = self.stands.keys().filter(|id| !here.iter().any(|place| place.id == **id)).copied().collect();
         for (place, inside) in here
             .into_iter()
             .map(|place| (place, true))

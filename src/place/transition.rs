@@ -110,7 +110,11 @@ impl Stand {
             Self::Closed { at_ms } if sight.at_ms < at_ms => stand,
             Self::Unknown | Self::Outside | Self::Closed { .. } if sight.inside => {
                 let initial = stand == Self::Unknown;
-                if sight.sure { enter(sight.at_ms, sight, initial, steps) } else { Self::Entering { since_ms: sight.at_ms, initial } }
+                if sight.sure {
+                    enter(sight.at_ms, sight, initial, steps)
+                } else {
+                    Self::Entering { since_ms: sight.at_ms, initial }
+                }
             }
             Self::Unknown | Self::Outside | Self::Closed { .. } => Self::Outside,
             Self::Entering { since_ms, initial } if sight.inside => enter(since_ms, sight, initial, steps),

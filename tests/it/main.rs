@@ -4,6 +4,9 @@
 #[macro_use]
 mod world;
 
+mod ground;
+mod map;
 mod quiet;
 mod store;
+mod transitions;
 mod value;
