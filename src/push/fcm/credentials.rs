@@ -1,0 +1,223 @@
+//! The access token: bought with an RS256 assertion of the service account, shared by all, renewed by one caller.
+
+use crate::clock::{Clock, MINUTE_MS};
+use crate::outbound::{Outgoing, Pool};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Method, Request, Uri, Version};
+use ring::rand::SystemRandom;
+use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject as _;
+use serde::Deserialize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+const SCOPE: &str = "https://www.googleapis.com/auth/firebase.messaging";
+/// A token is renewed this long before its end, and used until shortly before it.
+const RENEW_BEFORE_MS: i64 = 5 * MINUTE_MS;
+const UNUSED_BEFORE_MS: i64 = MINUTE_MS;
+const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause after an exchange that failed; it doubles up to 64 times this.
+const PAUSE_MS: i64 = 1_000;
+
+/// The key file of a service account, as Google hands it out.
+#[derive(Clone, Deserialize)]
+struct KeyFile {
+    project_id: String,
+    #[serde(default)]
+    private_key_id: String,
+    private_key: String,
+    client_email: String,
+    token_uri: String,
+}
+
+/// A service account that may send for one project.
+pub struct ServiceAccount {
+    /// The Firebase project.
+    pub project_id: String,
+    /// Its address at Google.
+    pub client_email: String,
+    /// Where assertions are exchanged.
+    pub token_uri: Uri,
+    private_key_id: String,
+    pair: RsaKeyPair,
+}
+
+impl ServiceAccount {
+    /// Reads the key file's JSON.
+    ///
+    /// # Errors
+    /// The field at fault and what is wrong with it.
+    pub fn parse(json: &serde_json::Value) -> Result<Self, (&'static str, String)> {
+        let file =
+            KeyFile::deserialize(json).map_err(|e| ("service_account", format!("not a service account's key file: {e}")))?;
+        let plain = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:@".contains(&b));
+        for (field, text) in
+            [("service_account.project_id", &file.project_id), ("service_account.client_email", &file.client_email)]
+        {
+            if !plain(text) {
+                return Err((field, "empty, or not made of letters, digits and -_.:@".to_owned()));
+            }
+        }
+        let token_uri: Uri = file.token_uri.parse().map_err(|_| ("service_account.token_uri", "not a URL".to_owned()))?;
+        // The only address in the file that we call: it has to be Google's, or anybody could point us at our own network.
+        let host = token_uri.host().unwrap_or("");
+        let googles = host == "oauth2.googleapis.com" || host == "www.googleapis.com" || host == "accounts.google.com";
+        if token_uri.scheme_str() != Some("https") || !googles || token_uri.port().is_some() {
+            return Err(("service_account.token_uri", "expected https:// and one of Google's token hosts".to_owned()));
+        }
+        let wrong =
+            |_| ("service_account.private_key", "expected an RSA private key of at least 2048 bits in PEM form".to_owned());
+        let key = PrivateKeyDer::from_pem_slice(file.private_key.as_bytes()).map_err(|e| wrong(e.to_string()))?;
+        let pair = match &key {
+            PrivateKeyDer::Pkcs8(der) => RsaKeyPair::from_pkcs8(der.secret_pkcs8_der()),
+            PrivateKeyDer::Pkcs1(der) => RsaKeyPair::from_der(der.secret_pkcs1_der()),
+            _ => return Err(wrong(String::new())),
+        };
+        let pair = pair.map_err(|e| wrong(e.to_string()))?;
+        let KeyFile { project_id, private_key_id, client_email, .. } = file;
+        Ok(Self { project_id, client_email, token_uri, private_key_id, pair })
+    }
+
+    /// The assertion that buys an access token.
+    fn assertion(&self, now_ms: i64) -> Option<String> {
+        let iat_s = now_ms.div_euclid(1_000);
+        let header = serde_json::json!({"alg": "RS256", "typ": "JWT", "kid": self.private_key_id});
+        let claims = serde_json::json!({
+            "iss": self.client_email,
+            "scope": SCOPE,
+            "aud": self.token_uri.to_string(),
+            "iat": iat_s,
+            "exp": iat_s + 3_600,
+        });
+        let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header.to_string()), URL_SAFE_NO_PAD.encode(claims.to_string()));
+        let mut signature = vec![0; self.pair.public().modulus_len()];
+        self.pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut signature).ok()?;
+        Some(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
+    }
+}
+
+/// The access token in hand.
+pub struct AccessToken {
+    account: ServiceAccount,
+    pool: Pool,
+    clock: Clock,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    header: Option<HeaderValue>,
+    expires_ms: i64,
+    renewing: bool,
+    failures: u32,
+    not_before_ms: i64,
+    /// Whether the token in hand replaced one that was refused, and has not been taken yet.
+    forced: bool,
+}
+
+#[derive(Deserialize)]
+struct Bought {
+    access_token: String,
+    expires_in: i64,
+}
+
+impl AccessToken {
+    /// No token yet; `pool` leads to the account's token host.
+    pub fn new(account: ServiceAccount, pool: Pool, clock: Clock) -> Self {
+        Self { account, pool, clock, state: Mutex::default() }
+    }
+
+    /// The project that this account sends for.
+    pub fn project_id(&self) -> &str {
+        &self.account.project_id
+    }
+
+    /// The `authorization` header to send now; without one, or shortly before its end, an exchange is started in the
+    /// background and `then` is called after it.
+    pub fn bearer(self: &Arc<Self>, now_ms: i64, then: impl FnOnce() + Send + 'static) -> Option<HeaderValue> {
+        let mut state = self.state();
+        let left_ms = if state.header.is_some() { state.expires_ms - now_ms } else { 0 };
+        if left_ms < RENEW_BEFORE_MS && !state.renewing && now_ms >= state.not_before_ms {
+            state.renewing = true;
+            let me = Arc::clone(self);
+            tokio::spawn(async move {
+                me.renew().await;
+                then();
+            });
+        }
+        state.header.clone().filter(|_| left_ms > UNUSED_BEFORE_MS)
+    }
+
+    /// When the next exchange may be tried, if the last one failed.
+    pub fn not_before_ms(&self) -> i64 {
+        self.state().not_before_ms
+    }
+
+    /// Google refused this token: it is thrown away, once. False: a new one was refused as well.
+    pub fn discard(&self, refused: &HeaderValue) -> bool {
+        let mut state = self.state();
+        if state.header.as_ref() != Some(refused) {
+            return true;
+        }
+        let first = !state.forced;
+        state.header = None;
+        state.forced = true;
+        first
+    }
+
+    /// A request with this token was taken.
+    pub fn proven(&self) {
+        self.state().forced = false;
+    }
+
+    async fn renew(&self) {
+        let bought = self.exchange().await;
+        let now_ms = self.clock.now_ms();
+        let mut state = self.state();
+        state.renewing = false;
+        match bought {
+            Ok((header, expires_in_s)) => {
+                state.header = Some(header);
+                state.expires_ms = now_ms + expires_in_s * 1_000;
+                state.failures = 0;
+                state.not_before_ms = 0;
+            }
+            Err(why) => {
+                state.not_before_ms = now_ms + (PAUSE_MS << state.failures.min(6));
+                state.failures += 1;
+                tracing::warn!(why, failures = state.failures, "no access token from Google");
+            }
+        }
+    }
+
+    async fn exchange(&self) -> Result<(HeaderValue, i64), String> {
+        let assertion = self.account.assertion(self.clock.now_ms()).ok_or("cannot sign")?;
+        let body = Bytes::from(format!("grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion={assertion}"));
+        let uri = self.account.token_uri.clone();
+        let outgoing = move || {
+            let mut head = Request::new(());
+            *head.method_mut() = Method::POST;
+            *head.uri_mut() = uri.clone();
+            *head.version_mut() = Version::HTTP_2;
+            head.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+            Outgoing { head, body: body.clone() }
+        };
+        let answer = self.pool.request(outgoing, EXCHANGE_TIMEOUT).await.map_err(|loss| format!("{loss:?}"))?;
+        if answer.status != http::StatusCode::OK {
+            // The body may echo the assertion: only the status is told.
+            return Err(format!("status {}", answer.status.as_u16()));
+        }
+        let bought: Bought = serde_json::from_slice(&answer.body).map_err(|_| "not an access token")?;
+        let mut header = HeaderValue::from_str(&format!("Bearer {}", bought.access_token)).map_err(|_| "not an access token")?;
+        header.set_sensitive(true);
+        Ok((header, bought.expires_in.clamp(0, 86_400)))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

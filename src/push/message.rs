@@ -1,0 +1,289 @@
+//! A message: one decision rendered for one device, from its plan to its end.
+
+use crate::id::{AppId, CampaignId, ChoiceId, ConsentId, DecisionId, DeviceId, MessageId, OfferId, PartnerId, UserId};
+use crate::push::{apns, fcm};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+        pub enum $name { $($(#[$vdoc])* #[serde(rename = $word)] $variant,)* }
+
+        impl $name {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The word in the database and on the wire.
+            pub fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word,)* }
+            }
+
+            /// Reads the word.
+            pub fn parse(text: &str) -> Option<Self> {
+                match text { $($word => Some(Self::$variant),)* _ => None }
+            }
+        }
+    };
+}
+
+words! {
+    /// Where pushes go out.
+    Gateway {
+        /// Apple's.
+        Apns = "apns",
+        /// Google's.
+        Fcm = "fcm",
+    }
+}
+
+words! {
+    /// Which of a gateway's worlds a token belongs to.
+    Environment {
+        /// Apps from the store.
+        Production = "production",
+        /// Development builds.
+        Sandbox = "sandbox",
+    }
+}
+
+words! {
+    /// What to do with a message whose fate a crash or a cut has hidden.
+    Mode {
+        /// It ends as `unknown`.
+        AtMostOnce = "at_most_once",
+        /// It is sent again under the same ids, so that a phone shows it once.
+        AtLeastOnce = "at_least_once",
+    }
+}
+
+words! {
+    /// A message's life.
+    State {
+        /// Waits to be sent.
+        Queued = "queued",
+        /// Claimed, maybe handed over, not answered yet.
+        Sending = "sending",
+        /// Waits to be sent again.
+        RetryAt = "retry_at",
+        /// The gateway has taken it.
+        Accepted = "accepted",
+        /// The gateway never will.
+        Rejected = "rejected",
+        /// Its deadline passed before it left.
+        Expired = "expired",
+        /// Its consent was withdrawn before it left.
+        Revoked = "revoked",
+        /// Its device was gone, or someone else's, before it left.
+        TokenDead = "token_dead",
+        /// Its campaign was stopped, or somebody cancelled it, before it left.
+        Cancelled = "cancelled",
+        /// Nobody knows whether the gateway has taken it; it is not sent again.
+        Unknown = "unknown",
+    }
+}
+
+impl State {
+    /// Whether no edge leads out of it.
+    pub fn is_end(self) -> bool {
+        match self {
+            Self::Queued | Self::Sending | Self::RetryAt => false,
+            Self::Accepted
+            | Self::Rejected
+            | Self::Expired
+            | Self::Revoked
+            | Self::TokenDead
+            | Self::Cancelled
+            | Self::Unknown => true,
+        }
+    }
+
+    /// Whether a message that ended so counts in caps and keeps its reservation.
+    pub fn counts(self) -> bool {
+        match self {
+            Self::Queued | Self::Sending | Self::RetryAt | Self::Accepted | Self::Unknown => true,
+            Self::Rejected | Self::Expired | Self::Revoked | Self::TokenDead | Self::Cancelled => false,
+        }
+    }
+}
+
+impl Gateway {
+    /// The gateway that reaches devices of this platform (`ios`, `android`, `web`), if there is one.
+    pub fn of_platform(platform: &str) -> Option<Self> {
+        match platform {
+            "ios" => Some(Self::Apns),
+            "android" => Some(Self::Fcm),
+            _ => None,
+        }
+    }
+
+    /// The platform whose devices it reaches.
+    pub fn platform(self) -> &'static str {
+        match self {
+            Self::Apns => "ios",
+            Self::Fcm => "android",
+        }
+    }
+}
+
+/// The words of a push, rendered for one person.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Content {
+    /// First line.
+    pub title: Option<String>,
+    /// Second line (Apple only).
+    pub subtitle: Option<String>,
+    /// The text.
+    pub body: String,
+    /// Sound by name; absent: the default one.
+    pub sound: Option<String>,
+    /// URL of an image.
+    pub image: Option<String>,
+    /// What the app opens on a tap.
+    pub link: Option<String>,
+    /// The app's own keys.
+    pub data: Map<String, Value>,
+}
+
+/// What every push carries of us.
+#[derive(Debug, Clone, Copy)]
+pub struct Stamp {
+    /// The message.
+    pub message_id: MessageId,
+    /// The decision behind it.
+    pub decision_id: DecisionId,
+    /// The campaign behind it.
+    pub campaign_id: CampaignId,
+    /// UTC milliseconds after which it must not be shown.
+    pub deadline_ms: i64,
+}
+
+/// Why a message may be sent; checked again when an epoch has moved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Allowed {
+    /// The purpose that the offer names.
+    pub purpose: String,
+    /// The partner whose offer it is.
+    pub partner_id: Option<PartnerId>,
+    /// The records that allowed it; empty when the purpose needs none.
+    pub consent_ids: Vec<ConsentId>,
+}
+
+/// A message to be planned.
+#[derive(Debug, Clone)]
+pub struct NewMessage {
+    /// Its id; the gateway's `apns-id` is the UUID in it.
+    pub id: MessageId,
+    /// The app.
+    pub app_id: AppId,
+    /// The decision that it carries out.
+    pub decision_id: DecisionId,
+    /// The choice that it carries out.
+    pub choice_id: ChoiceId,
+    /// To whom.
+    pub user_id: UserId,
+    /// On which device.
+    pub device_id: DeviceId,
+    /// For which campaign.
+    pub campaign_id: CampaignId,
+    /// For which offer.
+    pub offer_id: OfferId,
+    /// Through which gateway.
+    pub gateway: Gateway,
+    /// The device's token, as it was when the decision was made.
+    pub token: String,
+    /// The token's world.
+    pub environment: Environment,
+    /// The app's bundle id on the device.
+    pub topic: Option<String>,
+    /// Whether it may go to the stand-in or sandbox only.
+    pub test: bool,
+    /// The words.
+    pub content: Content,
+    /// Pushes with the same id replace each other on the phone; at most 64 bytes of visible ASCII.
+    pub collapse_id: String,
+    /// What to do when its fate is hidden.
+    pub mode: Mode,
+    /// Why it may be sent.
+    pub allowed: Allowed,
+    /// The user's consent epoch that `allowed` was judged at.
+    pub consent_epoch: i64,
+    /// The app's consent epoch that `allowed` was judged at.
+    pub app_consent_epoch: i64,
+    /// Not before this time, UTC milliseconds.
+    pub due_ms: i64,
+    /// Not at or after this time, UTC milliseconds.
+    pub deadline_ms: i64,
+}
+
+impl NewMessage {
+    /// The payload as it is stored and sent.
+    pub fn payload(&self) -> String {
+        render(self.gateway, &self.content, &self.stamp())
+    }
+
+    fn stamp(&self) -> Stamp {
+        let Self { id, decision_id, campaign_id, deadline_ms, .. } = *self;
+        Stamp { message_id: id, decision_id, campaign_id, deadline_ms }
+    }
+}
+
+/// Renders a payload for a gateway.
+pub fn render(gateway: Gateway, content: &Content, stamp: &Stamp) -> String {
+    match gateway {
+        Gateway::Apns => apns::render(content, stamp),
+        Gateway::Fcm => fcm::render(content, stamp),
+    }
+}
+
+/// Whether these words fit into a push of every gateway; the answer is the bytes that are too many.
+pub fn fits(content: &Content) -> Result<(), usize> {
+    let stamp = Stamp {
+        message_id: uuid::Uuid::nil().into(),
+        decision_id: uuid::Uuid::nil().into(),
+        campaign_id: uuid::Uuid::nil().into(),
+        deadline_ms: crate::clock::Time::MAX_MS,
+    };
+    let over_apns = apns::render(content, &stamp).len().saturating_sub(apns::PAYLOAD_LIMIT_BYTES);
+    let over_fcm = fcm::size_bytes(&fcm::render(content, &stamp)).saturating_sub(fcm::PAYLOAD_LIMIT_BYTES);
+    match over_apns.max(over_fcm) {
+        0 => Ok(()),
+        over => Err(over),
+    }
+}
+
+/// One hand-over or the try of one, as stored with the message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// 1 for the first.
+    pub n: i64,
+    /// When it was claimed, UTC milliseconds.
+    pub started_ms: i64,
+    /// When its end was known, UTC milliseconds.
+    pub ended_ms: i64,
+    /// The gateway's HTTP status, if it answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// Why it was not taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// What a gateway's client needs of a message.
+#[derive(Debug, Clone)]
+pub struct Push {
+    /// Its id.
+    pub id: MessageId,
+    /// The device's token.
+    pub token: String,
+    /// The app's bundle id on the device.
+    pub topic: Option<String>,
+    /// Pushes with the same id replace each other on the phone.
+    pub collapse_id: String,
+    /// UTC milliseconds.
+    pub deadline_ms: i64,
+    /// As [`render`] made it.
+    pub payload: Bytes,
+}
