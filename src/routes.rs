@@ -2,6 +2,7 @@
 
 use crate::app;
 use crate::http::ProblemBody;
+use crate::people::account;
 use actix_web::web::{self, ServiceConfig};
 use utoipa::OpenApi;
 
@@ -10,6 +11,12 @@ use utoipa::OpenApi;
 #[openapi(
     info(title = "Kairos", description = "The mobile backend that seizes business moments.", license(name = "Apache-2.0")),
     paths(
+        account::http::sign::sign_up,
+        account::http::sign::sign_in,
+        account::http::sign::anonymous,
+        account::http::session::refresh,
+        account::http::session::sign_out,
+        account::http::session::jwks,
         app::http::settings::read,
         app::http::settings::patch,
         app::http::keys::create,
@@ -24,6 +31,13 @@ pub struct ApiDoc;
 /// Mounts every route.
 pub fn mount(config: &mut ServiceConfig) {
     config.route("/livez", web::get().to(|| async { "ok" }));
+
+    config.route("/v1/auth/sign-up", web::post().to(account::http::sign::sign_up));
+    config.route("/v1/auth/sign-in", web::post().to(account::http::sign::sign_in));
+    config.route("/v1/auth/anonymous", web::post().to(account::http::sign::anonymous));
+    config.route("/v1/auth/refresh", web::post().to(account::http::session::refresh));
+    config.route("/v1/auth/sign-out", web::post().to(account::http::session::sign_out));
+    config.route("/.well-known/jwks.json", web::get().to(account::http::session::jwks));
 
     config.route("/v1/app", web::get().to(app::http::settings::read));
     config.route("/v1/app", web::patch().to(app::http::settings::patch));

@@ -6,8 +6,9 @@ use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::{Error, Problem, Result};
-use crate::http::BodyLimit;
+use crate::http::{BodyLimit, TrustedProxies};
 use crate::id::Ids;
+use crate::people::account::Accounts;
 use crate::platform::{MasterKey, Parts, Platform, fence::Fence};
 use crate::routes;
 use crate::store::{Options, Store};
@@ -28,6 +29,7 @@ pub struct Kairos {
     /// The shared floor.
     pub platform: Platform,
     keys: Keys,
+    accounts: Accounts,
     workers: Vec<Arc<Worker>>,
 }
 
@@ -58,8 +60,9 @@ impl Kairos {
             timer_hint: Hint::default(),
         });
         let keys = Keys::open(&platform);
+        let accounts = Accounts::open(&platform).await?;
         let workers = vec![keys.worker()];
-        Ok(Self { platform, keys, workers: workers.into_iter().map(Arc::new).collect() })
+        Ok(Self { platform, keys, accounts, workers: workers.into_iter().map(Arc::new).collect() })
     }
 
     /// Serves on a bound listener and starts every loop.
@@ -84,13 +87,16 @@ impl Kairos {
     /// When the listener cannot be used.
     pub fn listen(&self, listener: TcpListener) -> Result<actix_web::dev::Server> {
         let platform = self.platform.clone();
-        let keys = self.keys.clone();
+        let (keys, accounts) = (self.keys.clone(), self.accounts.clone());
+        let proxies = TrustedProxies::parse(&self.platform.config.trusted_proxies)?;
         let limit = BodyLimit(platform.config.body_limit_bytes);
         let mut server = HttpServer::new(move || {
             App::new()
                 .app_data(limit)
                 .app_data(web::Data::new(platform.clone()))
                 .app_data(web::Data::new(keys.clone()))
+                .app_data(web::Data::new(accounts.clone()))
+                .app_data(web::Data::new(proxies.clone()))
                 .configure(routes::mount)
                 .default_service(web::to(no_route))
         })

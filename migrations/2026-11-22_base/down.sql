@@ -26,7 +26,6 @@ drop table topics;
 drop table purpose_versions;
 drop table purposes;
 drop table attributes;
-drop table refresh_tokens;
 drop table sessions;
 drop table passwords;
 drop table users;

@@ -87,32 +87,24 @@ create table passwords (
     changed_ms bigint not null,
     primary key (app_id, user_id)
 );
-create unique index passwords_email on passwords (app_id, email);
+-- An e-mail is a claim until it is verified: several accounts may name it, each with a password of its own.
+create unique index passwords_email on passwords (app_id, email, password_hash);
 
 create table sessions (
     app_id text not null,
     id text not null,
     user_id text not null,
+    mode text not null check (mode in ('live', 'test')),
+    -- the newest refresh token that was presented: it and its child are valid, older ones are dead
+    generation bigint not null,
+    generation_ms bigint not null,
     created_ms bigint not null,
     last_used_ms bigint not null,
     ended_ms bigint,
-    end_reason text,
+    end_reason text check (end_reason in ('signed_out', 'refresh_reused', 'upgraded')),
     primary key (app_id, id)
 );
 create index sessions_user on sessions (app_id, user_id);
-
-create table refresh_tokens (
-    token_hash text primary key,
-    app_id text not null,
-    session_id text not null,
-    parent_hash text,
-    -- set when a child was made from this token
-    used_ms bigint,
-    -- set when a child was presented: from then on this token is dead
-    dead_ms bigint,
-    expires_ms bigint not null
-);
-create index refresh_session on refresh_tokens (app_id, session_id);
 
 create table attributes (
     app_id text not null,

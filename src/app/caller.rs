@@ -111,7 +111,7 @@ fn verified<T: 'static>(
 }
 
 /// What follows `Authorization: Bearer`.
-fn bearer(headers: &HeaderMap) -> Option<String> {
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<String> {
     credentials(headers, "bearer").map(str::to_owned)
 }
 

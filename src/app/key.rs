@@ -132,7 +132,7 @@ impl Mode {
         }
     }
 
-    pub(super) fn parse(name: &str) -> Result<Self> {
+    pub(crate) fn parse(name: &str) -> Result<Self> {
         [Self::Live, Self::Test]
             .into_iter()
             .find(|mode| mode.name() == name)

@@ -9,6 +9,7 @@ mod scope;
 mod settings;
 mod store;
 
+pub(crate) use caller::bearer;
 pub use caller::{PartnerKey, PublishableKey, ServerKey};
 pub use create::{Created, create};
 pub use key::{Key, KeyKind, Mint, Mode, NewKey};

@@ -153,7 +153,8 @@ impl Settings {
     /// # Errors
     /// 400 `validation_failed`.
     pub fn check(&self) -> Result<()> {
-        if jiff::tz::TimeZone::get(&self.time_zone).is_err() {
+        // `get` also knows names that stand for no place, such as `Etc/Unknown`.
+        if !jiff::tz::TimeZone::get(&self.time_zone).is_ok_and(|zone| !zone.is_unknown()) {
             return wrong("time_zone", "invalid", "expected an IANA time zone such as Europe/Paris");
         }
         if self.currency.len() != 3 || !self.currency.bytes().all(|b| b.is_ascii_uppercase()) {

@@ -1,5 +1,6 @@
 //! What every handler needs and no room owns: bodies, problems, pages.
 
+mod address;
 mod body;
 mod check;
 mod etag;
@@ -7,6 +8,7 @@ mod free_json;
 mod page;
 mod problem;
 
+pub use address::{ClientAddress, TrustedProxies};
 pub use body::{Body, BodyLimit, Query, parse, read_json};
 pub use check::{check_text, given};
 pub use etag::{IfMatch, etag};

@@ -1,5 +1,6 @@
 //! Who: consent, devices, profiles and preferences, accounts. Four rooms with the same furniture.
 
+pub mod account;
 pub mod check;
 pub mod consent;
 pub mod device;

@@ -92,22 +92,13 @@ diesel::table! {
         app_id -> Text,
         id -> Text,
         user_id -> Text,
+        mode -> Text,
+        generation -> BigInt,
+        generation_ms -> BigInt,
         created_ms -> BigInt,
         last_used_ms -> BigInt,
         ended_ms -> Nullable<BigInt>,
         end_reason -> Nullable<Text>,
-    }
-}
-
-diesel::table! {
-    refresh_tokens (token_hash) {
-        token_hash -> Text,
-        app_id -> Text,
-        session_id -> Text,
-        parent_hash -> Nullable<Text>,
-        used_ms -> Nullable<BigInt>,
-        dead_ms -> Nullable<BigInt>,
-        expires_ms -> BigInt,
     }
 }
 
@@ -520,7 +511,6 @@ diesel::allow_tables_to_appear_in_same_query!(
     users,
     passwords,
     sessions,
-    refresh_tokens,
     attributes,
     purposes,
     purpose_versions,

@@ -1,0 +1,160 @@
+//! The long-lived part of the room: hashing threads, signing keys, tokens that were checked already.
+
+use super::caller::UserToken;
+use super::hasher::Hasher;
+use super::refresh;
+use super::signer::{Claims, Signer};
+use super::store::{self, Session};
+use crate::app::Mode;
+use crate::config::Secret;
+use crate::error::{Error, Result};
+use crate::id::{AppId, SessionId};
+use crate::platform::Platform;
+use moka::sync::Cache as Map;
+use ring::digest;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Published after a commit that ended a session; the payload is its id.
+pub const SESSIONS_TOPIC: &str = "sessions";
+/// Most tokens that are remembered as checked.
+const CHECKED_MAX: u64 = 200_000;
+/// Most sessions that are remembered as ended.
+const ENDED_MAX: u64 = 1_000_000;
+
+/// See the module; cheap to clone.
+#[derive(Clone)]
+pub struct Accounts(Arc<Inner>);
+
+struct Inner {
+    platform: Platform,
+    hasher: Hasher,
+    signer: Signer,
+    checked: Map<[u8; 32], Checked>,
+    /// Sessions that ended while tokens of theirs may still be remembered.
+    ended: Map<SessionId, ()>,
+}
+
+#[derive(Clone, Copy)]
+struct Checked {
+    token: UserToken,
+    expires_s: i64,
+}
+
+/// The two tokens of a session, as handed out.
+pub(super) struct Tokens {
+    pub(super) access: String,
+    pub(super) expires_in_s: i64,
+    pub(super) refresh: Secret,
+}
+
+impl Accounts {
+    /// Starts the hashing threads and opens, or makes, the signing key.
+    ///
+    /// # Errors
+    /// When the signing key cannot be opened; what the database says.
+    pub async fn open(platform: &Platform) -> Result<Self> {
+        let config = &platform.config;
+        let life_s = u64::try_from(config.access_token_life_s).unwrap_or(0);
+        let accounts = Self(Arc::new(Inner {
+            hasher: Hasher::start(config.hash_threads)?,
+            signer: Signer::open(platform).await?,
+            checked: Map::builder().max_capacity(CHECKED_MAX).time_to_live(Duration::from_secs(life_s)).build(),
+            ended: Map::builder().max_capacity(ENDED_MAX).time_to_live(Duration::from_secs(life_s + 60)).build(),
+            platform: platform.clone(),
+        }));
+        let weak = Arc::downgrade(&accounts.0);
+        platform.cache.subscribe(SESSIONS_TOPIC, move |session| {
+            if let (Some(inner), Ok(session)) = (weak.upgrade(), session.parse()) {
+                inner.ended.insert(session, ());
+            }
+        });
+        Ok(accounts)
+    }
+
+    pub(super) fn platform(&self) -> &Platform {
+        &self.0.platform
+    }
+
+    /// The pool that hashes passwords.
+    pub fn hasher(&self) -> &Hasher {
+        &self.0.hasher
+    }
+
+    /// Who a token speaks for. A session that has ended speaks for nobody, from the answer of its end on.
+    ///
+    /// # Errors
+    /// 401, the same for every reason; what the database says.
+    pub async fn verify(&self, token: &str) -> Result<UserToken> {
+        let inner = &self.0;
+        let mut key = [0; 32];
+        key.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
+        let checked = match inner.checked.get(&key) {
+            Some(checked) => checked,
+            None => {
+                let checked = inner.check(token).await?.ok_or_else(refused)?;
+                inner.checked.insert(key, checked);
+                checked
+            }
+        };
+        // Asked on every use and after the look-up, so that a session which ends during it is seen.
+        let is_over = inner.platform.clock.now_ms().div_euclid(1_000) >= checked.expires_s;
+        if is_over || inner.ended.contains_key(&checked.token.session_id) {
+            return Err(refused());
+        }
+        Ok(checked.token)
+    }
+
+    /// The tokens of a session at a place in its chain.
+    pub(super) fn tokens(&self, session: &Session, generation: i64) -> Result<Tokens> {
+        let platform = &self.0.platform;
+        let iat = platform.clock.now_ms().div_euclid(1_000);
+        let expires_in_s = platform.config.access_token_life_s;
+        let claims = Claims {
+            iss: platform.config.public_url.clone(),
+            aud: session.app_id,
+            sub: session.user_id,
+            sid: session.id,
+            client_id: session.app_id,
+            mode: session.mode.clone(),
+            iat,
+            exp: iat + expires_in_s,
+            jti: platform.ids.next::<SessionId>().uuid().as_simple().to_string(),
+        };
+        let access = self.0.signer.sign(&claims)?;
+        let refresh = refresh::make(&platform.master_key, (session.app_id, &session.mode), session.id, generation);
+        Ok(Tokens { access, expires_in_s, refresh })
+    }
+
+    /// The salt of an address: the same for all its accounts, and unknown without the master key.
+    pub(super) fn salt(&self, app_id: AppId, email: &str) -> [u8; 16] {
+        let bytes = self.0.platform.master_key.derive("password salt", format!("{app_id}|{email}").as_bytes());
+        let mut salt = [0; 16];
+        salt.copy_from_slice(&bytes[..16]);
+        salt
+    }
+}
+
+impl Inner {
+    async fn check(&self, token: &str) -> Result<Option<Checked>> {
+        let Some(claims) = self.signer.check(token).await? else { return Ok(None) };
+        let (app_id, user_id, session_id) = (claims.aud, claims.sub, claims.sid);
+        let found = self.platform.store.read(move |conn| store::session(conn, app_id, session_id)).await?;
+        let lives =
+            found.is_some_and(|(session, disabled)| session.user_id == user_id && session.ended_ms.is_none() && !disabled);
+        if !lives {
+            return Ok(None);
+        }
+        let token = UserToken { app_id, user_id, session_id, mode: Mode::parse(&claims.mode)? };
+        Ok(Some(Checked { token, expires_s: claims.exp }))
+    }
+}
+
+fn refused() -> Error {
+    Error::unauthorized("Send an access token of this server that is valid, of a session that has not ended.")
+}
+
+/// The refusal of a request without a token: the same words as for a wrong one.
+pub(super) fn missing() -> Error {
+    refused()
+}

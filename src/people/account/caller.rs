@@ -1,0 +1,35 @@
+//! The extractor for a signed-in user.
+
+use super::access::{Accounts, missing};
+use crate::app::{Mode, bearer};
+use crate::error::{Error, Result};
+use crate::id::{AppId, SessionId, UserId};
+use actix_web::{FromRequest, HttpRequest, dev::Payload, web};
+use futures_util::future::LocalBoxFuture;
+
+/// A user, by `Authorization: Bearer <access token>`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UserToken {
+    /// The tenant.
+    pub app_id: AppId,
+    /// The person.
+    pub user_id: UserId,
+    /// The sign-in.
+    pub session_id: SessionId,
+    /// Whether the session was begun with a live or a test key.
+    pub mode: Mode,
+}
+
+impl FromRequest for UserToken {
+    type Error = Error;
+    type Future = LocalBoxFuture<'static, Result<Self>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let accounts = request.app_data::<web::Data<Accounts>>().cloned();
+        let token = bearer(request.headers());
+        Box::pin(async move {
+            let accounts = accounts.ok_or_else(|| Error::broken("the server was started without its accounts"))?;
+            accounts.verify(&token.ok_or_else(missing)?).await
+        })
+    }
+}

@@ -1,0 +1,110 @@
+//! argon2id on threads of its own: sign-ins queue here and never hold up other requests.
+
+use crate::config::Secret;
+use crate::error::{Error, Result};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// Memory of one hash, in KiB (19 MiB; OWASP's minimum with two passes and one lane).
+const MEMORY_KIB: u32 = 19_456;
+/// Passes.
+const PASSES: u32 = 2;
+/// Lanes.
+const LANES: u32 = 1;
+/// Bytes of a hash.
+const HASH_BYTES: usize = 32;
+/// How many hashes may wait for each thread: about two seconds' worth. Beyond it callers are told to come back.
+const WAITING_PER_THREAD: usize = 64;
+/// A thread without work for this long gives its memory back.
+const IDLE: Duration = Duration::from_secs(30);
+
+struct Job {
+    password: Secret,
+    salt: [u8; 16],
+    reply: oneshot::Sender<Result<String>>,
+}
+
+/// A bounded pool of hashing threads; cheap to clone.
+#[derive(Clone)]
+pub struct Hasher {
+    jobs: Sender<Job>,
+    count: Arc<AtomicU64>,
+}
+
+impl Hasher {
+    /// Starts the threads; 0: one per core.
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub fn start(threads: usize) -> Result<Self> {
+        let threads = match threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            given => given,
+        };
+        let (jobs, waiting) = crossbeam_channel::bounded(threads * WAITING_PER_THREAD);
+        let count = Arc::new(AtomicU64::new(0));
+        for n in 0..threads {
+            let (waiting, count) = (waiting.clone(), Arc::clone(&count));
+            std::thread::Builder::new().name(format!("hash-{n}")).spawn(move || work(&waiting, &count)).map_err(Error::broken)?;
+        }
+        Ok(Self { jobs, count })
+    }
+
+    /// Hashes one password; the answer is a PHC string.
+    ///
+    /// # Errors
+    /// `Busy` when too many are waiting.
+    pub async fn hash(&self, password: Secret, salt: [u8; 16]) -> Result<String> {
+        let (reply, answer) = oneshot::channel();
+        match self.jobs.try_send(Job { password, salt, reply }) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => return Err(Error::Busy("too many password hashes are waiting")),
+            Err(TrySendError::Disconnected(_)) => return Err(Error::broken("the hashing threads have stopped")),
+        }
+        answer.await.unwrap_or_else(|_| Err(Error::broken("a hashing thread has stopped")))
+    }
+
+    /// How many hashes were made since the start: tests check that every attempt costs exactly one.
+    pub fn count(&self) -> u64 {
+        self.count.load(Ordering::SeqCst)
+    }
+}
+
+fn work(waiting: &Receiver<Job>, count: &AtomicU64) {
+    // The block is reused: asking the system for 19 MiB costs about as much as a fifth of the hash.
+    let mut memory: Vec<Block> = Vec::new();
+    loop {
+        let job = match waiting.recv_timeout(IDLE) {
+            Ok(job) => job,
+            Err(RecvTimeoutError::Timeout) => {
+                memory = Vec::new();
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        // Nobody is waiting for it any more.
+        if job.reply.is_closed() {
+            continue;
+        }
+        let result = hash(&job.password, &job.salt, &mut memory);
+        count.fetch_add(1, Ordering::SeqCst);
+        let _ = job.reply.send(result);
+    }
+}
+
+fn hash(password: &Secret, salt: &[u8; 16], memory: &mut Vec<Block>) -> Result<String> {
+    let params = Params::new(MEMORY_KIB, PASSES, LANES, Some(HASH_BYTES)).map_err(Error::broken)?;
+    memory.resize(params.block_count(), Block::new());
+    let mut out = [0; HASH_BYTES];
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+        .hash_password_into_with_memory(password.expose().as_bytes(), salt, &mut out, memory.as_mut_slice())
+        .map_err(Error::broken)?;
+    let (salt, out) = (STANDARD_NO_PAD.encode(salt), STANDARD_NO_PAD.encode(out));
+    Ok(format!("$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p={LANES}${salt}${out}"))
+}

@@ -1,0 +1,92 @@
+//! `/v1/auth/*`: sessions of users, and the public keys of their tokens.
+
+pub mod session;
+pub mod sign;
+
+use super::access::Accounts;
+use super::store::{Session, User};
+use crate::clock::Time;
+use crate::config::Secret;
+use crate::error::Result;
+use crate::id::UserId;
+use actix_web::HttpResponse;
+use actix_web::http::header::CACHE_CONTROL;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// E-mail and password.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Credentials)]
+pub struct CredentialsIn {
+    #[schema(example = "ada@example.com", max_length = 254)]
+    pub(super) email: String,
+    /// 8 to 256 characters of any kind.
+    #[schema(value_type = String, format = Password, min_length = 8, max_length = 256)]
+    pub(super) password: Secret,
+}
+
+/// Nothing needs to be said; the fields are reserved.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AnonymousIn {}
+
+/// The refresh token of the latest answer.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RefreshIn {
+    #[schema(value_type = String)]
+    pub(super) refresh_token: Secret,
+}
+
+/// What ends with the session.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SignOutIn {}
+
+/// A session.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Session)]
+pub struct SessionOut {
+    /// For `Authorization: Bearer`.
+    access_token: String,
+    /// Life of the access token, in seconds.
+    expires_in: i64,
+    /// For the next refresh. It stays valid until the token of that refresh's answer is used.
+    refresh_token: String,
+    user: SessionUser,
+}
+
+/// The signed-in user; `/v1/me` has the profile.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct SessionUser {
+    id: UserId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    external_id: Option<String>,
+    anonymous: bool,
+    created_at: Time,
+}
+
+/// Public keys of our access tokens (RFC 7517).
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct Jwks {
+    #[schema(value_type = Vec<Object>)]
+    pub(super) keys: Vec<Value>,
+}
+
+/// The tokens of a session at a place in its chain, and its user.
+fn answer(accounts: &Accounts, user: User, (session, generation): (&Session, i64)) -> Result<HttpResponse> {
+    let tokens = accounts.tokens(session, generation)?;
+    let out = SessionOut {
+        access_token: tokens.access,
+        expires_in: tokens.expires_in_s,
+        refresh_token: tokens.refresh.expose().to_owned(),
+        user: SessionUser {
+            id: user.id,
+            external_id: user.external_id,
+            anonymous: user.anonymous,
+            created_at: Time(user.created_ms),
+        },
+    };
+    Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(out))
+}

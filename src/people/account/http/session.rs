@@ -1,0 +1,75 @@
+//! What a session does later: refresh, sign-out; and the public keys of its tokens.
+
+use super::{Jwks, RefreshIn, SessionOut, SignOutIn, answer};
+use crate::app::PublishableKey;
+use crate::error::{Error, Problem, Result};
+use crate::http::{Body, ProblemBody};
+use crate::people::account::access::{Accounts, SESSIONS_TOPIC};
+use crate::people::account::caller::UserToken;
+use crate::people::account::refresh::{self, Presented, Verdict};
+use crate::people::account::store::{self, End};
+use crate::platform::Platform;
+use actix_web::http::header::CACHE_CONTROL;
+use actix_web::{HttpResponse, web};
+
+/// Trades a refresh token for the next one and a fresh access token. Repeating it gives the same refresh token.
+///
+/// # Errors
+/// 400, 401 `invalid_refresh_token`.
+#[utoipa::path(post, path = "/v1/auth/refresh", tag = "auth", request_body = RefreshIn, security(("publishable_key" = [])),
+    responses((status = 200, body = SessionOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody)))]
+pub async fn refresh(caller: PublishableKey, accounts: web::Data<Accounts>, body: Body<RefreshIn>) -> Result<HttpResponse> {
+    let refused = || {
+        let detail = "The refresh token is unknown, too old or of a session that has ended: sign in again.";
+        Error::from(Problem::new(401, "invalid_refresh_token", detail))
+    };
+    let platform = accounts.platform();
+    let issuer = (caller.app_id, caller.mode.name());
+    let (session_id, generation) =
+        refresh::read(&platform.master_key, issuer, body.0.refresh_token.expose()).ok_or_else(refused)?;
+    let presented = Presented { generation, now_ms: platform.clock.now_ms(), life_days: platform.config.refresh_token_life_days };
+    let result = platform.store.write(move |conn| {
+        let (verdict, session) = store::refresh(conn, caller.app_id, session_id, &presented)?;
+        let user = match &session {
+            Some(session) => store::user(conn, caller.app_id, session.user_id)?,
+            None => None,
+        };
+        Ok((verdict, session.zip(user)))
+    });
+    match result.await? {
+        (Verdict::Child(child), Some((session, user))) => answer(&accounts, user, (&session, child)),
+        (Verdict::Child(_) | Verdict::Refused, _) => Err(refused()),
+        (Verdict::Reused, _) => {
+            metrics::counter!("kairos_refresh_reuse_total").increment(1);
+            platform.cache.publish(SESSIONS_TOPIC, &session_id.to_string());
+            Err(refused())
+        }
+    }
+}
+
+/// Ends the session: its tokens are refused from this answer on.
+///
+/// # Errors
+/// 400, 401.
+#[utoipa::path(post, path = "/v1/auth/sign-out", tag = "auth", request_body = SignOutIn, security(("user_token" = [])),
+    responses((status = 204), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody)))]
+pub async fn sign_out(caller: UserToken, platform: web::Data<Platform>, body: Body<SignOutIn>) -> Result<HttpResponse> {
+    let SignOutIn {} = body.0;
+    let now_ms = platform.clock.now_ms();
+    let ended =
+        platform.store.write(move |conn| store::end_session(conn, caller.app_id, caller.session_id, (End::SignedOut, now_ms)));
+    ended.await?;
+    platform.cache.publish(SESSIONS_TOPIC, &caller.session_id.to_string());
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// The public keys with which anyone can check our access tokens.
+///
+/// # Errors
+/// 503.
+#[utoipa::path(get, path = "/.well-known/jwks.json", tag = "auth", responses((status = 200, body = Jwks)))]
+pub async fn jwks(platform: web::Data<Platform>) -> Result<HttpResponse> {
+    let keys = platform.store.read(store::public_keys).await?;
+    let keys = keys.into_iter().map(|(_, jwk)| jwk.0).collect();
+    Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "public, max-age=300")).json(Jwks { keys }))
+}

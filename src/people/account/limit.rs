@@ -1,0 +1,63 @@
+//! How often one may try: per address, per account, and how many failures an account takes in a day.
+
+use crate::clock::{DAY_MS, MINUTE_MS};
+use crate::error::{Error, Problem, Result};
+use crate::http::ClientAddress;
+use crate::id::AppId;
+use crate::platform::Platform;
+use std::fmt::Write as _;
+
+/// Failed attempts after which an e-mail is locked for the rest of the day, known or not (NIST SP 800-63B: at most 100).
+const FAILURES_PER_DAY: u32 = 100;
+
+/// An attempt to sign in or up, as the limits count it.
+pub(super) struct Attempt {
+    platform: Platform,
+    failures: String,
+}
+
+impl Attempt {
+    /// Counts an attempt, before anything is looked up: the same for known and unknown e-mails.
+    ///
+    /// # Errors
+    /// 429.
+    pub(super) async fn begin(platform: &Platform, app_id: AppId, email: &str, address: ClientAddress) -> Result<Self> {
+        by_address(platform, address).await?;
+        // The cache never sees the address itself.
+        let who = platform.master_key.derive("sign-in limit", format!("{app_id}|{email}").as_bytes());
+        let who = who[..16].iter().fold(String::with_capacity(32), |mut out, byte| {
+            // Writing to a String does not fail.
+            let _ = write!(out, "{byte:02x}");
+            out
+        });
+        let limit = platform.config.sign_in_per_account_per_minute;
+        take(platform, &format!("sign-in:{who}"), (1, limit), MINUTE_MS).await?;
+        let failures = format!("sign-in-failed:{who}");
+        // Costs nothing, and is refused once the budget is used up.
+        take(platform, &failures, (0, FAILURES_PER_DAY - 1), DAY_MS).await?;
+        Ok(Self { platform: platform.clone(), failures })
+    }
+
+    /// Counts a failure.
+    pub(super) async fn failed(self) {
+        let now_ms = self.platform.clock.now_ms();
+        // A full budget is found by the next attempt.
+        let _ = self.platform.cache.take(&self.failures, 1, FAILURES_PER_DAY, DAY_MS, now_ms).await;
+    }
+}
+
+/// Counts a call that makes a session, by where it comes from.
+///
+/// # Errors
+/// 429.
+pub(super) async fn by_address(platform: &Platform, address: ClientAddress) -> Result<()> {
+    let limit = platform.config.sign_in_per_address_per_minute;
+    take(platform, &format!("sign-in-from:{}", address.prefix()), (1, limit), MINUTE_MS).await
+}
+
+async fn take(platform: &Platform, bucket: &str, (cost, limit): (u32, u32), window_ms: i64) -> Result<()> {
+    let Err(wait_ms) = platform.cache.take(bucket, cost, limit, window_ms, platform.clock.now_ms()).await else { return Ok(()) };
+    let mut problem = Problem::new(429, "too_many_attempts", "Too many attempts; wait before the next one.");
+    problem.retry_after_s = Some(u64::try_from(wait_ms.max(0)).unwrap_or(0).div_ceil(1_000).max(1));
+    Err(Error::from(problem))
+}

@@ -1,0 +1,23 @@
+//! Accounts: sign-up, sign-in, sessions and their tokens.
+//!
+//! No answer tells whether an e-mail address has an account. This version delivers no e-mail, so an address is a claim
+//! that nobody has checked, and the account is named by the pair (e-mail, password): sign-up with a pair that exists
+//! signs in, sign-up with any other pair makes an account of its own, also when the address is known already. The
+//! answers have one shape, and each attempt costs exactly one password hash, because the salt is the same for all
+//! accounts of one address: a keyed hash of the address, secret like the master key.
+
+mod access;
+mod caller;
+mod hasher;
+pub mod http;
+mod limit;
+mod password;
+mod refresh;
+mod signer;
+mod store;
+
+pub use access::{Accounts, SESSIONS_TOPIC};
+pub use caller::UserToken;
+pub use hasher::Hasher;
+pub use password::{check_email, check_password};
+pub use refresh::{Presented, SessionState, Verdict, judge};

@@ -1,0 +1,97 @@
+//! Refresh tokens: a chain per session, one integer in the database.
+//!
+//! Token n of a session is a keyed hash of (app, mode, session, n), so every refresh with token n, and 64 of them at once,
+//! gets the same child n + 1. The session keeps the newest n that was presented: n and n + 1 are valid, because the
+//! answer with n + 1 may have been lost. When n + 1 is presented, n is dead; whoever comes with a dead token has an old
+//! copy, and the session ends.
+
+use crate::clock::DAY_MS;
+use crate::config::Secret;
+use crate::id::{AppId, SessionId};
+use crate::platform::MasterKey;
+use std::fmt::Write as _;
+
+/// Within this time after a child was first presented its parent is refused but ends nothing, in milliseconds: of many
+/// refreshes sent at once, some arrive after a faster one was already followed up.
+const STRAGGLER_MS: i64 = 30_000;
+
+/// What a session's row says about its refresh tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionState {
+    /// The newest token that was presented.
+    pub generation: i64,
+    /// When it was first presented.
+    pub generation_ms: i64,
+    /// When any was last presented.
+    pub last_used_ms: i64,
+    /// Whether the session has ended.
+    pub ended: bool,
+}
+
+/// A token that was presented, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Presented {
+    /// Its place in the chain.
+    pub generation: i64,
+    /// Now.
+    pub now_ms: i64,
+    /// How long a session lives without use, in days.
+    pub life_days: i64,
+}
+
+/// What becomes of a refresh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The answer is the child with this place in the chain.
+    Child(i64),
+    /// Too old, ended, or a straggler: refused, nothing else happens.
+    Refused,
+    /// A dead token: the session ends.
+    Reused,
+}
+
+/// The whole law of refresh tokens.
+pub fn judge(session: &SessionState, presented: &Presented) -> Verdict {
+    if session.ended || presented.now_ms - session.last_used_ms >= presented.life_days.saturating_mul(DAY_MS) {
+        return Verdict::Refused;
+    }
+    if presented.generation >= session.generation {
+        return Verdict::Child(presented.generation + 1);
+    }
+    let is_parent = presented.generation + 1 == session.generation;
+    if is_parent && presented.now_ms - session.generation_ms < STRAGGLER_MS {
+        return Verdict::Refused;
+    }
+    Verdict::Reused
+}
+
+/// The app, and whether its live or its test key began the session.
+pub(super) type Issuer<'a> = (AppId, &'a str);
+
+/// The text of a token: `rt_<session>_<n>_<keyed hash>`.
+pub(super) fn make(key: &MasterKey, issuer: Issuer<'_>, session_id: SessionId, generation: i64) -> Secret {
+    let session = session_id.uuid();
+    let session = session.as_simple();
+    Secret::new(format!("rt_{session}_{generation}_{}", seal(key, issuer, session_id, generation)))
+}
+
+/// Reads a token that we made for this app and mode.
+pub(super) fn read(key: &MasterKey, issuer: Issuer<'_>, text: &str) -> Option<(SessionId, i64)> {
+    let mut parts = text.strip_prefix("rt_")?.split('_');
+    let (session, generation, given) = (parts.next()?, parts.next()?, parts.next()?);
+    let session_id: SessionId = format!("ses_{session}").parse().ok()?;
+    let number: i64 = generation.parse().ok().filter(|n: &i64| *n >= 0 && n.to_string() == generation)?;
+    let wanted = seal(key, issuer, session_id, number);
+    // All bytes are compared, so that the time says nothing about where the first difference is.
+    let differs = wanted.bytes().zip(given.bytes()).fold(wanted.len() ^ given.len(), |sum, (a, b)| sum | usize::from(a ^ b));
+    (differs == 0 && parts.next().is_none()).then_some((session_id, number))
+}
+
+fn seal(key: &MasterKey, (app_id, mode): Issuer<'_>, session_id: SessionId, generation: i64) -> String {
+    let bytes = key.derive("refresh token", format!("{app_id}|{mode}|{session_id}|{generation}").as_bytes());
+    bytes.iter().fold(String::with_capacity(64), |mut out, byte| {
+        // Writing to a String does not fail.
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
+}
