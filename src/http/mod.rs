@@ -7,6 +7,7 @@ mod etag;
 mod free_json;
 mod page;
 mod problem;
+mod unique;
 
 pub use address::{ClientAddress, TrustedProxies};
 pub use body::{Body, BodyLimit, Query, parse, read_json};
@@ -15,3 +16,4 @@ pub use etag::{IfMatch, etag};
 pub use free_json::FreeJson;
 pub use page::{Page, PageQuery};
 pub use problem::{ProblemBody, RequestId};
+pub use unique::unique_keys;

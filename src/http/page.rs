@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 const DEFAULT_LIMIT: i64 = 50;
 /// Largest page size.
 const LIMIT_MAX: i64 = 500;
+/// Longest cursor, in bytes.
+const CURSOR_LIMIT: usize = 256;
 
 /// The paging parameters of a list.
 #[derive(Debug, Clone, Default, Deserialize, utoipa::IntoParams)]
@@ -34,8 +36,11 @@ impl PageQuery {
     /// How many rows to ask of the database: one more than the page, so that its end is known.
     ///
     /// # Errors
-    /// 400 when the limit is not 1 to 500.
+    /// 400 when the limit is not 1 to 500, or the cursor can be none of ours.
     pub fn rows(&self) -> Result<i64> {
+        if self.after().len() > CURSOR_LIMIT || self.after().chars().any(char::is_control) {
+            return Err(Error::invalid("cursor", "invalid", "expected the next_cursor of the page before"));
+        }
         Ok(self.size()? + 1)
     }
 

@@ -4,3 +4,4 @@ pub mod account;
 pub mod check;
 pub mod consent;
 pub mod device;
+pub mod profile;

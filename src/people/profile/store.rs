@@ -1,0 +1,256 @@
+//! Users, their preferences, and what an app declares about them, in the database.
+
+use super::{Attribute, AttributeKind, AttributeScope, NewUser, Person, Preferences, QuietTime, Topic, Topics};
+use crate::app::Cap;
+use crate::error::{Error, Result};
+use crate::id::{AppId, UserId};
+use crate::on;
+use crate::people::consent::Channel;
+use crate::store::schema::{attributes, preferences, topics, users};
+use crate::store::{Conn, Doc};
+use diesel::prelude::*;
+use serde_json::{Map, Value};
+use std::collections::{BTreeMap, HashMap};
+
+/// How many values one `in (…)` or one insert takes.
+const CHUNK: usize = 500;
+
+#[derive(Queryable, Selectable, Insertable)]
+#[diesel(table_name = users, treat_none_as_default_value = false)]
+struct UserRow {
+    app_id: AppId,
+    id: UserId,
+    external_id: Option<String>,
+    anonymous: bool,
+    attributes: Doc<Map<String, Value>>,
+    locale: Option<String>,
+    time_zone: Option<String>,
+    zone: String,
+    disabled: bool,
+    revision: i64,
+    created_ms: i64,
+    updated_ms: i64,
+}
+
+impl UserRow {
+    fn new(app_id: AppId, user: &NewUser) -> Self {
+        Self {
+            app_id,
+            id: user.id,
+            external_id: user.external_id.clone(),
+            anonymous: user.anonymous,
+            attributes: Doc(user.attributes.clone()),
+            locale: user.locale.clone(),
+            time_zone: user.time_zone.clone(),
+            zone: user.time_zone.clone().unwrap_or_default(),
+            disabled: false,
+            revision: 1,
+            created_ms: user.now_ms,
+            updated_ms: user.now_ms,
+        }
+    }
+
+    fn person(self, preferences: Preferences) -> Person {
+        Person {
+            id: self.id,
+            external_id: self.external_id,
+            anonymous: self.anonymous,
+            attributes: self.attributes.0,
+            locale: self.locale,
+            time_zone: self.time_zone,
+            zone: self.zone,
+            disabled: self.disabled,
+            preferences,
+            revision: self.revision,
+            created_ms: self.created_ms,
+            updated_ms: self.updated_ms,
+        }
+    }
+}
+
+#[derive(Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(table_name = preferences, treat_none_as_default_value = false, treat_none_as_null = true)]
+struct PreferencesRow {
+    app_id: AppId,
+    user_id: UserId,
+    topics: Doc<BTreeMap<String, bool>>,
+    channels: Doc<BTreeMap<Channel, bool>>,
+    quiet_hours: Option<Doc<QuietTime>>,
+    frequency: Option<Doc<Cap>>,
+    pause_until_ms: Option<i64>,
+    revision: i64,
+}
+
+impl PreferencesRow {
+    fn preferences(self) -> Preferences {
+        Preferences {
+            topics: self.topics.0,
+            channels: self.channels.0,
+            quiet_hours: self.quiet_hours.map(|doc| doc.0),
+            frequency: self.frequency.map(|doc| doc.0),
+            pause_until_ms: self.pause_until_ms,
+            revision: self.revision,
+        }
+    }
+}
+
+pub(super) fn insert(conn: &mut Conn, app: AppId, new: &[NewUser]) -> Result<()> {
+    for chunk in new.chunks(CHUNK) {
+        let rows: Vec<UserRow> = chunk.iter().map(|user| UserRow::new(app, user)).collect();
+        on!(conn, c => diesel::insert_into(users::table).values(&rows).execute(c))?;
+    }
+    Ok(())
+}
+
+pub(super) fn people(conn: &mut Conn, app: AppId, ids: &[UserId]) -> Result<HashMap<UserId, Person>> {
+    let mut found = HashMap::with_capacity(ids.len());
+    for chunk in ids.chunks(CHUNK) {
+        let rows: Vec<UserRow> = on!(conn, c => users::table
+            .filter(users::app_id.eq(app).and(users::id.eq_any(chunk)))
+            .select(UserRow::as_select())
+            .load(c))?;
+        let mut chosen = preferences_of(conn, app, chunk)?;
+        for row in rows {
+            let preferences = chosen.remove(&row.id).unwrap_or_default();
+            found.insert(row.id, row.person(preferences));
+        }
+    }
+    Ok(found)
+}
+
+fn preferences_of(conn: &mut Conn, app: AppId, ids: &[UserId]) -> Result<HashMap<UserId, Preferences>> {
+    let rows: Vec<PreferencesRow> = on!(conn, c => preferences::table
+        .filter(preferences::app_id.eq(app).and(preferences::user_id.eq_any(ids)))
+        .select(PreferencesRow::as_select())
+        .load(c))?;
+    Ok(rows.into_iter().map(|row| (row.user_id, row.preferences())).collect())
+}
+
+pub(super) fn list(conn: &mut Conn, app: AppId, page: (&str, i64)) -> Result<Vec<UserId>> {
+    let (after, limit) = page;
+    Ok(on!(conn, c => users::table
+        .filter(users::app_id.eq(app).and(users::id.gt(after)))
+        .order(users::id)
+        .limit(limit)
+        .select(users::id)
+        .load(c))?)
+}
+
+pub(super) fn resolve(conn: &mut Conn, app: AppId, external: &[String]) -> Result<HashMap<String, UserId>> {
+    let mut found = HashMap::with_capacity(external.len());
+    for chunk in external.chunks(CHUNK) {
+        let rows: Vec<(Option<String>, UserId)> = on!(conn, c => users::table
+            .filter(users::app_id.eq(app).and(users::external_id.eq_any(chunk)))
+            .select((users::external_id, users::id))
+            .load(c))?;
+        found.extend(rows.into_iter().filter_map(|(external, id)| Some((external?, id))));
+    }
+    Ok(found)
+}
+
+/// Writes a profile whose revision is still the one that was read. Answers whether it was.
+pub(super) fn update(conn: &mut Conn, app: AppId, person: &Person) -> Result<bool> {
+    let rows = on!(conn, c => diesel::update(users::table
+            .filter(users::app_id.eq(app).and(users::id.eq(person.id)).and(users::revision.eq(person.revision))))
+        .set((
+            users::external_id.eq(&person.external_id),
+            users::anonymous.eq(person.anonymous),
+            users::attributes.eq(Doc(person.attributes.clone())),
+            users::locale.eq(&person.locale),
+            users::time_zone.eq(&person.time_zone),
+            users::revision.eq(person.revision + 1),
+            users::updated_ms.eq(person.updated_ms),
+        ))
+        .execute(c))?;
+    Ok(rows == 1)
+}
+
+pub(super) fn put_preferences(conn: &mut Conn, app: AppId, user: UserId, new: &Preferences) -> Result<()> {
+    let row = PreferencesRow {
+        app_id: app,
+        user_id: user,
+        topics: Doc(new.topics.clone()),
+        channels: Doc(new.channels.clone()),
+        quiet_hours: new.quiet_hours.clone().map(Doc),
+        frequency: new.frequency.map(Doc),
+        pause_until_ms: new.pause_until_ms,
+        revision: new.revision,
+    };
+    on!(conn, c => diesel::insert_into(preferences::table)
+        .values(&row)
+        .on_conflict((preferences::app_id, preferences::user_id))
+        .do_update()
+        .set(&row)
+        .execute(c))?;
+    Ok(())
+}
+
+pub(super) fn topics(conn: &mut Conn, app: AppId) -> Result<Topics> {
+    let rows: Vec<(String, String, bool, bool, i64)> = on!(conn, c => topics::table
+        .filter(topics::app_id.eq(app))
+        .select((topics::key, topics::name, topics::default_on, topics::critical, topics::created_ms))
+        .load(c))?;
+    let topic = |(key, name, default_on, critical, created_ms): (String, String, bool, bool, i64)| {
+        (key.clone(), Topic { key, name, default_on, critical, created_ms })
+    };
+    Ok(Topics(rows.into_iter().map(topic).collect()))
+}
+
+pub(super) fn insert_topic(conn: &mut Conn, app: AppId, topic: &Topic) -> Result<()> {
+    on!(conn, c => diesel::insert_into(topics::table)
+        .values((
+            topics::app_id.eq(app),
+            topics::key.eq(&topic.key),
+            topics::name.eq(&topic.name),
+            topics::default_on.eq(topic.default_on),
+            topics::critical.eq(topic.critical),
+            topics::created_ms.eq(topic.created_ms),
+        ))
+        .execute(c))?;
+    Ok(())
+}
+
+pub(super) fn update_topic(conn: &mut Conn, app: AppId, topic: &Topic) -> Result<()> {
+    on!(conn, c => diesel::update(topics::table.filter(topics::app_id.eq(app).and(topics::key.eq(&topic.key))))
+        .set((topics::name.eq(&topic.name), topics::default_on.eq(topic.default_on)))
+        .execute(c))?;
+    Ok(())
+}
+
+pub(super) fn attributes(conn: &mut Conn, app: AppId) -> Result<Vec<Attribute>> {
+    let rows: Vec<(String, String, String, Option<i64>, i64)> = on!(conn, c => attributes::table
+        .filter(attributes::app_id.eq(app))
+        .select((attributes::scope, attributes::key, attributes::kind, attributes::settle_ms, attributes::created_ms))
+        .load(c))?;
+    let unknown = |word: &str| Error::broken(format!("an attribute has the unknown word {word}"));
+    rows.into_iter()
+        .map(|(scope, key, kind, settle_ms, created_ms)| {
+            let scope = AttributeScope::named(&scope).ok_or_else(|| unknown(&scope))?;
+            let kind = AttributeKind::named(&kind).ok_or_else(|| unknown(&kind))?;
+            Ok(Attribute { scope, key, kind, settle_ms, created_ms })
+        })
+        .collect()
+}
+
+pub(super) fn insert_attribute(conn: &mut Conn, app: AppId, attribute: &Attribute) -> Result<()> {
+    on!(conn, c => diesel::insert_into(attributes::table)
+        .values((
+            attributes::app_id.eq(app),
+            attributes::scope.eq(attribute.scope.name()),
+            attributes::key.eq(&attribute.key),
+            attributes::kind.eq(attribute.kind.name()),
+            attributes::settle_ms.eq(attribute.settle_ms),
+            attributes::created_ms.eq(attribute.created_ms),
+        ))
+        .execute(c))?;
+    Ok(())
+}
+
+pub(super) fn update_attribute(conn: &mut Conn, app: AppId, attribute: &Attribute) -> Result<()> {
+    on!(conn, c => diesel::update(attributes::table.filter(attributes::app_id.eq(app)
+            .and(attributes::scope.eq(attribute.scope.name()))
+            .and(attributes::key.eq(&attribute.key))))
+        .set(attributes::settle_ms.eq(attribute.settle_ms))
+        .execute(c))?;
+    Ok(())
+}
