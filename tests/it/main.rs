@@ -8,5 +8,6 @@ mod ground;
 mod map;
 mod quiet;
 mod store;
+mod tidy;
 mod transitions;
 mod value;

@@ -9,8 +9,10 @@ mod database;
 pub use client::{Answer, Caller, Request};
 pub use database::{Database, Db};
 
+use kairos::app;
 use kairos::clock::{Clock, Time};
 use kairos::config::Config;
+use kairos::id::AppId;
 use kairos::serve::Kairos;
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
@@ -66,6 +68,17 @@ pub fn run(db: Db, body: impl AsyncFnOnce(&mut World)) {
     }
 }
 
+/// An app and its first two keys.
+#[derive(Debug, Clone)]
+pub struct Tenant {
+    /// The app.
+    pub id: AppId,
+    /// With the publishable key: the app on a phone, nobody signed in.
+    pub phone: Caller,
+    /// With the server key, which holds every scope.
+    pub server: Caller,
+}
+
 /// See the module.
 pub struct World {
     /// The opened server; its platform gives store, clock and ids.
@@ -76,6 +89,8 @@ pub struct World {
     pub address: SocketAddr,
     /// The database below it.
     pub database: Database,
+    /// The app that most tests are content with; [`World::new_app`] makes others.
+    pub app: Tenant,
     config: Config,
     server: actix_web::dev::ServerHandle,
     leaves_work: bool,
@@ -88,7 +103,8 @@ impl World {
         let clock = Clock::at(Time::parse(START).unwrap().0);
         let kairos = Kairos::open(config.clone(), clock.clone()).await.unwrap();
         let (address, server) = listen(&kairos);
-        Self { kairos, clock, address, database, config, server, leaves_work: false }
+        let app = new_app(&kairos, "Airport").await;
+        Self { kairos, clock, address, database, app, config, server, leaves_work: false }
     }
 
     /// Stops the server without a word to the rooms and opens it again on the same database, with other settings.
@@ -97,6 +113,11 @@ impl World {
         self.server.stop(false).await;
         self.kairos = Kairos::open(self.config.clone(), self.clock.clone()).await.unwrap();
         (self.address, self.server) = listen(&self.kairos);
+    }
+
+    /// Another tenant.
+    pub async fn new_app(&self, name: &'static str) -> Tenant {
+        new_app(&self.kairos, name).await
     }
 
     /// Does all background work that is due at the clock's present time.
@@ -192,6 +213,16 @@ fn config(database: &Database) -> Config {
     let mut config = Config::load(None::<&Path>, &flags).unwrap();
     (config.http_threads, config.db_readers, config.db_writers) = (1, 2, 2);
     config
+}
+
+async fn new_app(kairos: &Kairos, name: &'static str) -> Tenant {
+    let (ids, now_ms) = (kairos.platform.ids.clone(), kairos.platform.clock.now_ms());
+    let made = kairos.platform.store.write(move |conn| app::create(conn, &ids, now_ms, name)).await.unwrap();
+    Tenant {
+        id: made.app_id,
+        phone: Caller::App(made.publishable_key.expose().to_owned()),
+        server: Caller::Bearer(made.server_key.expose().to_owned()),
+    }
 }
 
 fn listen(kairos: &Kairos) -> (SocketAddr, actix_web::dev::ServerHandle) {
