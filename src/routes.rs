@@ -3,6 +3,7 @@
 use crate::app;
 use crate::http::ProblemBody;
 use crate::people::account;
+use crate::people::http as people;
 use actix_web::web::{self, ServiceConfig};
 use utoipa::OpenApi;
 
@@ -17,6 +18,41 @@ use utoipa::OpenApi;
         account::http::session::refresh,
         account::http::session::sign_out,
         account::http::session::jwks,
+        people::me::read,
+        people::me::patch,
+        people::preferences::read,
+        people::preferences::patch,
+        people::consents::read,
+        people::consents::history,
+        people::consents::record,
+        people::devices::list,
+        people::devices::register,
+        people::devices::read,
+        people::devices::forget,
+        people::users::create,
+        people::users::list,
+        people::users::read,
+        people::users::patch,
+        people::preferences::read_of_user,
+        people::preferences::patch_of_user,
+        people::consents::read_of_user,
+        people::consents::history_of_user,
+        people::consents::record_for_user,
+        people::devices::list_of_user,
+        people::devices::register_for_user,
+        people::purposes::create,
+        people::purposes::list,
+        people::purposes::read,
+        people::purposes::patch,
+        people::purposes::publish,
+        people::purposes::versions,
+        people::topics::create,
+        people::topics::list,
+        people::topics::read,
+        people::topics::patch,
+        people::attributes::create,
+        people::attributes::list,
+        people::attributes::patch,
         app::http::settings::read,
         app::http::settings::patch,
         app::http::keys::create,
@@ -38,6 +74,44 @@ pub fn mount(config: &mut ServiceConfig) {
     config.route("/v1/auth/refresh", web::post().to(account::http::session::refresh));
     config.route("/v1/auth/sign-out", web::post().to(account::http::session::sign_out));
     config.route("/.well-known/jwks.json", web::get().to(account::http::session::jwks));
+
+    config.route("/v1/me", web::get().to(people::me::read));
+    config.route("/v1/me", web::patch().to(people::me::patch));
+    config.route("/v1/me/preferences", web::get().to(people::preferences::read));
+    config.route("/v1/me/preferences", web::patch().to(people::preferences::patch));
+    config.route("/v1/me/consents", web::get().to(people::consents::read));
+    config.route("/v1/me/consents", web::post().to(people::consents::record));
+    config.route("/v1/me/consents/history", web::get().to(people::consents::history));
+    config.route("/v1/me/devices", web::get().to(people::devices::list));
+    config.route("/v1/me/devices/{installation_id}", web::put().to(people::devices::register));
+    config.route("/v1/me/devices/{installation_id}", web::get().to(people::devices::read));
+    config.route("/v1/me/devices/{installation_id}", web::delete().to(people::devices::forget));
+
+    config.route("/v1/users", web::post().to(people::users::create));
+    config.route("/v1/users", web::get().to(people::users::list));
+    config.route("/v1/users/{id}", web::get().to(people::users::read));
+    config.route("/v1/users/{id}", web::patch().to(people::users::patch));
+    config.route("/v1/users/{id}/preferences", web::get().to(people::preferences::read_of_user));
+    config.route("/v1/users/{id}/preferences", web::patch().to(people::preferences::patch_of_user));
+    config.route("/v1/users/{id}/consents", web::get().to(people::consents::read_of_user));
+    config.route("/v1/users/{id}/consents", web::post().to(people::consents::record_for_user));
+    config.route("/v1/users/{id}/consents/history", web::get().to(people::consents::history_of_user));
+    config.route("/v1/users/{id}/devices", web::get().to(people::devices::list_of_user));
+    config.route("/v1/users/{id}/devices/{installation_id}", web::put().to(people::devices::register_for_user));
+
+    config.route("/v1/purposes", web::post().to(people::purposes::create));
+    config.route("/v1/purposes", web::get().to(people::purposes::list));
+    config.route("/v1/purposes/{key}", web::get().to(people::purposes::read));
+    config.route("/v1/purposes/{key}", web::patch().to(people::purposes::patch));
+    config.route("/v1/purposes/{key}/versions", web::post().to(people::purposes::publish));
+    config.route("/v1/purposes/{key}/versions", web::get().to(people::purposes::versions));
+    config.route("/v1/topics", web::post().to(people::topics::create));
+    config.route("/v1/topics", web::get().to(people::topics::list));
+    config.route("/v1/topics/{key}", web::get().to(people::topics::read));
+    config.route("/v1/topics/{key}", web::patch().to(people::topics::patch));
+    config.route("/v1/attributes", web::post().to(people::attributes::create));
+    config.route("/v1/attributes", web::get().to(people::attributes::list));
+    config.route("/v1/attributes/{scope}/{key}", web::patch().to(people::attributes::patch));
 
     config.route("/v1/app", web::get().to(app::http::settings::read));
     config.route("/v1/app", web::patch().to(app::http::settings::patch));

@@ -4,4 +4,5 @@ pub mod account;
 pub mod check;
 pub mod consent;
 pub mod device;
+pub mod http;
 pub mod profile;

@@ -60,6 +60,21 @@ impl Fence {
         }
     }
 
+    /// As [`Fence::close`], for every user of an app.
+    pub fn close_app(&self, app: AppId) {
+        for (_, flights) in self.flights().iter().filter(|((of, _), _)| *of == app) {
+            flights.iter().for_each(|closed| closed.store(true, Ordering::SeqCst));
+        }
+    }
+
+    /// As [`Fence::drained`], for every user of an app.
+    pub async fn drained_app(&self, app: AppId) {
+        let users: Vec<UserId> = self.flights().keys().filter(|(of, _)| *of == app).map(|(_, user)| *user).collect();
+        for user in users {
+            self.drained(app, user).await;
+        }
+    }
+
     fn flights(&self) -> std::sync::MutexGuard<'_, HashMap<(AppId, UserId), Vec<Arc<AtomicBool>>>> {
         self.0.flights.lock().unwrap_or_else(PoisonError::into_inner)
     }

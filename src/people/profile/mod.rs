@@ -303,10 +303,16 @@ pub fn declare_attribute(conn: &mut Conn, app: AppId, attribute: &Attribute) -> 
 ///
 /// # Errors
 /// 400 that names the field, 404.
-pub fn change_settle(conn: &mut Conn, app: AppId, which: (AttributeScope, &str), settle_ms: Option<i64>) -> Result<Attribute> {
+pub fn change_settle(
+    conn: &mut Conn,
+    app: AppId,
+    which: (AttributeScope, &str),
+    settle_ms: Option<Option<i64>>,
+) -> Result<Attribute> {
     let all = store::attributes(conn, app)?;
     let found = all.into_iter().find(|a| (a.scope, a.key.as_str()) == which);
-    let attribute = Attribute { settle_ms, ..found.ok_or_else(|| Error::not_found("attribute"))? };
+    let mut attribute = found.ok_or_else(|| Error::not_found("attribute"))?;
+    attribute.settle_ms = settle_ms.unwrap_or(attribute.settle_ms);
     check_settle(&attribute)?;
     store::update_attribute(conn, app, &attribute)?;
     Ok(attribute)

@@ -1,0 +1,115 @@
+//! `/v1/attributes`: the typed attributes of users and things that an app declares.
+
+use super::rows_of;
+use crate::app::{Scope, ServerKey};
+use crate::clock::Time;
+use crate::error::{Error, Result};
+use crate::http::{Body, Page, PageQuery, ProblemBody, Query, given};
+use crate::people::profile::{self, Attribute, AttributeKind, AttributeScope};
+use crate::platform::Platform;
+use actix_web::{HttpResponse, web};
+use serde::{Deserialize, Serialize};
+
+/// An attribute to declare. Its kind stays.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AttributeIn {
+    /// Whose attribute it is.
+    scope: AttributeScope,
+    /// Its name in rules and templates.
+    #[schema(pattern = "^[a-z][a-z0-9_]{0,63}$")]
+    key: String,
+    /// The type of its values.
+    kind: AttributeKind,
+    /// Of things: how long a value must have been held for its change to count, in milliseconds, up to 7 days.
+    #[schema(minimum = 0, maximum = 604800000_i64)]
+    settle_ms: Option<i64>,
+}
+
+/// A declared attribute.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Attribute)]
+pub struct AttributeOut {
+    scope: AttributeScope,
+    key: String,
+    kind: AttributeKind,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    settle_ms: Option<i64>,
+    created_at: Time,
+}
+
+impl From<Attribute> for AttributeOut {
+    fn from(attribute: Attribute) -> Self {
+        let Attribute { scope, key, kind, settle_ms, created_ms } = attribute;
+        Self { scope, key, kind, settle_ms, created_at: Time(created_ms) }
+    }
+}
+
+/// A change of an attribute.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AttributePatch {
+    /// `null` lets every change count at once.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<i64>, minimum = 0, maximum = 604800000_i64)]
+    settle_ms: Option<Option<i64>>,
+}
+
+fn cursor(attribute: &Attribute) -> String {
+    format!("{}.{}", attribute.scope.name(), attribute.key)
+}
+
+/// Declares an attribute.
+///
+/// # Errors
+/// 400, 401, 403, 409.
+#[utoipa::path(post, path = "/v1/attributes", tag = "schema", request_body = AttributeIn, security(("server_key" = [])),
+    responses((status = 201, body = AttributeOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
+        (status = 403, body = ProblemBody), (status = 409, body = ProblemBody)))]
+pub async fn create(caller: ServerKey, platform: web::Data<Platform>, body: Body<AttributeIn>) -> Result<HttpResponse> {
+    caller.need(Scope::SchemaWrite)?;
+    let Body(AttributeIn { scope, key, kind, settle_ms }) = body;
+    let attribute = Attribute { scope, key, kind, settle_ms, created_ms: platform.clock.now_ms() };
+    let done = platform.store.write(move |conn| profile::declare_attribute(conn, caller.app_id, &attribute).map(|()| attribute));
+    Ok(HttpResponse::Created().json(AttributeOut::from(done.await?)))
+}
+
+/// Lists the declared attributes of users and things.
+///
+/// # Errors
+/// 400, 401, 403.
+#[utoipa::path(get, path = "/v1/attributes", tag = "schema", params(PageQuery), security(("server_key" = [])),
+    responses((status = 200, body = Page<AttributeOut>), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody)))]
+pub async fn list(
+    caller: ServerKey,
+    platform: web::Data<Platform>,
+    page: Query<PageQuery>,
+) -> Result<web::Json<Page<AttributeOut>>> {
+    caller.need(Scope::SchemaRead)?;
+    page.0.rows()?;
+    let mut all = platform.store.read(move |conn| profile::attributes(conn, caller.app_id)).await?;
+    all.sort_by_key(cursor);
+    let rows = rows_of(&page.0, all, cursor)?;
+    Ok(web::Json(page.0.page(rows, cursor, AttributeOut::from)?))
+}
+
+/// Changes how long a thing's value must have been held for its change to count.
+///
+/// # Errors
+/// 400, 401, 403, 404.
+#[utoipa::path(patch, path = "/v1/attributes/{scope}/{key}", tag = "schema", request_body = AttributePatch, security(("server_key" = [])),
+    params(("scope" = AttributeScope, Path), ("key" = String, Path)),
+    responses((status = 200, body = AttributeOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
+        (status = 403, body = ProblemBody), (status = 404, body = ProblemBody)))]
+pub async fn patch(
+    caller: ServerKey,
+    platform: web::Data<Platform>,
+    path: web::Path<(String, String)>,
+    body: Body<AttributePatch>,
+) -> Result<web::Json<AttributeOut>> {
+    caller.need(Scope::SchemaWrite)?;
+    let (scope, key) = path.into_inner();
+    let scope = AttributeScope::named(&scope).ok_or_else(|| Error::not_found("attribute"))?;
+    let done = platform.store.write(move |conn| profile::change_settle(conn, caller.app_id, (scope, &key), body.0.settle_ms));
+    Ok(web::Json(done.await?.into()))
+}

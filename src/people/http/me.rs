@@ -1,0 +1,106 @@
+//! `/v1/me`: the user's own profile.
+
+use crate::clock::Time;
+use crate::error::Result;
+use crate::http::{Body, FreeJson, IfMatch, ProblemBody, etag, given};
+use crate::id::UserId;
+use crate::people::account::UserToken;
+use crate::people::profile::{self, Change, Person};
+use crate::platform::Platform;
+use actix_web::{HttpResponse, HttpResponseBuilder, web};
+use serde::{Deserialize, Serialize};
+
+/// A user's profile.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = User)]
+pub struct UserOut {
+    pub(super) id: UserId,
+    /// The name by which the app's back end knows them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    external_id: Option<String>,
+    /// Whether they have not signed up yet.
+    anonymous: bool,
+    /// Values of declared attributes.
+    attributes: FreeJson,
+    /// The language that they chose.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    locale: Option<String>,
+    /// The time zone that they chose.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time_zone: Option<String>,
+    /// The zone in which their local times are read: the chosen one, else the latest device's; absent for the app's.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    zone: String,
+    created_at: Time,
+    updated_at: Time,
+}
+
+impl From<Person> for UserOut {
+    fn from(person: Person) -> Self {
+        Self {
+            id: person.id,
+            external_id: person.external_id,
+            anonymous: person.anonymous,
+            attributes: FreeJson(person.attributes),
+            locale: person.locale,
+            time_zone: person.time_zone,
+            zone: person.zone,
+            created_at: Time(person.created_ms),
+            updated_at: Time(person.updated_ms),
+        }
+    }
+}
+
+/// A change of one's own profile (JSON merge patch): what is left out stays, `null` removes.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MePatch {
+    /// Values of declared attributes; `null` removes one.
+    #[serde(default)]
+    attributes: FreeJson,
+    /// A language tag such as `de-CH`.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    locale: Option<Option<String>>,
+    /// An IANA time zone such as `Europe/Zurich`.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    time_zone: Option<Option<String>>,
+}
+
+/// A profile with its revision as ETag.
+pub(super) fn answer(mut response: HttpResponseBuilder, person: Person) -> HttpResponse {
+    response.insert_header(etag(person.revision)).json(UserOut::from(person))
+}
+
+/// Reads one's own profile.
+///
+/// # Errors
+/// 401.
+#[utoipa::path(get, path = "/v1/me", tag = "me", security(("user_token" = [])),
+    responses((status = 200, body = UserOut, headers(("ETag" = String))), (status = 401, body = ProblemBody)))]
+pub async fn read(caller: UserToken, platform: web::Data<Platform>) -> Result<HttpResponse> {
+    let person = platform.store.read(move |conn| profile::person(conn, caller.app_id, caller.user_id)).await?;
+    Ok(answer(HttpResponse::Ok(), person))
+}
+
+/// Changes one's own profile.
+///
+/// # Errors
+/// 400, 401, 412.
+#[utoipa::path(patch, path = "/v1/me", tag = "me", request_body = MePatch, security(("user_token" = [])),
+    params(("If-Match" = Option<String>, Header, description = "Change only this revision.")),
+    responses((status = 200, body = UserOut, headers(("ETag" = String))), (status = 400, body = ProblemBody),
+        (status = 401, body = ProblemBody), (status = 412, body = ProblemBody)))]
+pub async fn patch(
+    caller: UserToken,
+    platform: web::Data<Platform>,
+    if_match: IfMatch,
+    body: Body<MePatch>,
+) -> Result<HttpResponse> {
+    let Body(MePatch { attributes, locale, time_zone }) = body;
+    let now_ms = platform.clock.now_ms();
+    let change = Change { attributes: attributes.0, locale, time_zone, now_ms, ..Change::default() };
+    let done = platform.store.write(move |conn| profile::change(conn, caller.app_id, (caller.user_id, &if_match), &change));
+    Ok(answer(HttpResponse::Ok(), done.await?))
+}
