@@ -1,10 +1,7 @@
 //! What a spec must keep to: collects every fault with the name of its field, so that one answer tells all of them.
 
 use crate::error::{Error, FieldError, Result};
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
-use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::marker::PhantomData;
 use std::ops::RangeInclusive;
 
 /// Longest key of a kind, category, purpose, topic: in characters.
@@ -97,34 +94,4 @@ pub fn is_key(text: &str) -> bool {
 pub fn is_event_type(text: &str) -> bool {
     (1..=100).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b':' | b'/'))
-}
-
-/// Reads a JSON object with keys of the caller's choice and refuses a key that comes twice.
-///
-/// # Errors
-/// `duplicate field` or what a value says.
-pub fn unique_map<'de, D: Deserializer<'de>, V: Deserialize<'de>>(d: D) -> std::result::Result<BTreeMap<String, V>, D::Error> {
-    struct Unique<V>(PhantomData<V>);
-
-    impl<'de, V: Deserialize<'de>> Visitor<'de> for Unique<V> {
-        type Value = BTreeMap<String, V>;
-
-        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("a JSON object")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Self::Value, A::Error> {
-            let mut out = BTreeMap::new();
-            while let Some(key) = map.next_key::<String>()? {
-                let value = map.next_value()?;
-                if out.contains_key(&key) {
-                    return Err(A::Error::custom(format!("duplicate field `{key}`")));
-                }
-                out.insert(key, value);
-            }
-            Ok(out)
-        }
-    }
-
-    d.deserialize_map(Unique(PhantomData))
 }

@@ -1,6 +1,7 @@
 //! A campaign: which offers, who, and when.
 
 use super::check::{Check, NAME_CHARS_MAX, SPAN_MS_MAX};
+use crate::app::Cap;
 use crate::clock::{DAY_MS, Time};
 use crate::error::{Error, Result};
 use crate::id::OfferId;
@@ -147,19 +148,6 @@ impl utoipa::PartialSchema for LocalTime {
 
 impl ToSchema for LocalTime {}
 
-/// At most so many in any window of this length.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = CampaignCap)]
-pub struct Cap {
-    /// How many.
-    #[schema(minimum = 1, maximum = 1000)]
-    pub max: i64,
-    /// The length of the rolling window, in milliseconds.
-    #[schema(minimum = 1000)]
-    pub window_ms: i64,
-}
-
 /// Which of a user's devices get it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -251,7 +239,7 @@ impl Campaign {
         }
         check.count("caps", self.caps.len(), 0..=CAPS_MAX);
         for (n, cap) in self.caps.iter().enumerate() {
-            check.range(format!("caps[{n}].max"), cap.max, 1..=1_000);
+            check.range(format!("caps[{n}].limit"), cap.limit, 1..=1_000);
             check.range(format!("caps[{n}].window_ms"), cap.window_ms, 1_000..=SPAN_MS_MAX);
         }
         check.finish()

@@ -1,6 +1,7 @@
 //! The words of an offer: one variant per locale, each a title, a body and data for the app.
 
-use super::check::{Check, unique_map};
+use super::check::Check;
+use crate::http::unique_keys;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -20,7 +21,7 @@ pub struct Template {
     #[schema(max_length = 35)]
     pub fallback: String,
     /// The words by locale: `en`, `de-CH`.
-    #[serde(deserialize_with = "unique_map")]
+    #[serde(deserialize_with = "unique_keys")]
     pub variants: BTreeMap<String, Variant>,
 }
 
@@ -36,7 +37,7 @@ pub struct Variant {
     #[schema(min_length = 1, max_length = 4096)]
     pub body: String,
     /// For the app, never shown.
-    #[serde(default, deserialize_with = "unique_map", skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, deserialize_with = "unique_keys", skip_serializing_if = "BTreeMap::is_empty")]
     pub data: BTreeMap<String, String>,
 }
 

@@ -50,7 +50,7 @@ fn is_full<'a>(cap: Cap, planned: &Planned<'_>, heard: impl Iterator<Item = &'a 
     let mut times: Vec<i64> = heard.map(|h| h.planned_ms).filter(|t| (t - at_ms).abs() < cap.window_ms).collect();
     times.push(at_ms);
     times.sort_unstable();
-    let room = usize::try_from(cap.max).unwrap_or(0);
+    let room = usize::try_from(cap.limit).unwrap_or(0);
     times.iter().enumerate().take_while(|(_, from_ms)| **from_ms <= at_ms).any(|(first, from_ms)| {
         let within = times[first..].iter().take_while(|t| **t - from_ms < cap.window_ms);
         within.count() > room

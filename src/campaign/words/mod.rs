@@ -1,0 +1,230 @@
+//! Templates at work: compiled once, rendered with bounded effort, in the best locale there is.
+
+mod engine;
+
+use super::rule::{Name, Sample};
+use super::template::{Template, Variant};
+use engine::{Bounded, ENGINE, Properties, explain, tame, to_value};
+use minijinja::value::{Object, ObjectRepr};
+use minijinja::{Environment, Value};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A compiled template.
+#[derive(Debug)]
+pub struct Words {
+    engine: Environment<'static>,
+    fallback: String,
+    /// Lower-case locale → (locale, keys of its data).
+    locales: BTreeMap<String, (String, Vec<String>)>,
+}
+
+/// A person's words.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Rendered {
+    /// The locale of the variant that was taken.
+    pub locale: String,
+    /// The first line.
+    pub title: String,
+    /// The text.
+    pub body: String,
+    /// For the app.
+    pub data: BTreeMap<String, String>,
+}
+
+/// Why a template gave no words this time. It silences its candidate, with this reason; it holds no value of a person.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct RenderFailure {
+    /// The locale of the variant.
+    pub locale: String,
+    /// `title`, `body` or `data.<key>`.
+    pub part: String,
+    /// What is wrong.
+    pub reason: String,
+}
+
+impl std::fmt::Display for RenderFailure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} in {}: {}", self.part, self.locale, self.reason)
+    }
+}
+
+impl std::error::Error for RenderFailure {}
+
+/// What templates may say: the same names as in rules, and `offer`.
+#[derive(Debug, Clone, Default)]
+pub struct Known(BTreeMap<&'static str, Value>);
+
+impl Known {
+    /// Says what a name stands for; null stands for an object without properties.
+    pub fn set(&mut self, name: Name, facts: &serde_json::Value) {
+        let value = if facts.is_object() { to_value(facts) } else { Value::from_object(Properties::new()) };
+        self.0.insert(name.word(), value);
+    }
+
+    /// Says what the words are about: the offer's `id`, `name`, `category`.
+    pub fn set_offer(&mut self, facts: &serde_json::Value) {
+        self.0.insert("offer", to_value(facts));
+    }
+
+    fn root(&self) -> Value {
+        Value::from_object(self.0.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect::<Properties>())
+    }
+}
+
+impl Words {
+    /// Compiles every text of a template.
+    ///
+    /// # Errors
+    /// The fields at fault and what their author should mend.
+    pub fn compile(template: &Template) -> Result<Self, Vec<(String, String)>> {
+        let mut faults = Vec::new();
+        let mut engine = ENGINE.clone();
+        let mut locales = BTreeMap::new();
+        for (locale, variant) in &template.variants {
+            for (part, source) in parts(variant) {
+                let compiled = tame(source).and_then(|()| {
+                    engine.add_template_owned(text_name(locale, &part), source.to_owned()).map_err(|e| explain(&e))
+                });
+                if let Err(message) = compiled {
+                    faults.push((format!("template.variants.{locale}.{part}"), message));
+                }
+            }
+            locales.insert(locale.to_ascii_lowercase(), (locale.clone(), variant.data.keys().cloned().collect()));
+        }
+        if faults.is_empty() { Ok(Self { engine, fallback: template.fallback.clone(), locales }) } else { Err(faults) }
+    }
+
+    /// Compiles a template that an author wants to save, and tries every variant on the app's sample.
+    pub(super) fn compile_for(template: &Template, sample: &Sample) -> Result<Self, Vec<(String, String)>> {
+        let words = Self::compile(template)?;
+        let mut faults = Vec::new();
+        for locale in template.variants.keys() {
+            // What events and things carry is not declared: one guess that works is enough.
+            let tried = Guess::ALL.map(|guess| words.render_in(locale, &guess.known(sample)));
+            if let [Err(first), ..] = &tried
+                && tried.iter().all(Result::is_err)
+            {
+                faults
+                    .push((format!("template.variants.{locale}.{}", first.part), format!("fails on a sample: {}", first.reason)));
+            }
+        }
+        if faults.is_empty() { Ok(words) } else { Err(faults) }
+    }
+
+    /// The words for somebody who reads these locales, the dearest first.
+    ///
+    /// # Errors
+    /// When the template has no words for this context; a silence, not a fault.
+    pub fn render(&self, locales: &[&str], known: &Known) -> Result<Rendered, RenderFailure> {
+        self.render_in(self.choose(locales), known)
+    }
+
+    /// The locale of the variant for somebody who reads these: of the first one that has any, the very one, else it
+    /// without its last parts; else the fallback.
+    pub fn choose(&self, locales: &[&str]) -> &str {
+        for locale in locales {
+            let wanted = locale.replace('_', "-").to_ascii_lowercase();
+            let mut wanted = wanted.as_str();
+            while !wanted.is_empty() {
+                if let Some((found, _)) = self.locales.get(wanted) {
+                    return found;
+                }
+                wanted = wanted.rsplit_once('-').map_or("", |(shorter, _)| shorter);
+            }
+        }
+        &self.fallback
+    }
+
+    fn render_in(&self, locale: &str, known: &Known) -> Result<Rendered, RenderFailure> {
+        let root = known.root();
+        let text = |part: &str| {
+            let fail = |reason: String| RenderFailure { locale: locale.to_owned(), part: part.to_owned(), reason };
+            let template =
+                self.engine.get_template(&text_name(locale, part)).map_err(|_| fail("there is no such text".into()))?;
+            let mut output = Bounded(Vec::with_capacity(128));
+            template.render_captured_to(root.clone(), &mut output).map_err(|e| fail(explain(&e)))?;
+            String::from_utf8(output.0).map_err(|_| fail("the text is no UTF-8".into()))
+        };
+        let shown = |part: &str| {
+            let text = text(part)?.trim().to_owned();
+            if text.is_empty() {
+                return Err(RenderFailure {
+                    locale: locale.to_owned(),
+                    part: part.to_owned(),
+                    reason: "the text is blank".into(),
+                });
+            }
+            Ok(text)
+        };
+        let keys = self.locales.get(&locale.to_ascii_lowercase()).map(|(_, keys)| keys.as_slice()).unwrap_or_default();
+        let data =
+            keys.iter().map(|key| Ok((key.clone(), text(&format!("data.{key}"))?))).collect::<Result<_, RenderFailure>>()?;
+        Ok(Rendered { locale: locale.to_owned(), title: shown("title")?, body: shown("body")?, data })
+    }
+}
+
+fn parts(variant: &Variant) -> impl Iterator<Item = (String, &str)> {
+    let data = variant.data.iter().map(|(key, source)| (format!("data.{key}"), source.as_str()));
+    [("title".to_owned(), variant.title.as_str()), ("body".to_owned(), variant.body.as_str())].into_iter().chain(data)
+}
+
+fn text_name(locale: &str, part: &str) -> String {
+    format!("{locale}/{part}")
+}
+
+/// What every undeclared property is taken for on a sample.
+#[derive(Debug, Clone, Copy)]
+enum Guess {
+    Anything,
+    Number,
+    Text,
+    List,
+}
+
+impl Guess {
+    const ALL: [Self; 4] = [Self::Anything, Self::Number, Self::Text, Self::List];
+
+    fn known(self, sample: &Sample) -> Known {
+        let mut known = Known::default();
+        for (name, facts) in sample.facts() {
+            known.set(name, facts);
+            if let (Name::Event | Name::Thing, Some(map)) = (name, facts.as_object()) {
+                let mut object: Properties = map.iter().map(|(key, value)| (key.clone(), to_value(value))).collect();
+                object.insert("properties".into(), Value::from_object(Undeclared(self)));
+                known.0.insert(name.word(), Value::from_object(object));
+            }
+        }
+        known.set_offer(
+            &serde_json::json!({"id": "ofr_0190163d8694739baea5966c26f8ad91", "name": "Sample", "category": "sample"}),
+        );
+        known
+    }
+}
+
+/// Properties of which only the sender knows: every one is there, and what we guess it to be.
+#[derive(Debug)]
+struct Undeclared(Guess);
+
+impl Object for Undeclared {
+    fn get_value(self: &Arc<Self>, _: &Value) -> Option<Value> {
+        Some(match self.0 {
+            Guess::Anything => Value::from_object(Self(Guess::Anything)),
+            Guess::Number => Value::from(1),
+            Guess::Text => Value::from("sample"),
+            Guess::List => vec![Value::from("sample")].into(),
+        })
+    }
+
+    fn is_true(self: &Arc<Self>) -> bool {
+        true
+    }
+
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Map
+    }
+
+    fn render(self: &Arc<Self>, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("sample")
+    }
+}
