@@ -12,6 +12,7 @@ drop table moment_kinds;
 drop table partners;
 drop table place_states;
 drop table positions;
+drop table place_revisions;
 drop table places;
 drop table lane_work;
 drop table event_counts;

@@ -276,6 +276,8 @@ create table events (
 );
 create unique index events_external on events (app_id, source, external_id);
 create index events_user on events (app_id, user_id, id);
+-- raw fixes of people, to be forgotten
+create index events_fixes on events (received_ms) where lat is not null and user_id is not null;
 
 -- Duplicates and conflicts of events, counted against their source.
 create table event_counts (
@@ -320,6 +322,12 @@ create table places (
 );
 create unique index places_key on places (app_id, key);
 
+-- Moves with every change of a place: what is in memory is as new as this number.
+create table place_revisions (
+    app_id text primary key,
+    revision bigint not null
+);
+
 -- The newest fix judged of a subject.
 create table positions (
     app_id text not null,
@@ -329,6 +337,8 @@ create table positions (
     lat double precision not null,
     lon double precision not null,
     accuracy_m double precision,
+    -- when it was seen how well, so that a place knows its first sight
+    sights text not null,
     primary key (app_id, subject_id)
 );
 

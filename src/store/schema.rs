@@ -314,6 +314,14 @@ diesel::table! {
         lat -> Double,
         lon -> Double,
         accuracy_m -> Nullable<Double>,
+        sights -> Text,
+    }
+}
+
+diesel::table! {
+    place_revisions (app_id) {
+        app_id -> Text,
+        revision -> BigInt,
     }
 }
 
@@ -525,6 +533,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     event_counts,
     lane_work,
     places,
+    place_revisions,
     positions,
     place_states,
     partners,

@@ -1,0 +1,291 @@
+//! Places and where subjects stand with them, in the database.
+
+use super::Place;
+use super::geometry::{Point, Polygon, Shape};
+use super::hours::OpeningHours;
+use super::index::Index;
+use super::track::{Fix, Sights, Track};
+use super::transition::{Stand, Terms};
+use crate::error::{Error, Result};
+use crate::id::{AppId, PlaceId, UserId};
+use crate::on;
+use crate::store::schema::{place_revisions, place_states, places, positions};
+use crate::store::{Conn, Doc};
+use diesel::prelude::*;
+use diesel::upsert::excluded;
+use std::collections::HashMap;
+
+/// How many values one `in (…)` takes, and rows one insert.
+const CHUNK: usize = 400;
+
+#[derive(Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(table_name = places, treat_none_as_default_value = false, treat_none_as_null = true)]
+struct PlaceRow {
+    app_id: AppId,
+    id: PlaceId,
+    key: Option<String>,
+    name: String,
+    kind: String,
+    lat: Option<f64>,
+    lon: Option<f64>,
+    radius_m: Option<f64>,
+    geometry: Option<Doc<Vec<Polygon>>>,
+    tags: Doc<Vec<String>>,
+    opening_hours: Option<Doc<OpeningHours>>,
+    dwell_ms: i64,
+    stale_after_ms: i64,
+    revision: i64,
+    shaped_ms: i64,
+    created_ms: i64,
+}
+
+#[derive(Queryable, Selectable, Insertable)]
+#[diesel(table_name = positions, treat_none_as_default_value = false)]
+struct PositionRow {
+    app_id: AppId,
+    subject_id: String,
+    user_id: Option<UserId>,
+    at_ms: i64,
+    lat: f64,
+    lon: f64,
+    accuracy_m: Option<f64>,
+    sights: Doc<Sights>,
+}
+
+#[derive(Queryable, Selectable, Insertable)]
+#[diesel(table_name = place_states, treat_none_as_default_value = false)]
+struct StateRow {
+    app_id: AppId,
+    subject_id: String,
+    place_id: PlaceId,
+    user_id: Option<UserId>,
+    state: Doc<Stand>,
+    due_ms: Option<i64>,
+}
+
+/// One subject before and after a batch.
+pub struct Kept<'a> {
+    /// The name of the subject: the id of its thing, device or user.
+    pub subject_id: &'a str,
+    /// Whose position it is, when it is a person's.
+    pub user_id: Option<UserId>,
+    /// What the database holds.
+    pub before: &'a Track,
+    /// What it shall hold.
+    pub after: &'a Track,
+}
+
+impl PlaceRow {
+    fn of(app_id: AppId, place: &Place) -> Self {
+        let (kind, circle, geometry) = match &place.shape {
+            Shape::Circle { center, radius_m } => ("circle", Some((center.lat, center.lon, *radius_m)), None),
+            Shape::Polygons(parts) => ("polygon", None, Some(Doc(parts.clone()))),
+        };
+        Self {
+            app_id,
+            id: place.id,
+            key: place.key.clone(),
+            name: place.name.clone(),
+            kind: kind.to_owned(),
+            lat: circle.map(|c| c.0),
+            lon: circle.map(|c| c.1),
+            radius_m: circle.map(|c| c.2),
+            geometry,
+            tags: Doc(place.tags.clone()),
+            opening_hours: place.opening_hours.clone().map(Doc),
+            dwell_ms: place.terms.dwell_ms,
+            stale_after_ms: place.terms.stale_after_ms,
+            revision: place.revision,
+            shaped_ms: place.shaped_ms,
+            created_ms: place.created_ms,
+        }
+    }
+
+    fn read(self) -> Result<Place> {
+        let shape = match (self.geometry, self.lat, self.lon, self.radius_m) {
+            (Some(Doc(parts)), ..) => Shape::Polygons(parts),
+            (None, Some(lat), Some(lon), Some(radius_m)) => Shape::Circle { center: Point { lat, lon }, radius_m },
+            _ => return Err(Error::broken("a place without a shape")),
+        };
+        Ok(Place {
+            id: self.id,
+            key: self.key,
+            name: self.name,
+            shape,
+            tags: self.tags.0,
+            terms: Terms { dwell_ms: self.dwell_ms, stale_after_ms: self.stale_after_ms },
+            opening_hours: self.opening_hours.map(|doc| doc.0),
+            revision: self.revision,
+            shaped_ms: self.shaped_ms,
+            created_ms: self.created_ms,
+        })
+    }
+}
+
+pub(super) fn insert(conn: &mut Conn, app: AppId, all: &[Place]) -> Result<()> {
+    for chunk in all.chunks(CHUNK) {
+        let rows: Vec<PlaceRow> = chunk.iter().map(|place| PlaceRow::of(app, place)).collect();
+        on!(conn, c => diesel::insert_into(places::table).values(&rows).execute(c))?;
+    }
+    moved(conn, app)
+}
+
+pub(super) fn update(conn: &mut Conn, app: AppId, place: &Place) -> Result<()> {
+    let row = PlaceRow::of(app, place);
+    on!(conn, c => diesel::update(places::table.find((app, place.id))).set(&row).execute(c))?;
+    // Its times may have changed: the clock looks at every visit anew.
+    on!(conn, c => diesel::update(place_states::table.filter(place_states::app_id.eq(app).and(place_states::place_id.eq(place.id))))
+        .set(place_states::due_ms.eq(Some(0_i64)))
+        .execute(c))?;
+    moved(conn, app)
+}
+
+pub(super) fn delete(conn: &mut Conn, app: AppId, id: PlaceId) -> Result<bool> {
+    let gone = on!(conn, c => diesel::delete(places::table.find((app, id))).execute(c))?;
+    on!(conn, c => diesel::delete(place_states::table.filter(place_states::app_id.eq(app).and(place_states::place_id.eq(id)))).execute(c))?;
+    moved(conn, app)?;
+    Ok(gone > 0)
+}
+
+fn moved(conn: &mut Conn, app: AppId) -> Result<()> {
+    on!(conn, c => diesel::insert_into(place_revisions::table)
+        .values((place_revisions::app_id.eq(app), place_revisions::revision.eq(1_i64)))
+        .on_conflict(place_revisions::app_id)
+        .do_update()
+        .set(place_revisions::revision.eq(place_revisions::revision + 1))
+        .execute(c))?;
+    Ok(())
+}
+
+pub(super) fn revision(conn: &mut Conn, app: AppId) -> Result<i64> {
+    let found: Option<i64> =
+        on!(conn, c => place_revisions::table.find(app).select(place_revisions::revision).first(c).optional())?;
+    Ok(found.unwrap_or(0))
+}
+
+pub(super) fn all(conn: &mut Conn, app: AppId) -> Result<Vec<Place>> {
+    let rows: Vec<PlaceRow> = on!(conn, c => places::table.filter(places::app_id.eq(app)).select(PlaceRow::as_select()).load(c))?;
+    rows.into_iter().map(PlaceRow::read).collect()
+}
+
+pub(super) fn page(conn: &mut Conn, app: AppId, key: Option<&str>, page: (&str, i64)) -> Result<Vec<Place>> {
+    let rows: Vec<PlaceRow> = match key {
+        Some(key) => on!(conn, c => places::table
+            .filter(places::app_id.eq(app).and(places::key.eq(key)).and(places::id.gt(page.0)))
+            .order(places::id).limit(page.1).select(PlaceRow::as_select()).load(c))?,
+        None => on!(conn, c => places::table
+            .filter(places::app_id.eq(app).and(places::id.gt(page.0)))
+            .order(places::id).limit(page.1).select(PlaceRow::as_select()).load(c))?,
+    };
+    rows.into_iter().map(PlaceRow::read).collect()
+}
+
+pub(super) fn one(conn: &mut Conn, app: AppId, id: PlaceId) -> Result<Place> {
+    let row: Option<PlaceRow> = on!(conn, c => places::table.find((app, id)).select(PlaceRow::as_select()).first(c).optional())?;
+    row.ok_or_else(|| Error::not_found("place"))?.read()
+}
+
+pub(super) fn by_ids(conn: &mut Conn, app: AppId, ids: &[PlaceId]) -> Result<Vec<Place>> {
+    let mut found = Vec::with_capacity(ids.len());
+    for chunk in ids.chunks(CHUNK) {
+        let rows: Vec<PlaceRow> = on!(conn, c => places::table
+            .filter(places::app_id.eq(app).and(places::id.eq_any(chunk)))
+            .select(PlaceRow::as_select()).load(c))?;
+        found.extend(rows);
+    }
+    found.into_iter().map(PlaceRow::read).collect()
+}
+
+pub(super) fn tracks(conn: &mut Conn, app: AppId, subjects: &[String]) -> Result<HashMap<String, Track>> {
+    let mut tracks: HashMap<String, Track> = subjects.iter().map(|s| (s.clone(), Track::default())).collect();
+    for chunk in subjects.chunks(CHUNK) {
+        let rows: Vec<PositionRow> = on!(conn, c => positions::table
+            .filter(positions::app_id.eq(app).and(positions::subject_id.eq_any(chunk)))
+            .select(PositionRow::as_select()).load(c))?;
+        for row in rows {
+            let track = tracks.entry(row.subject_id).or_default();
+            let point = Point { lat: row.lat, lon: row.lon };
+            track.last = Some(Fix { at_ms: row.at_ms, point, accuracy_m: row.accuracy_m });
+            track.sights = row.sights.0;
+        }
+        let rows: Vec<StateRow> = on!(conn, c => place_states::table
+            .filter(place_states::app_id.eq(app).and(place_states::subject_id.eq_any(chunk)))
+            .select(StateRow::as_select()).load(c))?;
+        for row in rows {
+            tracks.entry(row.subject_id).or_default().stands.insert(row.place_id, row.state.0);
+        }
+    }
+    Ok(tracks)
+}
+
+pub(super) fn keep(conn: &mut Conn, app: AppId, index: &Index, all: &[Kept<'_>]) -> Result<()> {
+    let (mut fixes, mut states) = (Vec::new(), Vec::new());
+    for kept in all {
+        if let Some(fix) = kept.after.last.filter(|_| kept.after.last != kept.before.last) {
+            fixes.push(PositionRow {
+                app_id: app,
+                subject_id: kept.subject_id.to_owned(),
+                user_id: kept.user_id,
+                at_ms: fix.at_ms,
+                lat: fix.point.lat,
+                lon: fix.point.lon,
+                accuracy_m: fix.accuracy_m,
+                sights: Doc(kept.after.sights.clone()),
+            });
+        }
+        let gone: Vec<PlaceId> = kept.before.stands.keys().filter(|id| !kept.after.stands.contains_key(id)).copied().collect();
+        for chunk in gone.chunks(CHUNK) {
+            on!(conn, c => diesel::delete(place_states::table.filter(place_states::app_id.eq(app)
+                .and(place_states::subject_id.eq(kept.subject_id)).and(place_states::place_id.eq_any(chunk)))).execute(c))?;
+        }
+        for (place_id, stand) in &kept.after.stands {
+            // A due time of a place whose times were changed is written anew even when the state is not.
+            if kept.before.stands.get(place_id) != Some(stand) || kept.before.last == kept.after.last {
+                states.push(StateRow {
+                    app_id: app,
+                    subject_id: kept.subject_id.to_owned(),
+                    place_id: *place_id,
+                    user_id: kept.user_id,
+                    state: Doc(*stand),
+                    due_ms: index.get(*place_id).and_then(|place| stand.due_ms(place.terms)),
+                });
+            }
+        }
+    }
+    for rows in fixes.chunks(CHUNK) {
+        on!(conn, c => diesel::insert_into(positions::table).values(rows)
+            .on_conflict((positions::app_id, positions::subject_id)).do_update()
+            .set((positions::user_id.eq(excluded(positions::user_id)), positions::at_ms.eq(excluded(positions::at_ms)),
+                positions::lat.eq(excluded(positions::lat)), positions::lon.eq(excluded(positions::lon)),
+                positions::accuracy_m.eq(excluded(positions::accuracy_m)), positions::sights.eq(excluded(positions::sights))))
+            .execute(c))?;
+    }
+    for rows in states.chunks(CHUNK) {
+        on!(conn, c => diesel::insert_into(place_states::table).values(rows)
+            .on_conflict((place_states::app_id, place_states::subject_id, place_states::place_id)).do_update()
+            .set((place_states::user_id.eq(excluded(place_states::user_id)), place_states::state.eq(excluded(place_states::state)),
+                place_states::due_ms.eq(excluded(place_states::due_ms))))
+            .execute(c))?;
+    }
+    Ok(())
+}
+
+/// Subjects for whom the clock alone changes something by now, and whose they are; a subject may come up twice.
+pub(super) fn due(conn: &mut Conn, now_ms: i64, limit: i64) -> Result<Vec<(AppId, String, Option<UserId>)>> {
+    Ok(on!(conn, c => place_states::table.filter(place_states::due_ms.le(now_ms)).order(place_states::due_ms).limit(limit)
+        .select((place_states::app_id, place_states::subject_id, place_states::user_id)).load(c))?)
+}
+
+pub(super) fn next_due_ms(conn: &mut Conn) -> Result<Option<i64>> {
+    Ok(on!(conn, c => place_states::table.select(diesel::dsl::min(place_states::due_ms)).first(c))?)
+}
+
+pub(super) fn forget(conn: &mut Conn, app: AppId, subjects: &[String]) -> Result<()> {
+    for chunk in subjects.chunks(CHUNK) {
+        on!(conn, c => diesel::delete(place_states::table.filter(place_states::app_id.eq(app)
+            .and(place_states::subject_id.eq_any(chunk)))).execute(c))?;
+        on!(conn, c => diesel::delete(positions::table.filter(positions::app_id.eq(app)
+            .and(positions::subject_id.eq_any(chunk)))).execute(c))?;
+    }
+    Ok(())
+}
