@@ -21,3 +21,4 @@ pub use caller::UserToken;
 pub use hasher::Hasher;
 pub use password::{check_email, check_password};
 pub use refresh::{Presented, SessionState, Verdict, judge};
+pub use store::keep_open;

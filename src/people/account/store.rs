@@ -1,7 +1,7 @@
 //! Queries on accounts, sessions and signing keys.
 
 use super::refresh::{Presented, SessionState, Verdict, judge};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::http::FreeJson;
 use crate::id::{AppId, SessionId, UserId};
 use crate::on;
@@ -142,10 +142,23 @@ pub(super) fn session(conn: &mut Conn, app_id: AppId, id: SessionId) -> Result<O
 }
 
 pub(super) fn end_session(conn: &mut Conn, app_id: AppId, id: SessionId, (end, now_ms): (End, i64)) -> Result<()> {
+    conn.serialise(&format!("session:{id}"))?;
     let target = sessions::table.filter(sessions::app_id.eq(app_id).and(sessions::id.eq(id)).and(sessions::ended_ms.is_null()));
     let values = (sessions::ended_ms.eq(now_ms), sessions::end_reason.eq(end.name()));
     on!(conn, c => diesel::update(target).set(values).execute(c))?;
     Ok(())
+}
+
+/// Makes sure that a session is open, and that nobody signs it out until the end of this transaction.
+///
+/// # Errors
+/// 401 when it has ended.
+pub fn keep_open(conn: &mut Conn, app_id: AppId, id: SessionId) -> Result<()> {
+    conn.serialise(&format!("session:{id}"))?;
+    match session(conn, app_id, id)? {
+        Some((session, disabled)) if session.ended_ms.is_none() && !disabled => Ok(()),
+        _ => Err(Error::unauthorized("The session has ended: sign in again.")),
+    }
 }
 
 /// Judges a refresh and moves the session on; a reuse ends it.

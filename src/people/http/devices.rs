@@ -7,7 +7,7 @@ use crate::config::Secret;
 use crate::error::{Error, Result};
 use crate::http::{Body, Page, PageQuery, ProblemBody, Query};
 use crate::id::{AppId, DeviceId, SessionId, UserId};
-use crate::people::account::UserToken;
+use crate::people::account::{self, UserToken};
 use crate::people::check;
 use crate::people::device::{self, Device, Environment, Platform as Os, PushPermission, Registration, Traits};
 use crate::people::profile;
@@ -119,6 +119,10 @@ async fn put(platform: &Platform, who: Registrant, body: DeviceIn) -> Result<Htt
     };
     let done = platform.store.write(move |conn| {
         profile::person(conn, app, registration.user)?;
+        if let Some(session) = registration.session {
+            // A sign-out that ran in between would leave a token behind.
+            account::keep_open(conn, app, session)?;
+        }
         device::register(conn, app, &registration)
     });
     let done = done.await?;

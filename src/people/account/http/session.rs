@@ -8,6 +8,7 @@ use crate::people::account::access::{Accounts, SESSIONS_TOPIC};
 use crate::people::account::caller::UserToken;
 use crate::people::account::refresh::{self, Presented, Verdict};
 use crate::people::account::store::{self, End};
+use crate::people::device;
 use crate::platform::Platform;
 use actix_web::http::header::CACHE_CONTROL;
 use actix_web::{HttpResponse, web};
@@ -47,7 +48,7 @@ pub async fn refresh(caller: PublishableKey, accounts: web::Data<Accounts>, body
     }
 }
 
-/// Ends the session: its tokens are refused from this answer on.
+/// Ends the session: its tokens are refused from this answer on, and pushes no longer reach the devices that it registered.
 ///
 /// # Errors
 /// 400, 401.
@@ -56,10 +57,15 @@ pub async fn refresh(caller: PublishableKey, accounts: web::Data<Accounts>, body
 pub async fn sign_out(caller: UserToken, platform: web::Data<Platform>, body: Body<SignOutIn>) -> Result<HttpResponse> {
     let SignOutIn {} = body.0;
     let now_ms = platform.clock.now_ms();
-    let ended =
-        platform.store.write(move |conn| store::end_session(conn, caller.app_id, caller.session_id, (End::SignedOut, now_ms)));
-    ended.await?;
+    let ended = platform.store.write(move |conn| {
+        store::end_session(conn, caller.app_id, caller.session_id, (End::SignedOut, now_ms))?;
+        device::unbind(conn, caller.app_id, caller.user_id, caller.session_id)
+    });
+    let unbound = ended.await?;
     platform.cache.publish(SESSIONS_TOPIC, &caller.session_id.to_string());
+    if unbound {
+        device::fence_out(&platform.fence, caller.app_id, &[caller.user_id]).await;
+    }
     Ok(HttpResponse::NoContent().finish())
 }
 
