@@ -35,6 +35,13 @@ pub enum Engine {
     Postgres,
 }
 
+/// What a transaction may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    Read,
+    Write,
+}
+
 /// Where the database is.
 #[derive(Debug)]
 pub(super) enum Target {
@@ -134,22 +141,18 @@ impl Conn {
         Ok(on!(self, c => c.batch_execute(sql))?)
     }
 
-    /// One transaction that may write.
-    pub(super) fn transaction<T>(&mut self, f: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        self.within("BEGIN IMMEDIATE", "BEGIN", f)
-    }
-
-    /// One transaction that sees one state of the database.
-    pub(super) fn snapshot<T>(&mut self, f: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        self.within("BEGIN DEFERRED", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", f)
-    }
-
-    fn within<T>(&mut self, sqlite: &str, postgres: &str, f: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+    /// Begins a transaction; [`Conn::finish`] ends it.
+    pub(super) fn begin(&mut self, access: Access) -> Result<()> {
+        let (sqlite, postgres) = match access {
+            Access::Write => ("BEGIN IMMEDIATE", "BEGIN"),
+            // One state of the database for all queries of a read.
+            Access::Read => ("BEGIN DEFERRED", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
+        };
         match self {
             Self::Sqlite(c) => AnsiTransactionManager::begin_transaction_sql(c, sqlite)?,
             Self::Postgres(c) => AnsiTransactionManager::begin_transaction_sql(c, postgres)?,
         }
-        self.finish(f)
+        Ok(())
     }
 
     /// A part of a transaction that can fail alone: its statements are undone, the rest goes on.
@@ -175,7 +178,8 @@ impl Conn {
         Ok(())
     }
 
-    fn finish<T>(&mut self, f: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+    /// Runs the closure and commits what was begun, or undoes it when the closure fails.
+    pub(super) fn finish<T>(&mut self, f: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         match f(self) {
             Ok(value) => {
                 on!(self, c => AnsiTransactionManager::commit_transaction(c))?;

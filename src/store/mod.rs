@@ -17,7 +17,7 @@ pub use group::GroupCommit;
 pub use migrate::{Migrations, down_all, migrate_up, pending};
 
 use crate::error::{Error, Result};
-use conn::Target;
+use conn::{Access, Target};
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -26,6 +26,7 @@ use tokio::sync::oneshot;
 /// How many calls may wait for a database thread before callers are told to come back later.
 const QUEUE_LIMIT: usize = 8_192;
 
+/// What a database thread does inside a transaction that it has begun.
 type Job = Box<dyn FnOnce(&mut Conn) -> Health + Send>;
 
 /// Whether the connection can be used for the next job.
@@ -71,10 +72,10 @@ impl Store {
         let (writes, write_jobs) = crossbeam_channel::bounded(QUEUE_LIMIT);
         let (reads, read_jobs) = crossbeam_channel::bounded(QUEUE_LIMIT);
         for n in 0..writers {
-            spawn(format!("db-write-{n}"), Arc::clone(&target), write_jobs.clone())?;
+            spawn(format!("db-write-{n}"), Access::Write, Arc::clone(&target), write_jobs.clone())?;
         }
         for n in 0..options.readers.max(1) {
-            spawn(format!("db-read-{n}"), Arc::clone(&target), read_jobs.clone())?;
+            spawn(format!("db-read-{n}"), Access::Read, Arc::clone(&target), read_jobs.clone())?;
         }
         Ok(Self { reads, writes, engine })
     }
@@ -89,7 +90,7 @@ impl Store {
     /// # Errors
     /// What the closure returns, or `Busy` when the database is away or its queue is full.
     pub async fn read<T: Send + 'static>(&self, f: impl FnOnce(&mut Conn) -> Result<T> + Send + 'static) -> Result<T> {
-        run(&self.reads, |conn| conn.snapshot(f)).await
+        run(&self.reads, f).await
     }
 
     /// Runs statements in one transaction: all of them are on disk when this returns `Ok`, none of them when it returns `Err`.
@@ -97,14 +98,14 @@ impl Store {
     /// # Errors
     /// What the closure returns, or `Busy` when the database is away or its queue is full.
     pub async fn write<T: Send + 'static>(&self, f: impl FnOnce(&mut Conn) -> Result<T> + Send + 'static) -> Result<T> {
-        run(&self.writes, |conn| conn.transaction(f)).await
+        run(&self.writes, f).await
     }
 }
 
 async fn run<T: Send + 'static>(queue: &Sender<Job>, f: impl FnOnce(&mut Conn) -> Result<T> + Send + 'static) -> Result<T> {
     let (reply, answer) = oneshot::channel();
     let job: Job = Box::new(move |conn| {
-        let result = std::panic::catch_unwind(AssertUnwindSafe(|| f(conn)));
+        let result = std::panic::catch_unwind(AssertUnwindSafe(|| conn.finish(f)));
         let (result, health) = match result {
             Ok(Err(Error::Busy(what))) => (Err(Error::Busy(what)), Health::Doubtful),
             Ok(result) => (result, Health::Sound),
@@ -122,11 +123,11 @@ async fn run<T: Send + 'static>(queue: &Sender<Job>, f: impl FnOnce(&mut Conn) -
     answer.await.unwrap_or(Err(Error::Busy("the database is away")))
 }
 
-fn spawn(name: String, target: Arc<Target>, jobs: Receiver<Job>) -> Result<()> {
+fn spawn(name: String, access: Access, target: Arc<Target>, jobs: Receiver<Job>) -> Result<()> {
     let thread = move || {
         let mut slot: Option<Conn> = None;
         while let Ok(job) = jobs.recv() {
-            let mut conn = match slot.take().map_or_else(|| target.connect(), Ok) {
+            let mut conn = match begun(slot.take(), access, &target) {
                 Ok(conn) => conn,
                 // Dropping the job answers its caller with `Busy`.
                 Err(error) => {
@@ -140,4 +141,16 @@ fn spawn(name: String, target: Arc<Target>, jobs: Receiver<Job>) -> Result<()> {
         }
     };
     std::thread::Builder::new().name(name).spawn(thread).map(drop).map_err(Error::broken)
+}
+
+/// A connection inside a new transaction: the one at hand or, when it was lost while it lay idle, a new one.
+fn begun(at_hand: Option<Conn>, access: Access, target: &Target) -> Result<Conn> {
+    if let Some(mut conn) = at_hand
+        && conn.begin(access).is_ok()
+    {
+        return Ok(conn);
+    }
+    let mut conn = target.connect()?;
+    conn.begin(access)?;
+    Ok(conn)
 }

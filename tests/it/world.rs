@@ -7,7 +7,7 @@ mod client;
 mod database;
 
 pub use client::{Answer, Caller, Request};
-pub use database::{Database, Db};
+pub use database::{Database, Db, cut_connections, number};
 
 use kairos::app;
 use kairos::clock::{Clock, Time};
@@ -175,6 +175,12 @@ impl World {
     pub async fn number(&self, sql: &str) -> i64 {
         let sql = format!("select cast(({sql}) as bigint) as n");
         self.kairos.platform.store.read(move |conn| database::number(conn, &sql)).await.unwrap()
+    }
+
+    /// The column `line` of every row of a query.
+    pub async fn lines(&self, sql: &str) -> Vec<String> {
+        let sql = sql.to_owned();
+        self.kairos.platform.store.read(move |conn| database::lines(conn, &sql)).await.unwrap()
     }
 
     /// Says that this test ends with work in the queues on purpose; every other test that does so fails.

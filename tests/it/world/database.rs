@@ -1,8 +1,8 @@
 //! Fresh databases: a folder with an SQLite file, or a PostgreSQL database copied from a migrated template.
 
 use diesel::connection::SimpleConnection as _;
-use diesel::sql_types::BigInt;
-use diesel::{Connection as _, PgConnection, QueryableByName, RunQueryDsl as _, sql_query};
+use diesel::sql_types::{BigInt, Text};
+use diesel::{Connection as _, PgConnection, QueryableByName, RunQueryDsl as _, SqliteConnection, sql_query};
 use kairos::on;
 use kairos::store::{Conn, migrate_up};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -71,6 +71,26 @@ impl Database {
         &self.folder
     }
 
+    /// Which engine this is.
+    pub fn db(&self) -> Db {
+        if self.name.is_some() { Db::Postgres } else { Db::Sqlite }
+    }
+
+    /// The column `n` of a query's one row, over a connection of its own.
+    pub fn number(&self, sql: &str) -> i64 {
+        let path = self.url.trim_start_matches("sqlite://");
+        let mut conn = match self.db() {
+            Db::Sqlite => Conn::Sqlite(SqliteConnection::establish(path).unwrap()),
+            Db::Postgres => Conn::Postgres(PgConnection::establish(&self.url).unwrap()),
+        };
+        number(&mut conn, sql).unwrap()
+    }
+
+    /// Ends every connection to this PostgreSQL database, as a failing server or network does.
+    pub fn cut_connections(&self) {
+        cut_connections(&self.url);
+    }
+
     /// Removes it, whoever is still connected.
     pub fn remove(self) {
         if let Some(name) = &self.name {
@@ -78,6 +98,12 @@ impl Database {
         }
         let _ = std::fs::remove_dir_all(&self.folder);
     }
+}
+
+/// Ends every connection to the PostgreSQL database at this URL.
+pub fn cut_connections(url: &str) {
+    let name = url.rsplit('/').next().unwrap_or_default();
+    admin(&format!("select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = '{name}'"));
 }
 
 /// The name of the migrated template, made once per server and set of migrations, whoever comes first.
@@ -89,6 +115,8 @@ fn template() -> &'static str {
         // The lock ends with this connection, so also when a test is killed in between.
         conn.batch_execute("select pg_advisory_lock(7203515946319)").unwrap();
         let found = one_number(&mut conn, &format!("select count(*) as n from pg_database where datname = '{name}'"));
+        let version = one_number(&mut conn, "select current_setting('server_version_num')::bigint as n");
+        assert!(version >= 150_000, "the server of KAIROS_TEST_POSTGRES_URL is too old: PostgreSQL 15 or newer is needed");
         if found == 0 {
             let draft = format!("{name}_draft");
             conn.batch_execute(&format!("drop database if exists {draft} with (force)")).unwrap();
@@ -143,4 +171,16 @@ fn one_number(conn: &mut PgConnection, sql: &str) -> i64 {
 /// The column `n` of a query's one row.
 pub fn number(conn: &mut Conn, sql: &str) -> kairos::error::Result<i64> {
     Ok(on!(conn, c => sql_query(sql).get_result::<Number>(c))?.n)
+}
+
+#[derive(QueryableByName)]
+struct Line {
+    #[diesel(sql_type = Text)]
+    line: String,
+}
+
+/// The column `line` of every row of a query.
+pub fn lines(conn: &mut Conn, sql: &str) -> kairos::error::Result<Vec<String>> {
+    let rows: Vec<Line> = on!(conn, c => sql_query(sql).load(c))?;
+    Ok(rows.into_iter().map(|row| row.line).collect())
 }
