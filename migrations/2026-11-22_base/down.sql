@@ -7,6 +7,7 @@ drop table decisions;
 drop table moments;
 drop table campaign_runs;
 drop table campaigns;
+drop table catalogues;
 drop table offers;
 drop table moment_kinds;
 drop table partners;

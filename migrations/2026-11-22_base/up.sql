@@ -390,6 +390,12 @@ create table offers (
     check (stock_reserved >= 0)
 );
 
+-- Moves with every change of what a catalogue in memory holds: kinds, offers, live campaigns.
+create table catalogues (
+    app_id text primary key,
+    revision bigint not null
+);
+
 create table campaigns (
     app_id text not null,
     id text not null,

@@ -373,6 +373,13 @@ diesel::table! {
 }
 
 diesel::table! {
+    catalogues (app_id) {
+        app_id -> Text,
+        revision -> BigInt,
+    }
+}
+
+diesel::table! {
     campaigns (app_id, id) {
         app_id -> Text,
         id -> Text,

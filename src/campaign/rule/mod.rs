@@ -34,7 +34,8 @@ pub const SOURCE_BYTES_MAX: usize = 2_000;
 /// A rule that may run.
 #[derive(Debug, Clone)]
 pub struct Rule {
-    expr: IdedExpr,
+    /// None: it could be read when it was saved and no longer can.
+    expr: Option<IdedExpr>,
     findings: audit::Findings,
 }
 
@@ -80,7 +81,12 @@ impl Rule {
     pub fn compile(source: &str) -> Result<Self, RuleFault> {
         let mut expr = audit::parse(source)?;
         let findings = audit::audit(&mut expr)?;
-        Ok(Self { expr, findings })
+        Ok(Self { expr: Some(expr), findings })
+    }
+
+    /// A rule that has no answer, in the place of a stored one that can no longer be read.
+    pub(super) fn unreadable() -> Self {
+        Self { expr: None, findings: audit::Findings::default() }
     }
 
     /// Whether it names this.
@@ -125,7 +131,8 @@ impl Rule {
     }
 
     fn run<'e>(&'e self, scope: &'e Scope<'_>) -> Result<CowVal<'e, 'static>, RuleFailure> {
-        Value::resolve_val(&self.expr, scope.context()).map_err(failure)
+        let expr = self.expr.as_ref().ok_or_else(|| RuleFailure::BadValue("the rule can no longer be read".into()))?;
+        Value::resolve_val(expr, scope.context()).map_err(failure)
     }
 }
 

@@ -95,6 +95,11 @@ impl Words {
         if faults.is_empty() { Ok(Self { engine, fallback: template.fallback.clone(), locales }) } else { Err(faults) }
     }
 
+    /// Words that fail, in the place of a stored template that can no longer be read.
+    pub(super) fn unreadable(template: &Template) -> Self {
+        Self { engine: ENGINE.clone(), fallback: template.fallback.clone(), locales: BTreeMap::new() }
+    }
+
     /// Compiles a template that an author wants to save, and tries every variant on the app's sample.
     pub(super) fn compile_for(template: &Template, sample: &Sample) -> Result<Self, Vec<(String, String)>> {
         let words = Self::compile(template)?;

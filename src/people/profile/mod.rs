@@ -335,3 +335,19 @@ fn room_for_more(count: usize) -> Result<()> {
     }
     Err(Problem::new(409, "too_many", format!("An app may declare at most {DECLARED_LIMIT}.")).into())
 }
+
+/// The zones in which users live now, each name once; '' for those without one.
+///
+/// # Errors
+/// What the database says.
+pub fn zones(conn: &mut Conn, app: AppId) -> Result<Vec<String>> {
+    store::zones(conn, app)
+}
+
+/// Users in the order of their ids, at most `page.1` after `page.0`: of one zone, or all.
+///
+/// # Errors
+/// What the database says.
+pub fn walk(conn: &mut Conn, app: AppId, zone: Option<&str>, page: (Option<UserId>, i64)) -> Result<Vec<UserId>> {
+    store::walk(conn, app, zone, page)
+}

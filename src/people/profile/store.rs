@@ -254,3 +254,38 @@ pub(super) fn update_attribute(conn: &mut Conn, app: AppId, attribute: &Attribut
         .execute(c))?;
     Ok(())
 }
+
+/// The zones in which users live, each name once.
+pub(super) fn zones(conn: &mut Conn, app: AppId) -> Result<Vec<String>> {
+    let mut found: Vec<String> = Vec::new();
+    loop {
+        // From one name to the next along the index: the cost grows with the zones, not with the users.
+        let next: Option<String> = match found.last() {
+            None => on!(conn, c => users::table.filter(users::app_id.eq(app))
+                .order(users::zone).select(users::zone).first(c).optional())?,
+            Some(last) => on!(conn, c => users::table.filter(users::app_id.eq(app).and(users::zone.gt(last)))
+                .order(users::zone).select(users::zone).first(c).optional())?,
+        };
+        match next {
+            Some(zone) => found.push(zone),
+            None => return Ok(found),
+        }
+    }
+}
+
+/// Users by id after one, of one zone or of all.
+pub(super) fn walk(
+    conn: &mut Conn,
+    app: AppId,
+    zone: Option<&str>,
+    (after, limit): (Option<UserId>, i64),
+) -> Result<Vec<UserId>> {
+    let after = after.map(|id| id.to_string()).unwrap_or_default();
+    Ok(match zone {
+        None => on!(conn, c => users::table.filter(users::app_id.eq(app).and(users::id.gt(&after)))
+            .order(users::id).limit(limit).select(users::id).load(c))?,
+        Some(zone) => on!(conn, c => users::table
+            .filter(users::app_id.eq(app).and(users::zone.eq(zone)).and(users::id.gt(&after)))
+            .order(users::id).limit(limit).select(users::id).load(c))?,
+    })
+}

@@ -1,0 +1,40 @@
+//! Kinds, offers, campaigns and their runs in the database, and the revision by which a catalogue knows that it is stale.
+
+pub(super) mod campaigns;
+pub(super) mod kinds;
+pub(super) mod offers;
+pub(super) mod runs;
+
+use crate::error::{Error, Result};
+use crate::id::AppId;
+use crate::on;
+use crate::store::{Conn, schema::catalogues};
+use diesel::prelude::*;
+
+/// How many values one `in (…)` takes.
+const CHUNK: usize = 500;
+
+/// Says that something which a catalogue holds has changed; part of the transaction that changed it.
+pub(super) fn touch(conn: &mut Conn, app: AppId) -> Result<()> {
+    on!(conn, c => diesel::insert_into(catalogues::table)
+        .values((catalogues::app_id.eq(app), catalogues::revision.eq(1_i64)))
+        .on_conflict(catalogues::app_id)
+        .do_update()
+        .set(catalogues::revision.eq(catalogues::revision + 1))
+        .execute(c))?;
+    Ok(())
+}
+
+/// The revision of what a catalogue holds; 0 before the first change.
+pub(super) fn revision(conn: &mut Conn, app: AppId) -> Result<i64> {
+    let found = on!(conn, c => catalogues::table.find(app).select(catalogues::revision).first(c).optional())?;
+    Ok(found.unwrap_or(0))
+}
+
+/// Refuses one more when an app has as many as it may.
+fn room_for_one(count: i64, most: i64, what: &str) -> Result<()> {
+    if count < most {
+        return Ok(());
+    }
+    Err(Error::conflict("too_many", format!("An app may have at most {most} {what}.")))
+}
