@@ -65,6 +65,11 @@ impl Kairos {
         Ok(Self { platform, keys, accounts, workers: workers.into_iter().map(Arc::new).collect() })
     }
 
+    /// The room of accounts, whose hashes tests count.
+    pub fn accounts(&self) -> &Accounts {
+        &self.accounts
+    }
+
     /// Serves on a bound listener and starts every loop.
     ///
     /// # Errors

@@ -4,6 +4,8 @@
 #[macro_use]
 mod world;
 
+mod account;
+mod app;
 mod ground;
 mod map;
 mod quiet;

@@ -106,11 +106,6 @@ pub(super) fn account(conn: &mut Conn, credential: &Credential) -> Result<Option
     Ok(user(conn, credential.app_id, id)?.filter(|user| !user.disabled))
 }
 
-/// Whether an account has a password already.
-pub(super) fn has_password(conn: &mut Conn, app_id: AppId, id: UserId) -> Result<bool> {
-    Ok(on!(conn, c => diesel::select(diesel::dsl::exists(passwords::table.find((app_id, id)))).get_result(c))?)
-}
-
 /// Claims an e-mail with a password for a user; false when the same pair has been claimed meanwhile.
 pub(super) fn claim(conn: &mut Conn, credential: &Credential, user_id: UserId, now_ms: i64) -> Result<bool> {
     let row = (
