@@ -7,6 +7,7 @@ pub mod apns;
 pub mod fcm;
 mod message;
 pub mod retry;
+pub mod standin;
 pub mod verdict;
 
 pub use message::{Allowed, Attempt, Content, Environment, Gateway, Mode, NewMessage, Push, Stamp, State, fits, render};

@@ -1,0 +1,234 @@
+//! Google's side: the token exchange, what a message must look like, and Google's words when it does not.
+
+use super::ledger::{Row, Stamped};
+use super::phones::Standing;
+use super::{Inner, Reply};
+use crate::push::fcm::ErrorCode;
+use crate::push::{Environment, Gateway, fcm};
+use http::HeaderMap;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+const TTL_MAX_S: f64 = 2_419_200.0;
+
+/// A refusal in Google's shape; `reason` is the canonical status when FCM has no code for it.
+pub(super) fn error(status: u16, code: Option<ErrorCode>, reason: &str) -> Reply {
+    let details = code.map_or_else(
+        || json!([]),
+        |c| json!([{"@type": "type.googleapis.com/google.firebase.fcm.v1.FcmError", "errorCode": c.name()}]),
+    );
+    let canonical = match (status, code) {
+        (400, _) => "INVALID_ARGUMENT",
+        (401, _) => "UNAUTHENTICATED",
+        (403, _) => "PERMISSION_DENIED",
+        (404, _) => "NOT_FOUND",
+        (429, _) => "RESOURCE_EXHAUSTED",
+        (500, _) => "INTERNAL",
+        (503, _) => "UNAVAILABLE",
+        _ => reason,
+    };
+    let body = json!({"error": {"code": status, "message": reason, "status": canonical, "details": details}});
+    Reply::new(status, Some(reason.to_owned()), body.to_string())
+}
+
+fn bad_request(field: &str) -> Reply {
+    let details = json!([{"@type": "type.googleapis.com/google.rpc.BadRequest",
+        "fieldViolations": [{"field": field, "description": "invalid value"}]}]);
+    let body = json!({"error": {"code": 400, "message": "invalid", "status": "INVALID_ARGUMENT", "details": details}});
+    Reply::new(400, Some(format!("INVALID_ARGUMENT {field}")), body.to_string())
+}
+
+/// `POST /token`.
+pub(super) fn exchange(inner: &Inner, body: &[u8]) -> Reply {
+    let text = std::str::from_utf8(body).unwrap_or("");
+    let field = |name: &str| text.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+    let grant = field("grant_type").map(|g| g.replace("%3A", ":"));
+    let result = match (grant.as_deref(), field("assertion")) {
+        (Some("urn:ietf:params:oauth:grant-type:jwt-bearer"), Some(assertion)) => {
+            inner.keys.exchange(assertion, inner.clock.now_ms())
+        }
+        _ => Err("unsupported_grant_type"),
+    };
+    match result {
+        Ok(token) => {
+            let body = json!({"access_token": token, "expires_in": 3_600, "token_type": "Bearer"});
+            Reply::new(200, None, body.to_string())
+        }
+        Err(word) => Reply::new(400, Some(word.to_owned()), json!({"error": word}).to_string()),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Send {
+    #[serde(default)]
+    validate_only: bool,
+    message: Message,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Message {
+    token: Option<String>,
+    topic: Option<String>,
+    condition: Option<String>,
+    fid: Option<String>,
+    #[serde(default)]
+    data: BTreeMap<String, String>,
+    notification: Option<Notification>,
+    android: Option<Android>,
+    apns: Option<Map<String, Value>>,
+    webpush: Option<Map<String, Value>>,
+    fcm_options: Option<Map<String, Value>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Notification {
+    title: Option<String>,
+    body: Option<String>,
+    image: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Android {
+    collapse_key: Option<String>,
+    priority: Option<String>,
+    ttl: Option<String>,
+    notification: Option<Map<String, Value>>,
+    data: Option<Map<String, Value>>,
+    restricted_package_name: Option<String>,
+    direct_boot_ok: Option<bool>,
+    fcm_options: Option<Map<String, Value>>,
+}
+
+impl Android {
+    fn ttl_s(&self) -> Option<f64> {
+        self.ttl.as_deref()?.strip_suffix('s')?.parse().ok()
+    }
+
+    fn is_valid(&self) -> bool {
+        let ttl = self.ttl.is_none() || self.ttl_s().is_some_and(|s| (0.0..=TTL_MAX_S).contains(&s));
+        let priority = self.priority.as_deref().is_none_or(|p| p == "normal" || p == "high");
+        let extras = [&self.notification, &self.data, &self.fcm_options].iter().all(|m| m.as_ref().is_none_or(|m| !m.is_empty()));
+        ttl && priority && extras && self.restricted_package_name.as_deref() != Some("") && self.direct_boot_ok != Some(true)
+    }
+}
+
+/// A message as it arrived.
+pub(super) struct Arrived<'a> {
+    pub(super) project_id: &'a str,
+    pub(super) headers: &'a HeaderMap,
+    body: &'a [u8],
+    send: Result<Send, String>,
+}
+
+impl<'a> Arrived<'a> {
+    pub(super) fn new(project_id: &'a str, headers: &'a HeaderMap, body: &'a [u8]) -> Self {
+        let send = serde_json::from_slice(body).map_err(|e| e.to_string());
+        Self { project_id, headers, body, send }
+    }
+
+    /// The token that it is for; empty when there is none.
+    pub(super) fn token(&self) -> &str {
+        self.send.as_ref().ok().and_then(|s| s.message.token.as_deref()).unwrap_or("")
+    }
+
+    /// Google's answer.
+    pub(super) fn judge(&self, inner: &Inner, n: usize) -> Reply {
+        let now_ms = inner.clock.now_ms();
+        let bearer = self.headers.get("authorization").and_then(|v| v.to_str().ok()).and_then(|v| v.strip_prefix("Bearer "));
+        let Some(sold) = bearer.and_then(|token| inner.keys.access(token)).filter(|sold| sold.expires_ms > now_ms) else {
+            return error(401, None, "UNAUTHENTICATED");
+        };
+        if sold.project_id != self.project_id {
+            return error(403, None, "PERMISSION_DENIED");
+        }
+        let send = match &self.send {
+            Ok(send) => send,
+            Err(why) => return bad_request(why),
+        };
+        if let Err(field) = send.message.check() {
+            return bad_request(field);
+        }
+        if self.body.len() > fcm::PAYLOAD_LIMIT_BYTES * 2 || send.message.size_bytes() > fcm::PAYLOAD_LIMIT_BYTES {
+            return bad_request("message");
+        }
+        match inner.phones.standing(self.token(), Gateway::Fcm, Environment::Production, self.project_id) {
+            Standing::Live => {}
+            Standing::Unheard if inner.any_token => {}
+            Standing::OtherApp => return error(403, Some(ErrorCode::SenderIdMismatch), "SENDER_ID_MISMATCH"),
+            Standing::Unheard | Standing::Elsewhere | Standing::Dead(_) => {
+                return error(404, Some(ErrorCode::Unregistered), "UNREGISTERED");
+            }
+        }
+        let id = if send.validate_only { "fake_message_id".to_owned() } else { format!("0:{now_ms}%{n}") };
+        Reply::new(200, None, json!({"name": format!("projects/{}/messages/{id}", self.project_id)}).to_string())
+    }
+
+    /// What the ledger keeps of it; the answer is filled in later.
+    pub(super) fn row(&self, at_ms: i64) -> Row {
+        let message = self.send.as_ref().ok().map(|s| &s.message);
+        let data = message.map(|m| &m.data);
+        let text = |key: &str| data.and_then(|d| d.get(key)).cloned();
+        let android = message.and_then(|m| m.android.as_ref());
+        #[expect(clippy::cast_possible_truncation, reason = "at most four weeks")]
+        let ttl_ms = android.and_then(Android::ttl_s).map(|s| (s * 1_000.0) as i64);
+        let kairos = || {
+            Some(Stamped {
+                message_id: text("kairos_message_id")?,
+                decision_id: text("kairos_decision_id")?,
+                campaign_id: text("kairos_campaign_id")?,
+                deadline_ms: text("kairos_deadline_ms")?.parse().ok()?,
+            })
+        };
+        Row {
+            n: 0,
+            at_ms,
+            real_ms: 0,
+            gateway: Gateway::Fcm,
+            token: self.token().to_owned(),
+            push_id: text("kairos_message_id"),
+            collapse_id: android.and_then(|a| a.collapse_key.clone()),
+            keep_until_ms: ttl_ms.map(|ms| at_ms + ms),
+            kairos: kairos(),
+            text: message.and_then(|m| m.notification.as_ref()).and_then(|n| n.body.clone()),
+            answer: String::new(),
+            delivered: false,
+        }
+    }
+}
+
+impl Message {
+    /// The field at fault.
+    fn check(&self) -> Result<(), &'static str> {
+        let targets = [&self.token, &self.topic, &self.condition, &self.fid].iter().filter(|t| t.is_some()).count();
+        if targets != 1 {
+            return Err("message");
+        }
+        if self.token.as_deref() == Some("") {
+            return Err("message.token");
+        }
+        let reserved =
+            |key: &String| key == "from" || key == "message_type" || key.starts_with("google.") || key.starts_with("gcm.notification.");
+        if self.data.keys().any(reserved) {
+            return Err("message.data");
+        }
+        if self.android.as_ref().is_some_and(|a| !a.is_valid()) {
+            return Err("message.android");
+        }
+        let extras = [&self.apns, &self.webpush, &self.fcm_options];
+        if extras.iter().any(|m| m.as_ref().is_some_and(Map::is_empty)) {
+            return Err("message.apns");
+        }
+        Ok(())
+    }
+
+    fn size_bytes(&self) -> usize {
+        let data: usize = self.data.iter().map(|(k, v)| k.len() + v.len()).sum();
+        let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        data + self.notification.as_ref().map_or(0, |n| length(&n.title) + length(&n.body) + length(&n.image))
+    }
+}
