@@ -1,6 +1,7 @@
 //! A message: one decision rendered for one device, from its plan to its end.
 
 use crate::id::{AppId, CampaignId, ChoiceId, ConsentId, DecisionId, DeviceId, MessageId, OfferId, PartnerId, UserId};
+use crate::people::device::{Environment, Platform};
 use crate::push::{apns, fcm};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -36,16 +37,6 @@ words! {
         Apns = "apns",
         /// Google's.
         Fcm = "fcm",
-    }
-}
-
-words! {
-    /// Which of a gateway's worlds a token belongs to.
-    Environment {
-        /// Apps from the store.
-        Production = "production",
-        /// Development builds.
-        Sandbox = "sandbox",
     }
 }
 
@@ -110,20 +101,20 @@ impl State {
 }
 
 impl Gateway {
-    /// The gateway that reaches devices of this platform (`ios`, `android`, `web`), if there is one.
-    pub fn of_platform(platform: &str) -> Option<Self> {
+    /// The gateway that reaches devices of this platform, if there is one.
+    pub fn of_platform(platform: Platform) -> Option<Self> {
         match platform {
-            "ios" => Some(Self::Apns),
-            "android" => Some(Self::Fcm),
-            _ => None,
+            Platform::Ios => Some(Self::Apns),
+            Platform::Android => Some(Self::Fcm),
+            Platform::Web => None,
         }
     }
 
     /// The platform whose devices it reaches.
-    pub fn platform(self) -> &'static str {
+    pub fn platform(self) -> Platform {
         match self {
-            Self::Apns => "ios",
-            Self::Fcm => "android",
+            Self::Apns => Platform::Ios,
+            Self::Fcm => Platform::Android,
         }
     }
 }

@@ -11,4 +11,5 @@ pub mod standin;
 pub mod verdict;
 
 pub use message::{Allowed, Attempt, Content, Environment, Gateway, Mode, NewMessage, Push, Stamp, State, fits, render};
+pub use crate::people::device::Environment;
 pub use verdict::Verdict;

@@ -6,8 +6,10 @@ mod world;
 
 mod account;
 mod app;
+mod gateway;
 mod ground;
 mod map;
+mod outbound;
 mod quiet;
 mod rule;
 mod store;

@@ -32,7 +32,7 @@ pub(super) fn apns(keys: &Keys, environment: Environment, topics: &[&str]) -> Re
     let text = STANDARD.encode(pkcs8.as_ref());
     let lines: Vec<&str> = text.as_bytes().chunks(64).filter_map(|line| std::str::from_utf8(line).ok()).collect();
     let pem = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", lines.join("\n"));
-    Ok(json!({"environment": environment.word(), "team_id": team_id, "key_id": key_id, "key_p8": pem, "topics": topics}))
+    Ok(json!({"environment": environment.name(), "team_id": team_id, "key_id": key_id, "key_p8": pem, "topics": topics}))
 }
 
 /// A service account; believed from now on.
