@@ -1,6 +1,7 @@
 //! A message: one decision rendered for one device, from its plan to its end.
 
 use crate::id::{AppId, CampaignId, ChoiceId, ConsentId, DecisionId, DeviceId, MessageId, OfferId, PartnerId, UserId};
+use crate::people::consent::Need;
 use crate::people::device::{Environment, Platform};
 use crate::push::{apns, fcm};
 use bytes::Bytes;
@@ -101,12 +102,11 @@ impl State {
 }
 
 impl Gateway {
-    /// The gateway that reaches devices of this platform, if there is one.
-    pub fn of_platform(platform: Platform) -> Option<Self> {
+    /// The gateway that reaches devices of this platform.
+    pub fn of(platform: Platform) -> Self {
         match platform {
-            Platform::Ios => Some(Self::Apns),
-            Platform::Android => Some(Self::Fcm),
-            Platform::Web => None,
+            Platform::Ios => Self::Apns,
+            Platform::Android => Self::Fcm,
         }
     }
 
@@ -242,6 +242,13 @@ pub fn fits(content: &Content) -> Result<(), usize> {
     match over_apns.max(over_fcm) {
         0 => Ok(()),
         over => Err(over),
+    }
+}
+
+impl Allowed {
+    /// What has to be in force for the message to go.
+    pub fn need(&self) -> Need {
+        Need { purpose: self.purpose.clone(), partner: self.partner_id }
     }
 }
 

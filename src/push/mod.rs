@@ -10,6 +10,6 @@ pub mod retry;
 pub mod standin;
 pub mod verdict;
 
-pub use message::{Allowed, Attempt, Content, Environment, Gateway, Mode, NewMessage, Push, Stamp, State, fits, render};
 pub use crate::people::device::Environment;
+pub use message::{Allowed, Attempt, Content, Gateway, Mode, NewMessage, Push, Stamp, State, fits, render};
 pub use verdict::Verdict;

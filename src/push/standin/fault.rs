@@ -107,9 +107,7 @@ impl Faults {
     pub(super) fn strike(&self, gateway: Gateway, token: &str) -> Option<Fault> {
         let mut rules = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let hit = rules.iter().position(|rule| {
-            rule.times != Some(0)
-                && rule.gateway.is_none_or(|g| g == gateway)
-                && rule.token.as_deref().is_none_or(|t| t == token)
+            rule.times != Some(0) && rule.gateway.is_none_or(|g| g == gateway) && rule.token.as_deref().is_none_or(|t| t == token)
         })?;
         let rule = rules.get_mut(hit)?;
         rule.times = rule.times.map(|n| n - 1);

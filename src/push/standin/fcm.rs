@@ -211,8 +211,9 @@ impl Message {
         if self.token.as_deref() == Some("") {
             return Err("message.token");
         }
-        let reserved =
-            |key: &String| key == "from" || key == "message_type" || key.starts_with("google.") || key.starts_with("gcm.notification.");
+        let reserved = |key: &String| {
+            key == "from" || key == "message_type" || key.starts_with("google.") || key.starts_with("gcm.notification.")
+        };
         if self.data.keys().any(reserved) {
             return Err("message.data");
         }
