@@ -1,7 +1,9 @@
 //! Every URL on one page, in reading order.
 
 use crate::app;
+use crate::campaign::http as campaign;
 use crate::http::ProblemBody;
+use crate::partner;
 use crate::people::account;
 use crate::people::http as people;
 use actix_web::web::{self, ServiceConfig};
@@ -53,6 +55,31 @@ use utoipa::OpenApi;
         people::attributes::create,
         people::attributes::list,
         people::attributes::patch,
+        partner::http::create,
+        partner::http::list,
+        partner::http::read,
+        partner::http::create_key,
+        partner::http::list_keys,
+        partner::http::revoke_key,
+        campaign::kinds::create,
+        campaign::kinds::list,
+        campaign::kinds::read,
+        campaign::kinds::put,
+        campaign::kinds::delete,
+        campaign::offers::create,
+        campaign::offers::list,
+        campaign::offers::read,
+        campaign::offers::put,
+        campaign::offers::archive,
+        campaign::campaigns::create,
+        campaign::campaigns::list,
+        campaign::campaigns::read,
+        campaign::campaigns::put,
+        campaign::campaigns::delete,
+        campaign::campaigns::publish,
+        campaign::campaigns::pause,
+        campaign::campaigns::resume,
+        campaign::campaigns::end,
         app::http::settings::read,
         app::http::settings::patch,
         app::http::keys::create,
@@ -112,6 +139,32 @@ pub fn mount(config: &mut ServiceConfig) {
     config.route("/v1/attributes", web::post().to(people::attributes::create));
     config.route("/v1/attributes", web::get().to(people::attributes::list));
     config.route("/v1/attributes/{scope}/{key}", web::patch().to(people::attributes::patch));
+
+    config.route("/v1/partners", web::post().to(partner::http::create));
+    config.route("/v1/partners", web::get().to(partner::http::list));
+    config.route("/v1/partners/{id}", web::get().to(partner::http::read));
+    config.route("/v1/partners/{id}/keys", web::post().to(partner::http::create_key));
+    config.route("/v1/partners/{id}/keys", web::get().to(partner::http::list_keys));
+    config.route("/v1/partners/{id}/keys/{key_id}", web::delete().to(partner::http::revoke_key));
+    config.route("/v1/moment-kinds", web::post().to(campaign::kinds::create));
+    config.route("/v1/moment-kinds", web::get().to(campaign::kinds::list));
+    config.route("/v1/moment-kinds/{key}", web::get().to(campaign::kinds::read));
+    config.route("/v1/moment-kinds/{key}", web::put().to(campaign::kinds::put));
+    config.route("/v1/moment-kinds/{key}", web::delete().to(campaign::kinds::delete));
+    config.route("/v1/offers", web::post().to(campaign::offers::create));
+    config.route("/v1/offers", web::get().to(campaign::offers::list));
+    config.route("/v1/offers/{id}", web::get().to(campaign::offers::read));
+    config.route("/v1/offers/{id}", web::put().to(campaign::offers::put));
+    config.route("/v1/offers/{id}", web::delete().to(campaign::offers::archive));
+    config.route("/v1/campaigns", web::post().to(campaign::campaigns::create));
+    config.route("/v1/campaigns", web::get().to(campaign::campaigns::list));
+    config.route("/v1/campaigns/{id}", web::get().to(campaign::campaigns::read));
+    config.route("/v1/campaigns/{id}", web::put().to(campaign::campaigns::put));
+    config.route("/v1/campaigns/{id}", web::delete().to(campaign::campaigns::delete));
+    config.route("/v1/campaigns/{id}/publish", web::post().to(campaign::campaigns::publish));
+    config.route("/v1/campaigns/{id}/pause", web::post().to(campaign::campaigns::pause));
+    config.route("/v1/campaigns/{id}/resume", web::post().to(campaign::campaigns::resume));
+    config.route("/v1/campaigns/{id}/end", web::post().to(campaign::campaigns::end));
 
     config.route("/v1/app", web::get().to(app::http::settings::read));
     config.route("/v1/app", web::patch().to(app::http::settings::patch));

@@ -62,6 +62,16 @@ impl ServerKey {
     }
 }
 
+impl ServerKey {
+    /// Refuses what this key may not hand on to a key that it makes.
+    ///
+    /// # Errors
+    /// 403 that names the field.
+    pub fn may_mint(&self, wanted: &super::Mint) -> Result<()> {
+        self.key.may_mint(wanted)
+    }
+}
+
 impl FromRequest for PublishableKey {
     type Error = Error;
     type Future = LocalBoxFuture<'static, Result<Self>>;

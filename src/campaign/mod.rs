@@ -2,7 +2,10 @@
 
 mod catalogue;
 pub mod check;
+mod declared;
+pub mod http;
 pub mod kind;
+mod life;
 pub mod offer;
 pub mod plan;
 pub mod rule;
@@ -14,6 +17,7 @@ pub mod words;
 pub use crate::app::Cap;
 pub use catalogue::{Catalogue, LiveCampaign, LiveKind, LiveOffer, Snapshot};
 pub use kind::{Curve, HalfLife, Kind, Scalar, Step, Trigger};
+pub use life::{Action, act};
 pub use offer::{Class, DeliverBy, Offer};
 pub use plan::{Campaign, Devices, LocalTime, Mode, Schedule, Start, Status, When};
 pub use rule::{Name, Rule, RuleFailure, Sample, Scope};

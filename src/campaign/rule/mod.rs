@@ -21,6 +21,7 @@ mod sample;
 mod scope;
 
 pub use sample::Sample;
+pub(in crate::campaign) use sample::Use;
 pub use scope::{Name, Scope};
 
 use cel::common::ast::Expr;

@@ -7,7 +7,7 @@ use super::{Name, Rule, RuleFailure, RuleFault, Scope};
 use serde_json::{Map, Value, json};
 
 /// Rules that name more undeclared properties than this are tried on uniform samples only.
-const COMBINED_MAX: usize = 5;
+const COMBINED_MAX: usize = 3;
 
 /// The sample of one app.
 #[derive(Debug, Clone)]
