@@ -2,8 +2,10 @@
 
 mod app;
 mod config;
+mod demo;
 mod migrate;
 mod openapi;
+mod replay;
 mod serve;
 
 use crate::clock::Clock;
@@ -45,6 +47,17 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Whether the user named a folder or a database.
+    fn names_database(&self) -> bool {
+        let env = |name: &str| std::env::var_os(name).is_some();
+        self.config.is_some() || self.data_dir.is_some() || self.database_url.is_some() || env("KAIROS_DATA_DIR") || env("KAIROS_DATABASE_URL")
+    }
+
+    /// These settings, with everything in another folder.
+    fn with_data_dir(&self, folder: &std::path::Path) -> Self {
+        Self { data_dir: Some(folder.display().to_string()), ..self.clone() }
+    }
+
     /// All settings, with these on top.
     ///
     /// # Errors
@@ -69,6 +82,10 @@ impl Settings {
 enum Command {
     /// Run the server.
     Serve,
+    /// Play three recorded hours around Paris: landings, moments, offers that compete, pushes, and who got none and why.
+    Demo(demo::DemoArgs),
+    /// Play a recording through a server of its own and judge it by the gateways' own books.
+    Replay(replay::ReplayArgs),
     /// Apps (tenants).
     #[command(subcommand)]
     App(app::AppCommand),
@@ -98,6 +115,8 @@ pub fn run(cli: Cli) -> ExitCode {
         let settings = cli.settings;
         match cli.command {
             Command::Serve => serve::run(&settings).await,
+            Command::Demo(args) => demo::run(&settings, args).await,
+            Command::Replay(args) => replay::run(&settings, args).await,
             Command::App(command) => app::run(&settings, command).await,
             Command::Migrate { check } => migrate::run(&settings, check),
             Command::Openapi => openapi::run(),
