@@ -19,7 +19,8 @@ use crate::people::device::{self, Environment, Platform as Os, PushPermission, R
 use crate::people::profile::{self, NewUser, PreferencesPatch, QuietTime};
 use crate::place::{self, NewPlace, Shape};
 use crate::platform::Platform;
-use crate::push::standin::StandIn;
+use crate::push::standin::{self, StandIn};
+use crate::push;
 use serde_json::{Map, json};
 use std::collections::BTreeSet;
 
@@ -60,7 +61,8 @@ impl Seed<'_> {
     }
 
     async fn credentials(&self, standin: &StandIn) -> Result<()> {
-        for (gateway, body) in standin.credentials(&[scene::BUNDLE]) {
+        let apns = standin.issue_apns(push::Environment::Production, &[scene::BUNDLE])?;
+        for (gateway, body) in [("apns", apns), ("fcm", standin.issue_fcm("kairos-example")?)] {
             self.client.must(http::Method::PUT, &format!("/v1/push-credentials/{gateway}"), Some(&body)).await?;
         }
         Ok(())
@@ -214,7 +216,12 @@ impl Passenger {
                 Phone::Android => Os::Android,
             };
             let installation_id = format!("{aircraft}-{}-{n}", self.seat);
-            let token = standin.make_token(platform, &installation_id);
+            let token = token(&installation_id);
+            let (gateway, topic) = match phone {
+                Phone::Ios => (push::Gateway::Apns, Some(scene::BUNDLE.to_owned())),
+                Phone::Android => (push::Gateway::Fcm, None),
+            };
+            standin.register(&token, standin::Phone { gateway, environment: push::Environment::Production, topic, dead_ms: None });
             let traits = Traits {
                 platform,
                 token: Some(token),
@@ -250,4 +257,10 @@ impl Passenger {
         }
         Some(patch)
     }
+}
+
+/// A push token that looks like the real ones: 64 hex digits, the same for the same installation.
+fn token(installation_id: &str) -> String {
+    let hash = ring::digest::digest(&ring::digest::SHA256, installation_id.as_bytes());
+    hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }

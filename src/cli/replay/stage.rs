@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::event;
 use crate::id::AppId;
 use crate::people::account;
-use crate::push::standin::StandIn;
+use crate::push::standin::{Options, StandIn};
 use crate::serve::{Kairos, Running};
 use crate::telemetry;
 use serde_json::{Value, json};
@@ -75,7 +75,7 @@ impl Stage {
         let clock = pace::clock_for(play.speed, first_ms.map(|ms| ms + shift_ms))?;
         let (mut config, temporary) = configure(settings)?;
         telemetry::start_logs(if play.quiet { "error" } else { "warn" }, false);
-        let standin = StandIn::start(clock.clone()).await?;
+        let standin = standin(clock.clone()).await?;
         let ca_file = config.data_dir.join("standin-ca.pem");
         std::fs::create_dir_all(&config.data_dir).map_err(Error::broken)?;
         std::fs::write(&ca_file, standin.ca_pem()).map_err(Error::broken)?;
@@ -197,15 +197,15 @@ impl Stage {
     fn progress(&self, sent: &Sent) {
         if std::io::stdout().is_terminal() {
             let all = self.play.events.len();
-            self.say(&format!("\r{} of {all} events ({} %), {} pushes", sent.all(), sent.all() * 100 / all.max(1), self.standin.accepted_count()));
+            self.say(&format!("\r{} of {all} events ({} %), {} pushes", sent.all(), sent.all() * 100 / all.max(1), self.standin.arrivals()));
         }
     }
 
     /// Every second phone's owner taps the push: receipts as the SDK sends them, with the user's own token.
     async fn open_some(&self) -> Result<()> {
         let ledger = self.standin.ledger();
-        for row in ledger.iter().filter(|row| row.is_accepted()).step_by(2) {
-            let Some(message_id) = row.message_id() else { continue };
+        for row in ledger.iter().filter(|row| row.delivered).step_by(2) {
+            let Some(message_id) = row.kairos.as_ref().map(|k| &k.message_id) else { continue };
             let message = self.client.must(http::Method::GET, &format!("/v1/messages/{message_id}"), None).await?;
             let user = text(&message, "/user_id").parse().map_err(Error::broken)?;
             let token = account::access_token(&self.kairos.accounts, self.app.app_id, user)?;
@@ -260,4 +260,10 @@ fn listen(settings: &Settings) -> Result<TcpListener> {
 /// How long something took, for people.
 pub(crate) fn seconds(took: Duration) -> String {
     format!("{:.1} s", took.as_secs_f64())
+}
+
+/// Both gateways at a free port, by the replay's clock. A phone that nobody registered is refused, as the real ones do.
+async fn standin(clock: Clock) -> Result<StandIn> {
+    let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    StandIn::open(Options { listen, clock, ledger_file: None, any_token: false, streams: 1_000 }).await
 }

@@ -4,7 +4,7 @@ use super::scene;
 use super::stage::seconds;
 use super::story::{Story, text};
 use super::table::Table;
-use crate::push::standin::LedgerRow;
+use crate::push::standin::Row;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::process::ExitCode;
@@ -39,7 +39,7 @@ pub(crate) struct Verdict {
     /// Events in the database by what became of them: (sent by us or derived, disposition) → how many.
     pub(crate) tally: BTreeMap<(bool, String), i64>,
     /// What the gateways say.
-    pub(crate) ledger: Vec<LedgerRow>,
+    pub(crate) ledger: Vec<Row>,
     /// How long the events took.
     pub(crate) took: Duration,
 }
@@ -73,8 +73,8 @@ impl Verdict {
     /// The gateways' books and the database name the same messages, each once.
     fn judge_pushes(&self, faults: &mut Vec<String>) {
         let mut booked = HashMap::new();
-        for row in self.ledger.iter().filter(|row| row.is_accepted()) {
-            *booked.entry(row.message_id().unwrap_or_default()).or_insert(0) += 1;
+        for row in self.ledger.iter().filter(|row| row.delivered) {
+            *booked.entry(row.kairos.as_ref().map(|k| k.message_id.clone()).unwrap_or_default()).or_insert(0) += 1;
         }
         for (id, n) in &booked {
             if *n > 1 {
@@ -125,7 +125,7 @@ impl Verdict {
         out.push_str(&format!("{} events in {} ({rate:.0}/s).\n", self.sent.all(), seconds(self.took)));
         let faults = self.faults();
         if faults.is_empty() {
-            let pushes = self.ledger.iter().filter(|row| row.is_accepted()).count();
+            let pushes = self.ledger.iter().filter(|row| row.delivered).count();
             out.push_str(&format!("The gateways' own books agree with the database: {pushes} pushes, each once, each to a phone it was due to.\n"));
         } else {
             out.push_str("The books do not agree:\n");
@@ -149,7 +149,7 @@ impl Verdict {
             "decisions": self.story.decisions.len(),
             "landings": landings,
             "messages": self.story.messages.len(),
-            "pushes": self.ledger.iter().filter(|row| row.is_accepted()).count(),
+            "pushes": self.ledger.iter().filter(|row| row.delivered).count(),
             "took_ms": u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX),
             "faults": self.faults(),
         })

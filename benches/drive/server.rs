@@ -1,0 +1,110 @@
+//! The real binary in a process of its own, on a fresh SQLite database.
+
+use super::client::{Connection, request};
+use serde_json::Value;
+use std::io::{BufRead as _, BufReader};
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// The binary under measure.
+pub const BINARY: &str = env!("CARGO_BIN_EXE_kairos");
+
+/// A folder with a database, and the app in it.
+pub struct House {
+    /// The data folder; removed at the end.
+    pub folder: PathBuf,
+    /// The app's id.
+    pub app_id: String,
+    /// The header line of the server key.
+    pub server: String,
+    /// The header line of the publishable key.
+    pub publishable: String,
+}
+
+/// A serving process.
+pub struct Server {
+    child: Child,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// From the start of the process to its first answer.
+    pub first_answer: Duration,
+}
+
+impl House {
+    /// A fresh database with one app.
+    pub fn build(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("kairos-bench-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        let out = Command::new(BINARY).args(["app", "create", "--name", "Bench", "--json", "--data-dir"]).arg(&folder).output().unwrap();
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        let keys: Value = serde_json::from_slice(&out.stdout).unwrap();
+        let key = |name: &str| keys[name].as_str().unwrap().to_owned();
+        Self {
+            folder,
+            app_id: key("app_id"),
+            server: format!("authorization: Bearer {}", key("server_key")),
+            publishable: format!("x-kairos-key: {}", key("publishable_key")),
+        }
+    }
+
+    /// The database's URL.
+    pub fn url(&self) -> String {
+        format!("sqlite://{}", self.folder.join("kairos.db").display())
+    }
+
+    /// Starts the server with these settings on top.
+    pub fn serve(&self, settings: &[(&str, String)]) -> Server {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let mut command = Command::new(BINARY);
+        command.arg("serve").arg("--data-dir").arg(&self.folder).args(["--listen", &address.to_string()]);
+        for (name, value) in [("log", "warn".to_owned()), ("requests_per_key_per_second", "0".to_owned())].iter().chain(settings) {
+            command.arg("--set").arg(format!("{name}={value}"));
+        }
+        let started = Instant::now();
+        let child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut server = Server { child, address, first_answer: Duration::ZERO };
+        server.first_answer = server.wait(started);
+        server
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+impl Server {
+    fn wait(&mut self, started: Instant) -> Duration {
+        let mut line = String::new();
+        // The line that says where it listens comes after the listener is there.
+        BufReader::new(self.child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert!(!line.is_empty(), "the server did not start");
+        let (status, _) = Connection::open(self.address).send(&request("GET", "/readyz", "accept: */*", ""));
+        assert_eq!(status, 200);
+        started.elapsed()
+    }
+
+    /// Its process id, as text.
+    pub fn pid(&self) -> String {
+        self.child.id().to_string()
+    }
+
+    /// Sends one request and expects success; answers the body.
+    pub fn must(&self, method: &str, path: &str, credential: &str, body: &Value) -> Value {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let (status, answer) = Connection::open(self.address).send(&request(method, path, credential, &body));
+        assert!((200..300).contains(&status), "{method} {path}: {status} {}", String::from_utf8_lossy(&answer));
+        if answer.is_empty() { Value::Null } else { serde_json::from_slice(&answer).unwrap() }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
