@@ -16,4 +16,4 @@ pub use key::{Key, KeyKind, Mint, Mode, NewKey};
 pub use keys::{KEYS_TOPIC, Keys, Verified};
 pub use scope::{Scope, Scopes};
 pub use settings::{Cap, Caps, QuietHours, Settings, TimeOfDay};
-pub use store::{mint, partner_keys, revoke, rotate, settings};
+pub use store::{any, mint, partner_keys, revoke, rotate, settings};

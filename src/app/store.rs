@@ -203,3 +203,11 @@ pub(super) fn touch(conn: &mut Conn, used: &[(AppId, KeyId, i64)]) -> Result<()>
     }
     Ok(())
 }
+
+/// Whether this database has any app.
+///
+/// # Errors
+/// What the database says.
+pub fn any(conn: &mut Conn) -> Result<bool> {
+    Ok(on!(conn, c => diesel::select(diesel::dsl::exists(apps::table)).get_result(c))?)
+}

@@ -25,7 +25,7 @@ use crate::id::{AppId, DecisionId, DeviceId, EventId, PartnerId, PlaceId, ThingI
 use crate::store::Conn;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// The type of the event that a change of a thing's declared property is.
 pub const THING_CHANGED: &str = "thing.changed";
@@ -222,6 +222,20 @@ pub fn things(conn: &mut Conn, app: AppId, ids: &[ThingId]) -> Result<HashMap<Th
 /// What the database says.
 pub fn settle(conn: &mut Conn, settlements: &[Settlement], now_ms: i64) -> Result<()> {
     store::settle(conn, settlements, now_ms)
+}
+
+/// How many events an app has: (whether it was sent to us or derived by us, disposition) → count. The disposition is ""
+/// for those that the lanes have not judged yet.
+///
+/// # Errors
+/// What the database says.
+pub fn tally(conn: &mut Conn, app: AppId) -> Result<BTreeMap<(bool, String), i64>> {
+    let own = Source::Kairos.to_string();
+    let mut tally = BTreeMap::new();
+    for (source, disposition, n) in store::tally(conn, app)? {
+        *tally.entry((source != own, disposition)).or_insert(0) += n;
+    }
+    Ok(tally)
 }
 
 /// The most useful age of these types, in milliseconds, where they declare one.

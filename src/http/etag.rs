@@ -10,6 +10,11 @@ use std::convert::Infallible;
 pub struct IfMatch(Option<String>);
 
 impl IfMatch {
+    /// That of a caller which does not care for the revision.
+    pub fn any() -> Self {
+        Self(None)
+    }
+
     /// Refuses when the caller saw another revision than this one. Without the header everything passes.
     ///
     /// # Errors

@@ -11,18 +11,20 @@ use super::story::text;
 use crate::app::TimeOfDay;
 use crate::clock::HOUR_MS;
 use crate::error::{Error, Result};
-use crate::event::{self, NewLink, NewThing};
-use crate::http::FreeJson;
+use crate::event::{self, Link, Thing};
+use crate::http::{FreeJson, IfMatch};
 use crate::id::{AppId, ConsentId, DeviceId, LinkId, PartnerId, PlaceId, ThingId, UserId};
 use crate::people::consent::{self, Extent, Grant, Source};
 use crate::people::device::{self, Environment, Platform as Os, PushPermission, Registration, Traits};
 use crate::people::profile::{self, NewUser, PreferencesPatch, QuietTime};
-use crate::place::{self, NewPlace, Shape};
+use crate::place::geometry::{Point, Shape};
+use crate::place::transition::Terms;
+use crate::place::{self, DWELL_MS_DEFAULT, Place, STALE_AFTER_MS_DEFAULT};
 use crate::platform::Platform;
 use crate::push::standin::{self, StandIn};
 use crate::push;
 use serde_json::{Map, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What the example app is made of.
 pub(crate) struct Seed<'a> {
@@ -105,22 +107,35 @@ impl Seed<'_> {
     /// Airports and aircraft.
     async fn ground(&self) -> Result<Vec<ThingId>> {
         let (app, ids, now_ms) = (self.app_id, &self.platform.ids, self.platform.clock.now_ms());
-        let place = |airport: &Airport| NewPlace {
+        let place = |airport: &Airport| Place {
             id: ids.next::<PlaceId>(),
             key: Some(airport.iata.clone()),
-            name: format!("{} ({})", airport.name, airport.city),
-            shape: Shape::Circle { lat: airport.lat, lon: airport.lon, radius_m: airports::RADIUS_M },
-            tags: [airports::TAG.to_owned()].into(),
+            name: airport.name.clone(),
+            shape: Shape::Circle { center: Point { lat: airport.lat, lon: airport.lon }, radius_m: airports::RADIUS_M },
+            tags: vec![airports::TAG.to_owned()],
+            terms: Terms { dwell_ms: DWELL_MS_DEFAULT, stale_after_ms: STALE_AFTER_MS_DEFAULT },
+            opening_hours: None,
+            revision: 1,
+            shaped_ms: now_ms,
+            created_ms: now_ms,
         };
-        let places: Vec<NewPlace> = self.airports.iter().map(place).collect();
-        let thing = |key: &String| NewThing { id: ids.next::<ThingId>(), key: key.clone(), class: Some("aircraft".to_owned()) };
-        let things: Vec<NewThing> = self.aircraft.iter().map(thing).collect();
+        let places: Vec<Place> = self.airports.iter().map(place).collect();
+        let thing = |key: &String| Thing {
+            id: ids.next::<ThingId>(),
+            key: key.clone(),
+            class: Some("aircraft".to_owned()),
+            properties: Map::new(),
+            held: BTreeMap::new(),
+            seen_ms: None,
+            created_ms: now_ms,
+        };
+        let things: Vec<Thing> = self.aircraft.iter().map(thing).collect();
         let made = things.iter().map(|t| t.id).collect();
         self.platform
             .store
             .write(move |conn| {
-                place::create_many(conn, app, now_ms, &places)?;
-                event::things_create_many(conn, app, now_ms, &things)
+                place::create_many(conn, app, &places)?;
+                event::things_create_many(conn, app, &things)
             })
             .await?;
         Ok(made)
@@ -136,9 +151,18 @@ impl Seed<'_> {
         }
         let users: Vec<NewUser> = passengers.iter().map(|p| p.user(keys[p.aircraft], now_ms)).collect();
         let phones: Vec<Registration> = passengers.iter().flat_map(|p| p.phones(self, keys[p.aircraft], standin)).collect();
-        let links: Vec<NewLink> = passengers
+        let links: Vec<Link> = passengers
             .iter()
-            .map(|p| NewLink { id: ids.next::<LinkId>(), thing_id: things[p.aircraft], user_id: p.id, kind: "booking".to_owned() })
+            .map(|p| Link {
+                id: ids.next::<LinkId>(),
+                thing_id: things[p.aircraft],
+                user_id: p.id,
+                partner_id: None,
+                kind: "booking".to_owned(),
+                starts_ms: None,
+                ends_ms: None,
+                created_ms: now_ms,
+            })
             .collect();
         let patches: Vec<(UserId, PreferencesPatch)> = passengers.iter().filter_map(|p| p.preferences(now_ms).map(|patch| (p.id, patch))).collect();
         self.platform
@@ -146,9 +170,9 @@ impl Seed<'_> {
             .write(move |conn| {
                 profile::create_many(conn, app, &users)?;
                 device::register_many(conn, app, &phones)?;
-                event::links_create_many(conn, app, now_ms, &links)?;
-                for (user, patch) in &patches {
-                    profile::prefer(conn, app, *user, patch)?;
+                event::links_create_many(conn, app, &links)?;
+                for (user, patch) in patches {
+                    profile::prefer(conn, app, (user, &IfMatch::any()), patch)?;
                 }
                 Ok(())
             })
@@ -201,7 +225,7 @@ impl Passenger {
             id: self.id,
             external_id: Some(scene::passenger(aircraft, self.seat)),
             anonymous: false,
-            attributes: FreeJson(attributes),
+            attributes,
             locale: Some(persona.locale.to_owned()),
             time_zone: Some("Europe/Paris".to_owned()),
             now_ms,

@@ -13,12 +13,10 @@ use crate::clock::Clock;
 use crate::config::{Config, Secret};
 use crate::error::{Error, Result};
 use crate::event;
-use crate::id::AppId;
-use crate::people::account;
 use crate::push::standin::{Options, StandIn};
 use crate::serve::{Kairos, Running};
 use crate::telemetry;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::io::{IsTerminal as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -208,7 +206,7 @@ impl Stage {
             let Some(message_id) = row.kairos.as_ref().map(|k| &k.message_id) else { continue };
             let message = self.client.must(http::Method::GET, &format!("/v1/messages/{message_id}"), None).await?;
             let user = text(&message, "/user_id").parse().map_err(Error::broken)?;
-            let token = account::access_token(&self.kairos.accounts, self.app.app_id, user)?;
+            let token = self.kairos.accounts().vouch(self.app.app_id, user).await?;
             let phone = Client::new(self.address, token);
             phone.post(&format!("/v1/messages/{message_id}/receipts"), &json!({ "kind": "opened" })).await?;
         }

@@ -295,3 +295,13 @@ fn write_ends(conn: &mut Conn, app: AppId, ends: HashMap<EventId, End>, now_ms: 
     }
     Ok(())
 }
+
+/// How many events there are per source and disposition; "" for those that the lanes have not judged.
+pub fn tally(conn: &mut Conn, app: AppId) -> Result<Vec<(String, String, i64)>> {
+    type Row = (String, Option<String>, i64);
+    let rows: Vec<Row> = on!(conn, c => events::table
+        .filter(events::app_id.eq(app))
+        .group_by((events::source, events::disposition))
+        .select((events::source, events::disposition, diesel::dsl::count_star())).load(c))?;
+    Ok(rows.into_iter().map(|(source, disposition, n)| (source, disposition.unwrap_or_default(), n)).collect())
+}

@@ -15,6 +15,7 @@ mod password;
 mod refresh;
 mod signer;
 mod store;
+mod vouch;
 
 pub use access::{Accounts, SESSIONS_TOPIC};
 pub use caller::UserToken;
