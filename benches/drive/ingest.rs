@@ -27,8 +27,9 @@ pub fn run() -> Value {
         let pid = server.pid();
         let ours = || {
             let clients = if batch == 1 { CLIENTS_SINGLE } else { CLIENTS };
-            let bodies: Vec<Vec<Vec<u8>>> =
-                (0..clients).map(|_| (0..events / batch / clients).map(|_| call(batch, &user, &house.server)).collect()).collect();
+            let bodies: Vec<Vec<Vec<u8>>> = (0..clients)
+                .map(|_| (0..events / batch / clients).map(|_| call(batch, &user, &house.server)).collect())
+                .collect();
             let (cpu, started) = (cpu_time_of(&pid), Instant::now());
             let sent: usize = bodies.iter().map(|calls| calls.len() * batch).sum();
             std::thread::scope(|scope| {

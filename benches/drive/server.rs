@@ -37,7 +37,11 @@ impl House {
     pub fn build(name: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("kairos-bench-{}-{name}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
-        let out = Command::new(BINARY).args(["app", "create", "--name", "Bench", "--json", "--data-dir"]).arg(&folder).output().unwrap();
+        let out = Command::new(BINARY)
+            .args(["app", "create", "--name", "Bench", "--json", "--data-dir"])
+            .arg(&folder)
+            .output()
+            .unwrap();
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
         let keys: Value = serde_json::from_slice(&out.stdout).unwrap();
         let key = |name: &str| keys[name].as_str().unwrap().to_owned();
@@ -60,7 +64,8 @@ impl House {
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let mut command = Command::new(BINARY);
         command.arg("serve").arg("--data-dir").arg(&self.folder).args(["--listen", &address.to_string()]);
-        for (name, value) in [("log", "warn".to_owned()), ("requests_per_key_per_second", "0".to_owned())].iter().chain(settings) {
+        for (name, value) in [("log", "warn".to_owned()), ("requests_per_key_per_second", "0".to_owned())].iter().chain(settings)
+        {
             command.arg("--set").arg(format!("{name}={value}"));
         }
         let started = Instant::now();

@@ -66,7 +66,9 @@ fn raw_hashes() -> Sample {
                     let mut memory = vec![Block::default(); params.block_count()];
                     let mut out = [0; 32];
                     for _ in 0..RUN / threads {
-                        argon.hash_password_into_with_memory(PASSWORD.as_bytes(), b"sixteen byte salt", &mut out, &mut memory).unwrap();
+                        argon
+                            .hash_password_into_with_memory(PASSWORD.as_bytes(), b"sixteen byte salt", &mut out, &mut memory)
+                            .unwrap();
                     }
                 });
             }

@@ -50,7 +50,11 @@ impl Settings {
     /// Whether the user named a folder or a database.
     fn names_database(&self) -> bool {
         let env = |name: &str| std::env::var_os(name).is_some();
-        self.config.is_some() || self.data_dir.is_some() || self.database_url.is_some() || env("KAIROS_DATA_DIR") || env("KAIROS_DATABASE_URL")
+        self.config.is_some()
+            || self.data_dir.is_some()
+            || self.database_url.is_some()
+            || env("KAIROS_DATA_DIR")
+            || env("KAIROS_DATABASE_URL")
     }
 
     /// These settings, with everything in another folder.

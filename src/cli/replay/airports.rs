@@ -31,6 +31,7 @@ pub(crate) struct Airport {
 /// When a line makes no sense; the line is named.
 pub(crate) fn read(reader: impl Read) -> Result<Vec<Airport>> {
     let mut rows = csv::Reader::from_reader(reader);
-    let airport = |(n, row): (usize, csv::Result<Airport>)| row.map_err(|e| Error::broken(format!("airports, line {}: {e}", n + 2)));
+    let airport =
+        |(n, row): (usize, csv::Result<Airport>)| row.map_err(|e| Error::broken(format!("airports, line {}: {e}", n + 2)));
     rows.deserialize().enumerate().map(airport).collect()
 }

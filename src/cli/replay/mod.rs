@@ -45,12 +45,13 @@ pub(super) struct ReplayArgs {
 /// When the recording makes no sense or the server cannot be opened.
 pub(super) async fn run(settings: &Settings, args: ReplayArgs) -> Result<ExitCode> {
     let airports = match &args.airports {
-        Some(path) => airports::read(std::fs::File::open(path).map_err(|e| {
-            crate::error::Error::broken(format!("cannot open {}: {e}", path.display()))
-        })?)?,
+        Some(path) => airports::read(
+            std::fs::File::open(path).map_err(|e| crate::error::Error::broken(format!("cannot open {}: {e}", path.display())))?,
+        )?,
         None => airports::read(airports::EXTRACT.as_bytes())?,
     };
-    let play = Play { events: recording::read_file(&args.file)?, airports, speed: args.speed, rebase: args.rebase, quiet: args.json };
+    let play =
+        Play { events: recording::read_file(&args.file)?, airports, speed: args.speed, rebase: args.rebase, quiet: args.json };
     let stage = Stage::open(settings, play).await?;
     let outcome = stage.play().await?;
     if args.json {

@@ -41,7 +41,8 @@ pub(crate) fn read_file(path: &Path) -> Result<Vec<Recorded>> {
     let mut magic = [0; 2];
     let gzip = file.read_exact(&mut magic).is_ok() && magic == [0x1f, 0x8b];
     file.rewind().map_err(Error::broken)?;
-    let stem = path.file_name().and_then(|n| n.to_str()).unwrap_or("recording").split('.').next().unwrap_or("recording").to_owned();
+    let stem =
+        path.file_name().and_then(|n| n.to_str()).unwrap_or("recording").split('.').next().unwrap_or("recording").to_owned();
     let reader: Box<dyn Read> = if gzip { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
     read(reader, &stem)
 }

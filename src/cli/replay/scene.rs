@@ -43,7 +43,10 @@ pub(crate) const COMPETITORS: [PartnerOffer; 4] = [
         audience: None,
         stock: None,
         title: ["Welcome to {{ place.name }}", "Bienvenue à {{ place.name }}"],
-        body: ["A taxi waits at the exit: 10 % off for the next half hour.", "Un taxi vous attend : 10 % de remise pendant une demi-heure."],
+        body: [
+            "A taxi waits at the exit: 10 % off for the next half hour.",
+            "Un taxi vous attend : 10 % de remise pendant une demi-heure.",
+        ],
     },
     PartnerOffer {
         partner: Some("Rail Link"),
@@ -97,7 +100,11 @@ impl PartnerOffer {
             "min_value": 1.0,
             "template": { "fallback": "en", "variants": { "en": variant(0), "fr": variant(1) } },
         });
-        let optional = [("partner_id", partner_id.map(Value::from)), ("audience", self.audience.map(Value::from)), ("stock", self.stock.map(Value::from))];
+        let optional = [
+            ("partner_id", partner_id.map(Value::from)),
+            ("audience", self.audience.map(Value::from)),
+            ("stock", self.stock.map(Value::from)),
+        ];
         for (key, value) in optional {
             if let Some(value) = value {
                 offer[key] = value;

@@ -21,8 +21,8 @@ use crate::place::geometry::{Point, Shape};
 use crate::place::transition::Terms;
 use crate::place::{self, DWELL_MS_DEFAULT, Place, STALE_AFTER_MS_DEFAULT};
 use crate::platform::Platform;
-use crate::push::standin::{self, StandIn};
 use crate::push;
+use crate::push::standin::{self, StandIn};
 use serde_json::{Map, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -76,7 +76,11 @@ impl Seed<'_> {
         let post = |path: &'static str, body| async move { self.client.post(path, &body).await };
         for (key, name) in [(scene::TRAVEL, "Hints for your journey"), (scene::OFFERS, "Offers of our partners")] {
             let texts = json!({ "en": name });
-            post("/v1/purposes", json!({ "key": key, "name": name, "basis": "consent", "version": scene::TEXT_VERSION, "texts": texts })).await?;
+            post(
+                "/v1/purposes",
+                json!({ "key": key, "name": name, "basis": "consent", "version": scene::TEXT_VERSION, "texts": texts }),
+            )
+            .await?;
         }
         post("/v1/topics", json!({ "key": scene::ARRIVALS, "name": "Arrivals", "default_on": true })).await?;
         for (key, kind) in [("bags", "number"), ("tier", "string")] {
@@ -164,7 +168,8 @@ impl Seed<'_> {
                 created_ms: now_ms,
             })
             .collect();
-        let patches: Vec<(UserId, PreferencesPatch)> = passengers.iter().filter_map(|p| p.preferences(now_ms).map(|patch| (p.id, patch))).collect();
+        let patches: Vec<(UserId, PreferencesPatch)> =
+            passengers.iter().filter_map(|p| p.preferences(now_ms).map(|patch| (p.id, patch))).collect();
         self.platform
             .store
             .write(move |conn| {
@@ -183,7 +188,9 @@ impl Seed<'_> {
     async fn consents(&self, passengers: &[Passenger], partners: &[Option<PartnerId>]) -> Result<()> {
         let (app, ids, at_ms) = (self.app_id, &self.platform.ids, self.platform.clock.now_ms());
         let mut grants: Vec<(Extent, Vec<(UserId, ConsentId)>)> = Vec::new();
-        let who = |wants: &dyn Fn(&Persona) -> bool| passengers.iter().filter(|p| wants(p.persona())).map(|p| (p.id, ids.next())).collect();
+        let who = |wants: &dyn Fn(&Persona) -> bool| {
+            passengers.iter().filter(|p| wants(p.persona())).map(|p| (p.id, ids.next())).collect()
+        };
         grants.push((Extent { purpose: scene::TRAVEL.to_owned(), channel: None, partner: None }, who(&|p| p.travel)));
         for (n, partner) in partners.iter().enumerate() {
             if partner.is_some() {
@@ -191,7 +198,8 @@ impl Seed<'_> {
                 grants.push((extent, who(&|p| p.partners.contains(&n))));
             }
         }
-        let evidence = FreeJson(Map::from_iter([("screen".to_owned(), json!("onboarding")), ("language".to_owned(), json!("en"))]));
+        let evidence =
+            FreeJson(Map::from_iter([("screen".to_owned(), json!("onboarding")), ("language".to_owned(), json!("en"))]));
         let grant = move |extent: &Extent| Grant {
             extent: extent.clone(),
             text_version: scene::TEXT_VERSION.to_owned(),
@@ -201,7 +209,9 @@ impl Seed<'_> {
         };
         self.platform
             .store
-            .write(move |conn| grants.iter().try_for_each(|(extent, users)| consent::grant_many(conn, app, users, &grant(extent))))
+            .write(move |conn| {
+                grants.iter().try_for_each(|(extent, users)| consent::grant_many(conn, app, users, &grant(extent)))
+            })
             .await?;
         for passenger in passengers.iter().filter(|p| p.persona().withdrawn) {
             for purpose in [scene::TRAVEL, scene::OFFERS] {
@@ -245,7 +255,8 @@ impl Passenger {
                 Phone::Ios => (push::Gateway::Apns, Some(scene::BUNDLE.to_owned())),
                 Phone::Android => (push::Gateway::Fcm, None),
             };
-            standin.register(&token, standin::Phone { gateway, environment: push::Environment::Production, topic, dead_ms: None });
+            standin
+                .register(&token, standin::Phone { gateway, environment: push::Environment::Production, topic, dead_ms: None });
             let traits = Traits {
                 platform,
                 token: Some(token),
@@ -257,7 +268,14 @@ impl Passenger {
                 app_version: Some("1.0.0".to_owned()),
             };
             let now_ms = seed.platform.clock.now_ms();
-            Registration { id: seed.platform.ids.next::<DeviceId>(), user: self.id, installation_id, session: None, traits, now_ms }
+            Registration {
+                id: seed.platform.ids.next::<DeviceId>(),
+                user: self.id,
+                installation_id,
+                session: None,
+                traits,
+                now_ms,
+            }
         };
         persona.phones.iter().enumerate().map(phone).collect()
     }

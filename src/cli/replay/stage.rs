@@ -24,6 +24,8 @@ use std::time::{Duration, Instant};
 
 /// Most events in one call.
 const CALL_EVENTS_MAX: usize = 500;
+/// How often the loops are looked at before the story is told with what still waits: half a minute.
+const SETTLE_TICKS_MAX: usize = 150;
 
 /// What to play.
 pub(crate) struct Play {
@@ -108,7 +110,13 @@ impl Stage {
 
     async fn fill(&self) -> Result<()> {
         let aircraft = recording::things(&self.play.events);
-        let seed = Seed { platform: &self.kairos.platform, client: &self.client, app_id: self.app.app_id, airports: &self.play.airports, aircraft: &aircraft };
+        let seed = Seed {
+            platform: &self.kairos.platform,
+            client: &self.client,
+            app_id: self.app.app_id,
+            airports: &self.play.airports,
+            aircraft: &aircraft,
+        };
         let [places, things, users, phones] = seed.fill(&self.standin).await?;
         self.say(&format!("Example app: {places} places, {things} things, {users} users, {phones} phones, 3 partners.\n"));
         Ok(())
@@ -174,11 +182,26 @@ impl Stage {
             rest = &rest[due..];
             self.progress(&sent);
         }
-        self.kairos.settled().await?;
+        self.settle_down().await?;
         if let Some(ticking) = ticking {
             ticking.abort();
         }
         Ok(sent)
+    }
+
+    /// Waits until the loops have worked off everything, for a while.
+    async fn settle_down(&self) -> Result<()> {
+        let app = self.app.app_id;
+        let mut ticks = tokio::time::interval(Duration::from_millis(200));
+        for _ in 0..SETTLE_TICKS_MAX {
+            ticks.tick().await;
+            let tally = self.kairos.platform.store.read(move |conn| event::tally(conn, app)).await?;
+            let in_lanes = tally.keys().any(|(_, disposition)| disposition.is_empty());
+            if !in_lanes && !Story::read(&self.client).await?.has_waiting() {
+                return Ok(());
+            }
+        }
+        Ok(())
     }
 
     async fn send(&self, events: &[Recorded], sent: &mut Sent) -> Result<()> {
@@ -195,7 +218,12 @@ impl Stage {
     fn progress(&self, sent: &Sent) {
         if std::io::stdout().is_terminal() {
             let all = self.play.events.len();
-            self.say(&format!("\r{} of {all} events ({} %), {} pushes", sent.all(), sent.all() * 100 / all.max(1), self.standin.arrivals()));
+            self.say(&format!(
+                "\r{} of {all} events ({} %), {} pushes",
+                sent.all(),
+                sent.all() * 100 / all.max(1),
+                self.standin.arrivals()
+            ));
         }
     }
 
@@ -221,7 +249,11 @@ impl Stage {
         println!("Still serving on http://{} (docs at /docs). Keys of the example app:", self.address);
         println!("  publishable key: {}", self.app.publishable_key.expose());
         println!("  server key:      {}", self.app.server_key.expose());
-        println!("Try: curl -H 'Authorization: Bearer {}' 'http://{}/v1/decisions?limit=3'", self.app.server_key.expose(), self.address);
+        println!(
+            "Try: curl -H 'Authorization: Bearer {}' 'http://{}/v1/decisions?limit=3'",
+            self.app.server_key.expose(),
+            self.address
+        );
         println!("Ctrl-C stops it and throws the database away.");
         crate::cli::serve::stop_signal().await
     }

@@ -42,6 +42,11 @@ impl Story {
         })
     }
 
+    /// Whether a message has not come to its end yet.
+    pub(crate) fn has_waiting(&self) -> bool {
+        self.messages.values().any(|m| matches!(text(m, "/state"), "queued" | "sending" | "retry_at"))
+    }
+
     /// The external id of a decision's user.
     pub(crate) fn passenger<'a>(&'a self, decision: &Value) -> &'a str {
         self.users.get(text(decision, "/user_id")).map_or("", |user| text(user, "/external_id"))
@@ -50,13 +55,27 @@ impl Story {
     /// The ids of all messages of a decision.
     pub(crate) fn message_ids(decision: &Value) -> Vec<&str> {
         let choices = decision["choices"].as_array().map_or(&[][..], Vec::as_slice);
-        choices.iter().flat_map(|c| c["message_ids"].as_array().map_or(&[][..], Vec::as_slice)).filter_map(Value::as_str).collect()
+        choices
+            .iter()
+            .flat_map(|c| c["message_ids"].as_array().map_or(&[][..], Vec::as_slice))
+            .filter_map(Value::as_str)
+            .collect()
     }
 
     /// `event → moment → gates → choice → gateway answer → opened`, a row per decision, with ms per hop.
     pub(crate) fn table(&self) -> String {
         let mut table = Table::new(&[
-            "event", "at", "moment", "passenger", "gates", "choice", "gateway", "opened", "received ms", "decided ms", "accepted ms",
+            "event",
+            "at",
+            "moment",
+            "passenger",
+            "gates",
+            "choice",
+            "gateway",
+            "opened",
+            "received ms",
+            "decided ms",
+            "accepted ms",
         ]);
         for decision in self.decisions.iter().take(ROWS_MAX) {
             table.row(self.row(decision));
@@ -77,7 +96,10 @@ impl Story {
         let ids = Self::message_ids(decision);
         let messages: Vec<&Value> = ids.iter().filter_map(|id| self.messages.get(*id)).collect();
         let answers: Vec<String> = messages.iter().map(|m| format!("{} {}", gateway(m), text(m, "/state"))).collect();
-        let opened = messages.iter().filter(|m| m["receipts"].as_array().is_some_and(|r| r.iter().any(|r| text(r, "/kind") == "opened"))).count();
+        let opened = messages
+            .iter()
+            .filter(|m| m["receipts"].as_array().is_some_and(|r| r.iter().any(|r| text(r, "/kind") == "opened")))
+            .count();
         let choice = decision["choices"].as_array().and_then(|c| c.first()).map(|c| self.offer(text(c, "/offer_id")));
         let candidates = decision["candidates"].as_array().map_or(0, Vec::len);
         let passed = decision["candidates"].as_array().map_or(0, |c| c.iter().filter(|c| c["score"].is_number()).count());
@@ -127,7 +149,9 @@ impl Story {
             *states.entry(format!("{} {}", gateway(message), text(message, "/state"))).or_insert(0) += 1;
         }
         let mut out = String::new();
-        for (title, counts) in [("decisions", outcomes), ("offers chosen", chosen), ("messages", states), ("refusals by gate and reason", refusals)] {
+        for (title, counts) in
+            [("decisions", outcomes), ("offers chosen", chosen), ("messages", states), ("refusals by gate and reason", refusals)]
+        {
             let mut table = Table::new(&[title, "count"]);
             counts.into_iter().for_each(|(name, n)| table.row(vec![name, n.to_string()]));
             if !table.is_empty() {

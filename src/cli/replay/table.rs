@@ -38,7 +38,8 @@ impl Table {
             for (n, width) in widths.iter().enumerate() {
                 let cell = row.get(n).map_or("", String::as_str);
                 let pad = " ".repeat(width - cell.chars().count());
-                let is_number = cell.starts_with(|c: char| c.is_ascii_digit()) && cell.chars().all(|c| c.is_ascii_digit() || ".,".contains(c));
+                let is_number = cell.starts_with(|c: char| c.is_ascii_digit())
+                    && cell.chars().all(|c| c.is_ascii_digit() || ".,".contains(c));
                 // Writing to a String cannot fail.
                 let _ = if is_number { write!(line, " {pad}{cell} ") } else { write!(line, " {cell}{pad} ") };
             }

@@ -82,13 +82,17 @@ impl Verdict {
             }
             match self.story.messages.get(id.as_str()) {
                 Some(message) if text(message, "/state") == "accepted" => {}
-                Some(message) => faults.push(format!("the gateways accepted {id}, the database says {}", text(message, "/state"))),
+                Some(message) => {
+                    faults.push(format!("the gateways accepted {id}, the database says {}", text(message, "/state")))
+                }
                 None => faults.push(format!("the gateways got {id}, which the database does not know")),
             }
         }
         for (id, message) in &self.story.messages {
             match text(message, "/state") {
-                "accepted" if !booked.contains_key(id) => faults.push(format!("the database says {id} was accepted, the gateways do not know it")),
+                "accepted" if !booked.contains_key(id) => {
+                    faults.push(format!("the database says {id} was accepted, the gateways do not know it"))
+                }
                 "queued" | "sending" | "retry_at" => faults.push(format!("{id} is still waiting")),
                 _ => {}
             }
@@ -102,9 +106,15 @@ impl Verdict {
             let Some(persona) = scene::persona_of(passenger) else { continue };
             let due = if persona.must_ring() { persona.phones.len() } else { 0 };
             let ids = Story::message_ids(decision);
-            let devices: HashSet<&str> = ids.iter().filter_map(|id| self.story.messages.get(*id)).map(|m| text(m, "/device_id")).collect();
+            let devices: HashSet<&str> =
+                ids.iter().filter_map(|id| self.story.messages.get(*id)).map(|m| text(m, "/device_id")).collect();
             if ids.len() != due || devices.len() != due {
-                faults.push(format!("{passenger} ({}) got {} pushes on {} phones; due: {due}", persona.label, ids.len(), devices.len()));
+                faults.push(format!(
+                    "{passenger} ({}) got {} pushes on {} phones; due: {due}",
+                    persona.label,
+                    ids.len(),
+                    devices.len()
+                ));
             }
         }
     }
@@ -126,7 +136,9 @@ impl Verdict {
         let faults = self.faults();
         if faults.is_empty() {
             let pushes = self.ledger.iter().filter(|row| row.delivered).count();
-            out.push_str(&format!("The gateways' own books agree with the database: {pushes} pushes, each once, each to a phone it was due to.\n"));
+            out.push_str(&format!(
+                "The gateways' own books agree with the database: {pushes} pushes, each once, each to a phone it was due to.\n"
+            ));
         } else {
             out.push_str("The books do not agree:\n");
             faults.iter().take(20).for_each(|fault| out.push_str(&format!("  - {fault}\n")));
