@@ -3,8 +3,8 @@
 use super::client::{Connection, post};
 use super::measure::{Pairs, Sample, cpu_time_of, sample};
 use super::server::House;
-use diesel::connection::SimpleConnection as _;
-use diesel::prelude::*;
+use diesel::connection::{Connection as _, SimpleConnection as _};
+use diesel::prelude::{ExpressionMethods as _, RunQueryDsl as _, SqliteConnection};
 use serde_json::{Map, Value, json};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -30,12 +30,13 @@ pub fn run() -> Value {
             let bodies: Vec<Vec<Vec<u8>>> = (0..clients)
                 .map(|_| (0..events / batch / clients).map(|_| call(batch, &user, &house.server)).collect())
                 .collect();
+            let address = server.address;
             let (cpu, started) = (cpu_time_of(&pid), Instant::now());
             let sent: usize = bodies.iter().map(|calls| calls.len() * batch).sum();
             std::thread::scope(|scope| {
                 for calls in &bodies {
-                    scope.spawn(|| {
-                        let mut connection = Connection::open(server.address);
+                    scope.spawn(move || {
+                        let mut connection = Connection::open(address);
                         for call in calls {
                             let (status, answer) = connection.send(call);
                             assert_eq!(status, 202, "{}", String::from_utf8_lossy(&answer));
