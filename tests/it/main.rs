@@ -6,10 +6,12 @@ mod world;
 
 mod account;
 mod app;
+mod campaign;
 mod gateway;
 mod ground;
 mod map;
 mod outbound;
+mod partner;
 mod quiet;
 mod rule;
 mod store;

@@ -20,7 +20,7 @@ fn template(locales: &[&str], title: &str, body: &str) -> Template {
 fn known() -> Known {
     let mut known = Known::default();
     known.set(Name::User, &json!({"attributes": {"first_name": "Zoë", "age": 31, "langs": ["de", "fr"], "nick": null}}));
-    known.set(Name::Event, &json!({"type": "landing", "properties": {"gate": "F23", "amount": 12.5, "long": "x".repeat(5_000)}}));
+    known.set(Name::Event, &json!({"type": "landing", "properties": {"gate": "F23", "amount": 12.6, "long": "x".repeat(5_000)}}));
     known.set(Name::Place, &json!({"name": "Orly"}));
     known.set(Name::Thing, &serde_json::Value::Null);
     known.set_offer(&json!({"name": "Taxi", "category": "transport"}));
