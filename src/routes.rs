@@ -6,14 +6,21 @@ use crate::http::ProblemBody;
 use crate::partner;
 use crate::people::account;
 use crate::people::http as people;
+use crate::platform::health;
 use actix_web::web::{self, ServiceConfig};
-use utoipa::OpenApi;
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi, openapi};
+use utoipa_swagger_ui::SwaggerUi;
 
 /// The OpenAPI document; its paths are the routes below, which a test compares.
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Kairos", description = "The mobile backend that seizes business moments.", license(name = "Apache-2.0")),
+    modifiers(&Credentials),
     paths(
+        health::livez,
+        health::readyz,
+        health::metrics,
         account::http::sign::sign_up,
         account::http::sign::sign_in,
         account::http::sign::anonymous,
@@ -91,9 +98,29 @@ use utoipa::OpenApi;
 )]
 pub struct ApiDoc;
 
+/// How callers prove who they are.
+struct Credentials;
+
+impl Modify for Credentials {
+    fn modify(&self, document: &mut openapi::OpenApi) {
+        let bearer =
+            |what: &str| SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(what)).build());
+        let in_header = ApiKeyValue::with_description("X-Kairos-Key", "`pk_…`; also as the user name of HTTP Basic");
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("publishable_key", SecurityScheme::ApiKey(ApiKey::Header(in_header)));
+        components.add_security_scheme("server_key", bearer("`sk_…`, scoped"));
+        components.add_security_scheme("partner_key", bearer("`pt_…`"));
+        components.add_security_scheme("user_token", bearer("an access token"));
+    }
+}
+
 /// Mounts every route.
 pub fn mount(config: &mut ServiceConfig) {
-    config.route("/livez", web::get().to(|| async { "ok" }));
+    config.route("/livez", web::get().to(health::livez));
+    config.route("/readyz", web::get().to(health::readyz));
+    config.route("/metrics", web::get().to(health::metrics));
+    config.service(SwaggerUi::new("/docs/{_:.*}").url("/openapi.json", ApiDoc::openapi()));
+    config.service(web::redirect("/docs", "/docs/"));
 
     config.route("/v1/auth/sign-up", web::post().to(account::http::sign::sign_up));
     config.route("/v1/auth/sign-in", web::post().to(account::http::sign::sign_in));

@@ -1,25 +1,28 @@
 //! The composition root: opens the edges, mounts the routes, starts the loops, stops in order.
 //! The only file that knows everything.
 
-use crate::app::Keys;
+use crate::app::{Keys, Origins, Quotas, cors};
 use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::error::{Error, Problem, Result};
-use crate::http::{BodyLimit, TrustedProxies};
+use crate::error::{Error, Result};
+use crate::http::{BodyLimit, Templates, TrustedProxies, door, no_route};
 use crate::id::Ids;
 use crate::people::account::Accounts;
 use crate::platform::{MasterKey, Parts, Platform, fence::Fence};
-use crate::routes;
+use crate::routes::{self, ApiDoc};
 use crate::store::{Options, Store};
+use crate::telemetry;
 use crate::worker::{Hint, Progress, Worker};
 use actix_web::dev::ServerHandle;
+use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use utoipa::OpenApi as _;
 
 /// How many steps of all workers may follow one another in [`Kairos::drain`] before it is taken for a fault.
 const DRAIN_STEPS_MAX: usize = 100_000;
@@ -30,6 +33,8 @@ pub struct Kairos {
     pub platform: Platform,
     keys: Keys,
     accounts: Accounts,
+    quotas: Quotas,
+    origins: Origins,
     workers: Vec<Arc<Worker>>,
 }
 
@@ -41,6 +46,7 @@ impl Kairos {
     pub async fn open(config: Config, clock: Clock) -> Result<Self> {
         // The error says that a provider is installed already, which is what we want.
         let _ = rustls::crypto::ring::default_provider().install_default();
+        telemetry::start_metrics();
         let ids = Ids::new(clock.clone());
         let master_key = MasterKey::load(&config, &ids)?;
         let options =
@@ -60,9 +66,10 @@ impl Kairos {
             timer_hint: Hint::default(),
         });
         let keys = Keys::open(&platform);
+        let (quotas, origins) = (Quotas::open(&platform), Origins::open(&platform));
         let accounts = Accounts::open(&platform).await?;
         let workers = vec![keys.worker()];
-        Ok(Self { platform, keys, accounts, workers: workers.into_iter().map(Arc::new).collect() })
+        Ok(Self { platform, keys, accounts, quotas, origins, workers: workers.into_iter().map(Arc::new).collect() })
     }
 
     /// The room of accounts, whose hashes tests count.
@@ -93,6 +100,8 @@ impl Kairos {
     pub fn listen(&self, listener: TcpListener) -> Result<actix_web::dev::Server> {
         let platform = self.platform.clone();
         let (keys, accounts) = (self.keys.clone(), self.accounts.clone());
+        let (quotas, origins) = (self.quotas.clone(), self.origins.clone());
+        let templates = web::Data::new(Templates::of(&ApiDoc::openapi()));
         let proxies = TrustedProxies::parse(&self.platform.config.trusted_proxies)?;
         let limit = BodyLimit(platform.config.body_limit_bytes);
         let mut server = HttpServer::new(move || {
@@ -102,6 +111,12 @@ impl Kairos {
                 .app_data(web::Data::new(keys.clone()))
                 .app_data(web::Data::new(accounts.clone()))
                 .app_data(web::Data::new(proxies.clone()))
+                .app_data(web::Data::new(platform.ids.clone()))
+                .app_data(web::Data::new(quotas.clone()))
+                .app_data(web::Data::new(origins.clone()))
+                .app_data(templates.clone())
+                .wrap(from_fn(cors))
+                .wrap(from_fn(door))
                 .configure(routes::mount)
                 .default_service(web::to(no_route))
         })
@@ -150,8 +165,4 @@ impl Running {
             tracing::warn!("some loops did not finish in time; what they held is taken up at the next start");
         }
     }
-}
-
-async fn no_route() -> Result<&'static str> {
-    Err(Problem::new(404, "no_route", "There is nothing under this URL; /openapi.json lists what is.").into())
 }

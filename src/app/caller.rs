@@ -2,11 +2,13 @@
 
 use super::key::{Key, KeyKind, Mode};
 use super::keys::{Keys, missing};
+use super::quota::count;
 use super::scope::{Scope, Scopes};
 use crate::error::{Error, Problem, Result};
+use crate::http::CallerApp;
 use crate::id::{AppId, KeyId, PartnerId};
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
-use actix_web::{FromRequest, HttpRequest, dev::Payload, web};
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest, dev::Payload, web};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::future::LocalBoxFuture;
@@ -112,10 +114,13 @@ fn verified<T: 'static>(
     text: Option<String>,
     caller: fn(&Key) -> Result<T>,
 ) -> LocalBoxFuture<'static, Result<T>> {
-    let keys = request.app_data::<web::Data<Keys>>().cloned();
+    let request = request.clone();
     Box::pin(async move {
-        let keys = keys.ok_or_else(|| Error::broken("the server was started without its keys"))?;
+        let keys =
+            request.app_data::<web::Data<Keys>>().ok_or_else(|| Error::broken("the server was started without its keys"))?;
         let found = keys.verify(kind, &text.ok_or_else(missing)?).await?;
+        request.extensions_mut().insert(CallerApp(found.key.app_id));
+        count(&request, found.key.id.uuid()).await?;
         caller(&found.key)
     })
 }

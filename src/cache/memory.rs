@@ -1,5 +1,6 @@
 //! Limits counted in this process: fixed windows, bounded in number.
 
+use super::Budget;
 use moka::sync::Cache as Map;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,16 +20,16 @@ impl Default for Counters {
 }
 
 impl Counters {
-    pub(super) fn take(&self, bucket: &str, cost: u32, limit: u32, window_ms: i64, now_ms: i64) -> Result<(), i64> {
-        let window = self.0.get_with_by_ref(bucket, Arc::default);
+    pub(super) fn take(&self, budget: Budget<'_>, cost: u32, now_ms: i64) -> Result<(), i64> {
+        let window = self.0.get_with_by_ref(budget.bucket, Arc::default);
         let mut window = window.lock().unwrap_or_else(PoisonError::into_inner);
-        let start_ms = now_ms - now_ms.rem_euclid(window_ms.max(1));
+        let start_ms = budget.start_ms(now_ms);
         if window.start_ms != start_ms {
             *window = Window { start_ms, used: 0 };
         }
         let used = window.used.saturating_add(cost);
-        if used > limit {
-            return Err(start_ms + window_ms - now_ms);
+        if used > budget.limit {
+            return Err(budget.wait_ms(now_ms));
         }
         window.used = used;
         Ok(())

@@ -9,6 +9,27 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 type Listener = Box<dyn Fn(&str) + Send + Sync>;
 
+/// At most `limit` in each window of `window_ms`, which all begin at multiples of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Budget<'a> {
+    /// Whose budget.
+    pub bucket: &'a str,
+    /// How much there is in a window.
+    pub limit: u32,
+    /// Length of a window, in milliseconds.
+    pub window_ms: i64,
+}
+
+impl Budget<'_> {
+    fn start_ms(&self, now_ms: i64) -> i64 {
+        now_ms - now_ms.rem_euclid(self.window_ms.max(1))
+    }
+
+    fn wait_ms(&self, now_ms: i64) -> i64 {
+        self.start_ms(now_ms) + self.window_ms - now_ms
+    }
+}
+
 /// Invalidation, hints and shared limits; cheap to clone.
 #[derive(Clone, Default)]
 pub struct Cache(Arc<Inner>);
@@ -34,8 +55,11 @@ impl Cache {
         }
     }
 
-    /// Takes `cost` from a budget of `limit` per `window_ms`; the answer is the wait in milliseconds when it is used up.
-    pub async fn take(&self, bucket: &str, cost: u32, limit: u32, window_ms: i64, now_ms: i64) -> Result<(), i64> {
-        self.0.counters.take(bucket, cost, limit, window_ms, now_ms)
+    /// Takes `cost` from a budget.
+    ///
+    /// # Errors
+    /// The wait in milliseconds, when the budget is used up.
+    pub async fn take(&self, budget: Budget<'_>, cost: u32, now_ms: i64) -> Result<(), i64> {
+        self.0.counters.take(budget, cost, now_ms)
     }
 }

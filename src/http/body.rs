@@ -8,9 +8,13 @@ use actix_web::{FromRequest, HttpRequest};
 use futures_util::StreamExt as _;
 use futures_util::future::LocalBoxFuture;
 use serde::de::DeserializeOwned;
+use std::time::Duration;
 
 /// The largest body when the server was not told otherwise.
 const DEFAULT_LIMIT_BYTES: usize = 1 << 20;
+
+/// How long a body may take to arrive.
+const BODY_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How large a body this server takes, in bytes; kept in the app's data.
 #[derive(Debug, Clone, Copy)]
@@ -45,7 +49,9 @@ pub fn read_json(request: &HttpRequest, payload: &mut Payload) -> LocalBoxFuture
             return Err(too_large());
         }
         let mut bytes = BytesMut::with_capacity(length.unwrap_or(1024).min(limit));
-        while let Some(chunk) = payload.next().await {
+        let slow = || Problem::new(408, "body_too_slow", format!("The body must arrive within {} s.", BODY_PATIENCE.as_secs()));
+        let until = tokio::time::Instant::now() + BODY_PATIENCE;
+        while let Some(chunk) = tokio::time::timeout_at(until, payload.next()).await.map_err(|_| slow())? {
             let chunk = chunk.map_err(|e| Problem::new(400, "unreadable_body", format!("The body could not be read: {e}.")))?;
             if bytes.len() + chunk.len() > limit {
                 return Err(too_large());

@@ -3,17 +3,23 @@
 mod address;
 mod body;
 mod check;
+mod door;
 mod etag;
 mod free_json;
+mod no_route;
 mod page;
 mod problem;
+mod request_id;
 mod unique;
 
 pub use address::{ClientAddress, TrustedProxies};
 pub use body::{Body, BodyLimit, Query, parse, read_json};
 pub use check::{check_text, given};
+pub use door::{CallerApp, Quota, door};
 pub use etag::{IfMatch, etag};
 pub use free_json::FreeJson;
+pub use no_route::{Templates, no_route};
 pub use page::{Page, PageQuery};
-pub use problem::{ProblemBody, RequestId};
+pub use problem::ProblemBody;
+pub use request_id::RequestId;
 pub use unique::unique_keys;

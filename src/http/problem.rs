@@ -1,14 +1,11 @@
 //! Refusals on the wire: RFC 9457 problem+json with a stable `code`, the fields at fault and a request id.
 
+use super::request_id::RequestId;
 use crate::error::{Error, FieldError};
 use actix_web::http::StatusCode;
 use actix_web::http::header::RETRY_AFTER;
 use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
 use serde::Serialize;
-
-/// The name of this request in answers and logs.
-#[derive(Debug, Clone)]
-pub struct RequestId(pub String);
 
 /// The shape of every refusal.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -51,10 +48,11 @@ impl ResponseError for Error {
             Self::Refused(p) => (p.code, p.detail.as_str(), p.errors.as_slice(), p.retry_after_s),
             Self::Busy(_) => ("busy", "The server cannot take this now; nothing was done. Try again shortly.", &[][..], Some(1)),
             Self::Broken(_) => {
-                tracing::error!(error = %self, "a request failed");
+                tracing::error!(error = %self, request_id = RequestId::current(), "a request failed");
                 ("internal", "The fault is ours and has been logged. Trying again may help.", &[][..], None)
             }
         };
+        let request_id = RequestId::current();
         let mut answer = HttpResponseBuilder::new(status);
         if let Some(seconds) = retry_after_s {
             answer.insert_header((RETRY_AFTER, seconds.to_string()));
@@ -69,7 +67,7 @@ impl ResponseError for Error {
             code,
             detail,
             errors,
-            request_id: None,
+            request_id: request_id.as_deref(),
         })
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod epoch;
 pub mod fence;
+pub mod health;
 mod seal;
 
 pub use seal::MasterKey;

@@ -7,6 +7,7 @@ mod world;
 mod account;
 mod app;
 mod campaign;
+mod door;
 mod gateway;
 mod ground;
 mod map;

@@ -1,10 +1,11 @@
 //! The extractor for a signed-in user.
 
 use super::access::{Accounts, missing};
-use crate::app::{Mode, bearer};
+use crate::app::{Mode, bearer, count};
 use crate::error::{Error, Result};
+use crate::http::CallerApp;
 use crate::id::{AppId, SessionId, UserId};
-use actix_web::{FromRequest, HttpRequest, dev::Payload, web};
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest, dev::Payload, web};
 use futures_util::future::LocalBoxFuture;
 
 /// A user, by `Authorization: Bearer <access token>`.
@@ -25,11 +26,14 @@ impl FromRequest for UserToken {
     type Future = LocalBoxFuture<'static, Result<Self>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let accounts = request.app_data::<web::Data<Accounts>>().cloned();
-        let token = bearer(request.headers());
+        let request = request.clone();
         Box::pin(async move {
+            let accounts = request.app_data::<web::Data<Accounts>>();
             let accounts = accounts.ok_or_else(|| Error::broken("the server was started without its accounts"))?;
-            accounts.verify(&token.ok_or_else(missing)?).await
+            let caller = accounts.verify(&bearer(request.headers()).ok_or_else(missing)?).await?;
+            request.extensions_mut().insert(CallerApp(caller.app_id));
+            count(&request, caller.session_id.uuid()).await?;
+            Ok(caller)
         })
     }
 }

@@ -1,5 +1,6 @@
 //! How often one may try: per address, per account, and how many failures an account takes in a day.
 
+use crate::cache::Budget;
 use crate::clock::{DAY_MS, MINUTE_MS};
 use crate::error::{Error, Problem, Result};
 use crate::http::ClientAddress;
@@ -31,10 +32,11 @@ impl Attempt {
             out
         });
         let limit = platform.config.sign_in_per_account_per_minute;
-        take(platform, &format!("sign-in:{who}"), (1, limit), MINUTE_MS).await?;
+        let bucket = format!("sign-in:{who}");
+        take(platform, Budget { bucket: &bucket, limit, window_ms: MINUTE_MS }, 1).await?;
         let failures = format!("sign-in-failed:{who}");
         // Costs nothing, and is refused once the budget is used up.
-        take(platform, &failures, (0, FAILURES_PER_DAY - 1), DAY_MS).await?;
+        take(platform, Budget { bucket: &failures, limit: FAILURES_PER_DAY - 1, window_ms: DAY_MS }, 0).await?;
         Ok(Self { platform: platform.clone(), failures })
     }
 
@@ -42,7 +44,8 @@ impl Attempt {
     pub(super) async fn failed(self) {
         let now_ms = self.platform.clock.now_ms();
         // A full budget is found by the next attempt.
-        let _ = self.platform.cache.take(&self.failures, 1, FAILURES_PER_DAY, DAY_MS, now_ms).await;
+        let budget = Budget { bucket: &self.failures, limit: FAILURES_PER_DAY, window_ms: DAY_MS };
+        let _ = self.platform.cache.take(budget, 1, now_ms).await;
     }
 }
 
@@ -52,11 +55,12 @@ impl Attempt {
 /// 429.
 pub(super) async fn by_address(platform: &Platform, address: ClientAddress) -> Result<()> {
     let limit = platform.config.sign_in_per_address_per_minute;
-    take(platform, &format!("sign-in-from:{}", address.prefix()), (1, limit), MINUTE_MS).await
+    let bucket = format!("sign-in-from:{}", address.prefix());
+    take(platform, Budget { bucket: &bucket, limit, window_ms: MINUTE_MS }, 1).await
 }
 
-async fn take(platform: &Platform, bucket: &str, (cost, limit): (u32, u32), window_ms: i64) -> Result<()> {
-    let Err(wait_ms) = platform.cache.take(bucket, cost, limit, window_ms, platform.clock.now_ms()).await else { return Ok(()) };
+async fn take(platform: &Platform, budget: Budget<'_>, cost: u32) -> Result<()> {
+    let Err(wait_ms) = platform.cache.take(budget, cost, platform.clock.now_ms()).await else { return Ok(()) };
     let mut problem = Problem::new(429, "too_many_attempts", "Too many attempts; wait before the next one.");
     problem.retry_after_s = Some(u64::try_from(wait_ms.max(0)).unwrap_or(0).div_ceil(1_000).max(1));
     Err(Error::from(problem))

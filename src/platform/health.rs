@@ -1,0 +1,38 @@
+//! `/livez`, `/readyz` and `/metrics`: for machines that look after this one.
+
+use super::Platform;
+use crate::error::{Error, Result};
+use crate::http::ProblemBody;
+use crate::on;
+use crate::telemetry;
+use actix_web::{HttpResponse, web};
+use diesel::RunQueryDsl as _;
+use std::time::Duration;
+
+/// How long the database may take to answer before this node counts as not ready.
+const DATABASE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The process runs. Says nothing about the database: a restart could not mend that.
+#[utoipa::path(get, path = "/livez", tag = "operations", responses((status = 200, body = String)))]
+pub async fn livez() -> &'static str {
+    "ok"
+}
+
+/// The database answers, so this node can take requests.
+///
+/// # Errors
+/// 503.
+#[utoipa::path(get, path = "/readyz", tag = "operations", responses((status = 200, body = String), (status = 503, body = ProblemBody)))]
+pub async fn readyz(platform: web::Data<Platform>) -> Result<&'static str> {
+    let asked = platform.store.read(|conn| Ok(on!(conn, c => diesel::sql_query("SELECT 1").execute(c))?));
+    match tokio::time::timeout(DATABASE_PATIENCE, asked).await {
+        Ok(Ok(_)) => Ok("ok"),
+        Ok(Err(_)) | Err(_) => Err(Error::Busy("the database does not answer")),
+    }
+}
+
+/// Figures in the Prometheus text format.
+#[utoipa::path(get, path = "/metrics", tag = "operations", responses((status = 200, body = String)))]
+pub async fn metrics() -> HttpResponse {
+    HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(telemetry::render_metrics())
+}
