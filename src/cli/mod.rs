@@ -7,6 +7,7 @@ mod migrate;
 mod openapi;
 mod replay;
 mod serve;
+mod standin;
 
 use crate::clock::Clock;
 use crate::config::Config;
@@ -90,6 +91,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Play a recording through a server of its own and judge it by the gateways' own books.
     Replay(replay::ReplayArgs),
+    /// Run strict stand-ins for Apple's and Google's gateways.
+    Standin(standin::StandInArgs),
     /// Apps (tenants).
     #[command(subcommand)]
     App(app::AppCommand),
@@ -121,6 +124,7 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Serve => serve::run(&settings).await,
             Command::Demo(args) => demo::run(&settings, args).await,
             Command::Replay(args) => replay::run(&settings, args).await,
+            Command::Standin(args) => standin::run(args).await,
             Command::App(command) => app::run(&settings, command).await,
             Command::Migrate { check } => migrate::run(&settings, check),
             Command::Openapi => openapi::run(),
