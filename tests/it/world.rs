@@ -7,7 +7,9 @@ mod client;
 mod database;
 mod tenant;
 
-pub use client::{Answer, Caller, Request};
+pub mod story;
+
+pub use client::{Answer, Api, Caller, Request};
 pub use database::{Database, Db, cut_connections, number};
 pub use tenant::Person;
 
@@ -15,9 +17,11 @@ use kairos::app;
 use kairos::clock::{Clock, Time};
 use kairos::config::Config;
 use kairos::id::AppId;
+use kairos::push::standin::{Options, StandIn};
 use kairos::serve::Kairos;
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
+use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::time::Duration;
@@ -87,10 +91,12 @@ pub struct World {
     pub kairos: Kairos,
     /// The clock that everything reads; [`World::advance`] moves it.
     pub clock: Clock,
-    /// Where the server listens.
-    pub address: SocketAddr,
+    /// The server's front door; a world can be asked directly: `world.get(…)`.
+    pub api: Api,
     /// The database below it.
     pub database: Database,
+    /// The stand-in of Apple's and Google's gateways, on the world's clock; its ledger is the judge.
+    pub standin: StandIn,
     /// The app that most tests are content with; [`World::new_app`] makes others.
     pub app: Tenant,
     config: Config,
@@ -101,12 +107,13 @@ pub struct World {
 impl World {
     async fn start(db: Db) -> Self {
         let database = Database::make(db);
-        let config = config(&database);
         let clock = Clock::at(Time::parse(START).unwrap().0);
+        let standin = stand_in(clock.clone()).await;
+        let config = config(&database, &standin);
         let kairos = Kairos::open(config.clone(), clock.clone()).await.unwrap();
-        let (address, server) = listen(&kairos);
+        let (api, server) = listen(&kairos);
         let app = new_app(&kairos, "Airport").await;
-        Self { kairos, clock, address, database, app, config, server, leaves_work: false }
+        Self { kairos, clock, api, database, standin, app, config, server, leaves_work: false }
     }
 
     /// Stops the server without a word to the rooms and opens it again on the same database, with other settings.
@@ -114,7 +121,7 @@ impl World {
         change(&mut self.config);
         self.server.stop(false).await;
         self.kairos = Kairos::open(self.config.clone(), self.clock.clone()).await.unwrap();
-        (self.address, self.server) = listen(&self.kairos);
+        (self.api, self.server) = listen(&self.kairos);
     }
 
     /// Another tenant.
@@ -141,36 +148,6 @@ impl World {
     /// The wire form of a time this many seconds from now; negative is in the past.
     pub fn time(&self, from_now_s: i64) -> String {
         Time(self.now_ms() + from_now_s * 1_000).to_string()
-    }
-
-    /// A request under construction: `world.call("PATCH", "/v1/me").by(&user).header("If-Match", etag).json(&body).await`.
-    pub fn call(&self, method: &str, path: &str) -> Request {
-        Request::new(self.address, method, path)
-    }
-
-    /// GET.
-    pub async fn get(&self, path: &str, by: &Caller) -> Answer {
-        self.call("GET", path).by(by).send().await
-    }
-
-    /// POST with a JSON body.
-    pub async fn post(&self, path: &str, by: &Caller, body: serde_json::Value) -> Answer {
-        self.call("POST", path).by(by).json(&body).send().await
-    }
-
-    /// PUT with a JSON body.
-    pub async fn put(&self, path: &str, by: &Caller, body: serde_json::Value) -> Answer {
-        self.call("PUT", path).by(by).json(&body).send().await
-    }
-
-    /// PATCH with a JSON body.
-    pub async fn patch(&self, path: &str, by: &Caller, body: serde_json::Value) -> Answer {
-        self.call("PATCH", path).by(by).json(&body).send().await
-    }
-
-    /// DELETE.
-    pub async fn delete(&self, path: &str, by: &Caller) -> Answer {
-        self.call("DELETE", path).by(by).send().await
     }
 
     /// The one number that a query answers, e.g. `select count(*) from events`.
@@ -206,13 +183,32 @@ impl World {
     }
 }
 
-/// The settings of a test server: the defaults, on this database, small.
-fn config(database: &Database) -> Config {
+impl Deref for World {
+    type Target = Api;
+
+    fn deref(&self) -> &Api {
+        &self.api
+    }
+}
+
+/// A stand-in that knows every well-formed token.
+pub async fn stand_in(clock: Clock) -> StandIn {
+    let listen = ([127, 0, 0, 1], 0).into();
+    StandIn::open(Options { listen, clock, ledger_file: None, any_token: true, streams: 500 }).await.unwrap()
+}
+
+/// The settings of a test server: the defaults, on this database and stand-in, small.
+fn config(database: &Database, standin: &StandIn) -> Config {
+    let ca_file = database.folder().join("standin-ca.pem");
+    std::fs::write(&ca_file, standin.ca_pem()).unwrap();
     let flags: BTreeMap<String, String> = [
         ("listen", "127.0.0.1:1".to_owned()),
         ("public_url", "http://kairos.test".to_owned()),
         ("data_dir", database.folder().display().to_string()),
         ("database_url", database.url().to_owned()),
+        ("apns_url", standin.url()),
+        ("fcm_url", standin.url()),
+        ("ca_file", ca_file.display().to_string()),
         // 32 bytes of the letter k, in base64.
         ("master_key", "a2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2s=".to_owned()),
     ]
@@ -235,11 +231,11 @@ async fn new_app(kairos: &Kairos, name: &'static str) -> Tenant {
     }
 }
 
-fn listen(kairos: &Kairos) -> (SocketAddr, actix_web::dev::ServerHandle) {
+fn listen(kairos: &Kairos) -> (Api, actix_web::dev::ServerHandle) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
+    let api = Api { address: listener.local_addr().unwrap() };
     let server = kairos.listen(listener).unwrap();
     let handle = server.handle();
     tokio::spawn(server);
-    (address, handle)
+    (api, handle)
 }

@@ -17,6 +17,45 @@ pub enum Caller {
     Bearer(String),
 }
 
+/// A server's front door.
+#[derive(Debug, Clone, Copy)]
+pub struct Api {
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+impl Api {
+    /// A request under construction: `api.call("PATCH", "/v1/me").by(&user).header("If-Match", etag).json(&body).send().await`.
+    pub fn call(&self, method: &str, path: &str) -> Request {
+        Request::new(self.address, method, path)
+    }
+
+    /// GET.
+    pub async fn get(&self, path: &str, by: &Caller) -> Answer {
+        self.call("GET", path).by(by).send().await
+    }
+
+    /// POST with a JSON body.
+    pub async fn post(&self, path: &str, by: &Caller, body: Value) -> Answer {
+        self.call("POST", path).by(by).json(&body).send().await
+    }
+
+    /// PUT with a JSON body.
+    pub async fn put(&self, path: &str, by: &Caller, body: Value) -> Answer {
+        self.call("PUT", path).by(by).json(&body).send().await
+    }
+
+    /// PATCH with a JSON body.
+    pub async fn patch(&self, path: &str, by: &Caller, body: Value) -> Answer {
+        self.call("PATCH", path).by(by).json(&body).send().await
+    }
+
+    /// DELETE.
+    pub async fn delete(&self, path: &str, by: &Caller) -> Answer {
+        self.call("DELETE", path).by(by).send().await
+    }
+}
+
 /// A request under construction.
 pub struct Request {
     address: SocketAddr,
