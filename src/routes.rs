@@ -2,11 +2,13 @@
 
 use crate::app;
 use crate::campaign::http as campaign;
+use crate::event;
 use crate::http::ProblemBody;
 use crate::partner;
 use crate::people::account;
 use crate::people::http as people;
 use crate::platform::health;
+use crate::place;
 use actix_web::web::{self, ServiceConfig};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi, openapi};
@@ -87,6 +89,26 @@ use utoipa_swagger_ui::SwaggerUi;
         campaign::campaigns::pause,
         campaign::campaigns::resume,
         campaign::campaigns::end,
+        event::http::events::create,
+        event::http::events::read,
+        event::http::types::put,
+        event::http::types::read,
+        event::http::types::list,
+        event::http::types::delete,
+        event::http::things::create,
+        event::http::things::read,
+        event::http::things::list,
+        event::http::things::patch,
+        event::http::things::delete,
+        event::http::links::create,
+        event::http::links::list,
+        event::http::links::delete,
+        place::http::nearby::nearby,
+        place::http::places::create,
+        place::http::places::read,
+        place::http::places::list,
+        place::http::places::patch,
+        place::http::places::delete,
         app::http::settings::read,
         app::http::settings::patch,
         app::http::keys::create,
@@ -192,6 +214,26 @@ pub fn mount(config: &mut ServiceConfig) {
     config.route("/v1/campaigns/{id}/pause", web::post().to(campaign::campaigns::pause));
     config.route("/v1/campaigns/{id}/resume", web::post().to(campaign::campaigns::resume));
     config.route("/v1/campaigns/{id}/end", web::post().to(campaign::campaigns::end));
+    config.route("/v1/events", web::post().to(event::http::events::create));
+    config.route("/v1/events/{id}", web::get().to(event::http::events::read));
+    config.route("/v1/event-types", web::get().to(event::http::types::list));
+    config.route("/v1/event-types/{type}", web::put().to(event::http::types::put));
+    config.route("/v1/event-types/{type}", web::get().to(event::http::types::read));
+    config.route("/v1/event-types/{type}", web::delete().to(event::http::types::delete));
+    config.route("/v1/things", web::post().to(event::http::things::create));
+    config.route("/v1/things", web::get().to(event::http::things::list));
+    config.route("/v1/things/{id}", web::get().to(event::http::things::read));
+    config.route("/v1/things/{id}", web::patch().to(event::http::things::patch));
+    config.route("/v1/things/{id}", web::delete().to(event::http::things::delete));
+    config.route("/v1/things/{id}/links", web::post().to(event::http::links::create));
+    config.route("/v1/things/{id}/links", web::get().to(event::http::links::list));
+    config.route("/v1/things/{id}/links/{link}", web::delete().to(event::http::links::delete));
+    config.route("/v1/places/nearby", web::get().to(place::http::nearby::nearby));
+    config.route("/v1/places", web::post().to(place::http::places::create));
+    config.route("/v1/places", web::get().to(place::http::places::list));
+    config.route("/v1/places/{id}", web::get().to(place::http::places::read));
+    config.route("/v1/places/{id}", web::patch().to(place::http::places::patch));
+    config.route("/v1/places/{id}", web::delete().to(place::http::places::delete));
 
     config.route("/v1/app", web::get().to(app::http::settings::read));
     config.route("/v1/app", web::patch().to(app::http::settings::patch));

@@ -6,9 +6,11 @@ use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::event::{Log, Schemas};
 use crate::http::{BodyLimit, Templates, TrustedProxies, door, no_route};
 use crate::id::Ids;
 use crate::people::account::Accounts;
+use crate::place::Places;
 use crate::platform::{MasterKey, Parts, Platform, fence::Fence};
 use crate::routes::{self, ApiDoc};
 use crate::store::{Options, Store};
@@ -35,6 +37,8 @@ pub struct Kairos {
     accounts: Accounts,
     quotas: Quotas,
     origins: Origins,
+    log: Log,
+    schemas: Schemas,
     workers: Vec<Arc<Worker>>,
 }
 
@@ -68,8 +72,10 @@ impl Kairos {
         let keys = Keys::open(&platform);
         let (quotas, origins) = (Quotas::open(&platform), Origins::open(&platform));
         let accounts = Accounts::open(&platform).await?;
-        let workers = vec![keys.worker()];
-        Ok(Self { platform, keys, accounts, quotas, origins, workers: workers.into_iter().map(Arc::new).collect() })
+        let log = Log::open(&platform, &Places::default());
+        let schemas = Schemas::open(&platform);
+        let workers = vec![keys.worker(), log.worker()];
+        Ok(Self { platform, keys, accounts, quotas, origins, log, schemas, workers: workers.into_iter().map(Arc::new).collect() })
     }
 
     /// The room of accounts, whose hashes tests count.
@@ -101,6 +107,7 @@ impl Kairos {
         let platform = self.platform.clone();
         let (keys, accounts) = (self.keys.clone(), self.accounts.clone());
         let (quotas, origins) = (self.quotas.clone(), self.origins.clone());
+        let (log, schemas) = (self.log.clone(), self.schemas.clone());
         let templates = web::Data::new(Templates::of(&ApiDoc::openapi()));
         let proxies = TrustedProxies::parse(&self.platform.config.trusted_proxies)?;
         let limit = BodyLimit(platform.config.body_limit_bytes);
@@ -110,6 +117,9 @@ impl Kairos {
                 .app_data(web::Data::new(platform.clone()))
                 .app_data(web::Data::new(keys.clone()))
                 .app_data(web::Data::new(accounts.clone()))
+                .app_data(web::Data::new(log.places().clone()))
+                .app_data(web::Data::new(log.clone()))
+                .app_data(web::Data::new(schemas.clone()))
                 .app_data(web::Data::new(proxies.clone()))
                 .app_data(web::Data::new(platform.ids.clone()))
                 .app_data(web::Data::new(quotas.clone()))

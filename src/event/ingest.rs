@@ -7,6 +7,7 @@ use super::store::{self, EventRow, NewWork, Rule};
 use super::{Disposition, Item, Location, Source, THING_CHANGED, lane};
 use crate::error::{FieldError, Result};
 use crate::id::{AppId, EventId, Ids, PartnerId, ThingId, UserId};
+use crate::people::profile::{self, AttributeScope};
 use crate::place::{self, Kept, Places};
 use crate::store::Conn;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -251,6 +252,13 @@ fn work_row(floor: &Floor, app_id: AppId, event_id: EventId, (user_id, link_part
     NewWork { id: floor.ids.next(), app_id, lane: lane(app_id, user_id), user_id, event_id, link_partner_id }
 }
 
+/// The declared properties of things, and how long a value must be held before its change counts, in milliseconds.
+fn settle_times(conn: &mut Conn, app: AppId) -> Result<HashMap<String, i64>> {
+    let declared = profile::attributes(conn, app)?.into_iter();
+    let of_things = declared.filter(|attribute| attribute.scope == AttributeScope::Thing);
+    Ok(of_things.map(|attribute| (attribute.key, attribute.settle_ms.unwrap_or(0))).collect())
+}
+
 /// Lets new events move their subjects, and writes where those stand now.
 fn follow(
     conn: &mut Conn,
@@ -274,7 +282,7 @@ fn follow(
         return Ok(Vec::new());
     }
     let index = floor.places.index(conn, app)?;
-    let settle_times = store::settle_times(conn, app)?;
+    let settle_times = settle_times(conn, app)?;
     let before = place::tracks(conn, app, &causes.keys().cloned().collect::<Vec<_>>())?;
     let mut after = before.clone();
     let (mut derived, mut kept, mut moved_things) = (Vec::new(), Vec::new(), Vec::new());

@@ -131,6 +131,11 @@ impl std::fmt::Display for Subject {
 }
 
 impl Item {
+    /// The sender's id of it.
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
     /// Parses one event of a batch; without a subject it is about the caller.
     ///
     /// # Errors

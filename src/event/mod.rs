@@ -16,7 +16,7 @@ mod store;
 mod timer;
 
 pub use item::{Item, ItemIn, Location};
-pub use log::{Batch, Log, Outcome};
+pub use log::{Batch, Log, Outcome, Sender};
 pub use schema::Schemas;
 pub use store::{Link, Thing, WorkRow};
 

@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::id::{AppId, DeviceId, PartnerId, ThingId, UserId};
 use crate::people::consent::{self, LOCATION, Ledger, Need, PARTNER_EVENTS, Purposes};
 use crate::people::device;
+use crate::people::profile;
 use crate::store::Conn;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -57,7 +58,7 @@ impl Directory {
         let mut found = Self::default();
         found.users = store::users(conn, app, &users.into_iter().collect::<Vec<_>>())?;
         let external: Vec<String> = external.into_iter().map(str::to_owned).collect();
-        found.external = store::users_by_external(conn, app, &external)?;
+        found.external = profile::resolve_external(conn, app, &external)?;
         let devices = device::by_ids(conn, app, &devices.into_iter().collect::<Vec<_>>())?;
         found.devices = devices.into_iter().map(|(id, device)| (id, device.user_id)).collect();
         let mut loaded = store::things_by_ids(conn, app, &things.into_iter().collect::<Vec<_>>())?;

@@ -4,6 +4,7 @@ mod book;
 pub mod geojson;
 pub mod geometry;
 pub mod hours;
+pub mod http;
 pub mod index;
 mod store;
 pub mod track;

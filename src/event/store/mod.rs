@@ -9,9 +9,9 @@ pub(super) use log::{EventRow, Known, NewWork, count, done, insert, insert_work,
 pub use things::{Link, Thing};
 pub(super) use things::{
     LinkPage, delete_link, delete_thing, insert_links, insert_things, link_page, links_of, put_link, put_thing, save_things,
-    settle_times, thing_page, things_by_ids, things_by_keys,
+    thing_page, things_by_ids, things_by_keys,
 };
-pub(super) use types::{Rule, TypeRow, delete_type, listen, put_type, rules, type_page, types, users, users_by_external};
+pub(super) use types::{Rule, TypeRow, delete_type, listen, put_type, rules, type_page, types, users};
 
 /// How many values one `in (…)` takes.
 const CHUNK: usize = 400;

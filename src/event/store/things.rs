@@ -6,7 +6,7 @@ use crate::event::settle::Held;
 use crate::http::FreeJson;
 use crate::id::{AppId, LinkId, PartnerId, ThingId, UserId};
 use crate::on;
-use crate::store::schema::{attributes, links, things};
+use crate::store::schema::{links, things};
 use crate::store::{Conn, Doc};
 use diesel::prelude::*;
 use diesel::upsert::excluded;
@@ -251,12 +251,4 @@ pub fn links_of(conn: &mut Conn, app: AppId, ids: &[ThingId]) -> Result<HashMap<
         }
     }
     Ok(found)
-}
-
-/// The declared properties of things, and how long a value must be held before its change counts, in milliseconds.
-pub fn settle_times(conn: &mut Conn, app: AppId) -> Result<HashMap<String, i64>> {
-    let rows: Vec<(String, Option<i64>)> = on!(conn, c => attributes::table
-        .filter(attributes::app_id.eq(app).and(attributes::scope.eq("thing")))
-        .select((attributes::key, attributes::settle_ms)).load(c))?;
-    Ok(rows.into_iter().map(|(key, settle_ms)| (key, settle_ms.unwrap_or(0))).collect())
 }

@@ -102,15 +102,3 @@ pub fn users(conn: &mut Conn, app: AppId, ids: &[UserId]) -> Result<HashSet<User
     }
     Ok(found)
 }
-
-/// Users by the app's own ids.
-pub fn users_by_external(conn: &mut Conn, app: AppId, ids: &[String]) -> Result<HashMap<String, UserId>> {
-    let mut found = HashMap::with_capacity(ids.len());
-    for chunk in ids.chunks(CHUNK) {
-        let rows: Vec<(Option<String>, UserId)> = on!(conn, c => people::table
-            .filter(people::app_id.eq(app).and(people::external_id.eq_any(chunk)))
-            .select((people::external_id, people::id)).load(c))?;
-        found.extend(rows.into_iter().filter_map(|(external, id)| Some((external?, id))));
-    }
-    Ok(found)
-}

@@ -1,0 +1,4 @@
+//! Routes of places.
+
+pub mod nearby;
+pub mod places;
