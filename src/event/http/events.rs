@@ -129,7 +129,12 @@ pub async fn create(
         });
         match item {
             Ok(item) => {
-                results.push(ResultOut { id: Some(item.id().to_owned()), status: Status::Accepted, event_id: None, errors: Vec::new() });
+                results.push(ResultOut {
+                    id: Some(item.id().to_owned()),
+                    status: Status::Accepted,
+                    event_id: None,
+                    errors: Vec::new(),
+                });
                 good.push(item);
             }
             Err(errors) => results.push(ResultOut { id: id_of(raw), status: Status::Invalid, event_id: None, errors }),

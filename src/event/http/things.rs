@@ -4,8 +4,8 @@ use crate::app::{Scope, ServerKey};
 use crate::clock::Time;
 use crate::error::{Error, Result};
 use crate::event::store::{self, Thing};
-use crate::http::{Body, FreeJson, Page, ProblemBody, Query, check_text, given};
 use crate::http::PageQuery;
+use crate::http::{Body, FreeJson, Page, ProblemBody, Query, check_text, given};
 use crate::id::{AppId, ThingId};
 use crate::place;
 use crate::platform::Platform;
@@ -157,7 +157,11 @@ pub async fn read(caller: ServerKey, platform: web::Data<Platform>, path: web::P
 /// 400, 401, 403.
 #[utoipa::path(get, path = "/v1/things", tag = "things", params(ThingsQuery), security(("server_key" = [])),
     responses((status = 200, body = Page<ThingOut>), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody)))]
-pub async fn list(caller: ServerKey, platform: web::Data<Platform>, query: Query<ThingsQuery>) -> Result<web::Json<Page<ThingOut>>> {
+pub async fn list(
+    caller: ServerKey,
+    platform: web::Data<Platform>,
+    query: Query<ThingsQuery>,
+) -> Result<web::Json<Page<ThingOut>>> {
     caller.need(Scope::ThingsRead)?;
     let Query(ThingsQuery { limit, cursor, key }) = query;
     let page = PageQuery { limit, cursor };

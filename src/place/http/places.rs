@@ -145,9 +145,7 @@ pub struct PlacesQuery {
 impl From<Place> for PlaceOut {
     fn from(place: Place) -> Self {
         let (circle, geometry) = match &place.shape {
-            Shape::Circle { center, radius_m } => {
-                (Some(Circle { lat: center.lat, lon: center.lon, radius_m: *radius_m }), None)
-            }
+            Shape::Circle { center, radius_m } => (Some(Circle { lat: center.lat, lon: center.lon, radius_m: *radius_m }), None),
             Shape::Polygons(parts) => (None, Some(Geometry::write(parts))),
         };
         Self {
