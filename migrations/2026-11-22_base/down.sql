@@ -3,6 +3,7 @@ drop table messages;
 drop table message_edges;
 drop table push_credentials;
 drop table choices;
+drop table versions;
 drop table decisions;
 drop table moments;
 drop table campaign_runs;

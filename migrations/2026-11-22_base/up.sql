@@ -459,6 +459,15 @@ create unique index decisions_campaign on decisions (app_id, campaign_id, user_i
 create index decisions_user on decisions (app_id, user_id, id);
 create index decisions_event on decisions (app_id, event_id);
 
+-- Offers and campaigns as they were when something was decided by them: inputs name the revision.
+create table versions (
+    app_id text not null,
+    id text not null,
+    revision bigint not null,
+    spec text not null,
+    primary key (app_id, id, revision)
+);
+
 -- One chosen offer of one decision: what caps count, what is reserved, what is held.
 create table choices (
     app_id text not null,
@@ -473,7 +482,9 @@ create table choices (
     planned_ms bigint not null,
     -- whether it counts in caps and holds its reservation
     counts boolean not null,
-    release_input text,
+    -- the second look at a held choice: its whole input, and what came of it
+    release_input bytea,
+    release text,
     primary key (app_id, id)
 );
 create unique index choices_offer on choices (app_id, decision_id, offer_id);

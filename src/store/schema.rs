@@ -438,6 +438,15 @@ diesel::table! {
 }
 
 diesel::table! {
+    versions (app_id, id, revision) {
+        app_id -> Text,
+        id -> Text,
+        revision -> BigInt,
+        spec -> Text,
+    }
+}
+
+diesel::table! {
     choices (app_id, id) {
         app_id -> Text,
         id -> Text,
@@ -450,7 +459,8 @@ diesel::table! {
         state -> Text,
         planned_ms -> BigInt,
         counts -> Bool,
-        release_input -> Nullable<Text>,
+        release_input -> Nullable<Binary>,
+        release -> Nullable<Text>,
     }
 }
 
@@ -550,6 +560,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     campaign_runs,
     moments,
     decisions,
+    versions,
     choices,
     push_credentials,
     messages,

@@ -1,0 +1,118 @@
+//! Held choices: which are due, which a newer moment supersedes, and what came of them.
+
+use crate::error::Result;
+use crate::id::{AppId, ChoiceId, DecisionId, OfferId, UserId};
+use crate::moment::decision::Outcome;
+use crate::on;
+use crate::store::schema::{choices, decisions, moments};
+use crate::store::{Conn, Doc};
+use diesel::prelude::*;
+use serde_json::Value;
+
+/// A choice that waits for the end of quiet time.
+#[derive(Debug, Clone, Queryable)]
+pub(in crate::moment) struct HeldRow {
+    pub app_id: AppId,
+    pub id: ChoiceId,
+    pub decision_id: DecisionId,
+    pub user_id: UserId,
+    pub campaign_id: crate::id::CampaignId,
+    pub offer_id: OfferId,
+    pub planned_ms: i64,
+}
+
+/// Held choices whose time has come, the earliest first.
+pub(in crate::moment) fn due_held(conn: &mut Conn, now_ms: i64, limit: i64) -> Result<Vec<HeldRow>> {
+    Ok(on!(conn, c => choices::table
+        .filter(choices::state.eq("held").and(choices::planned_ms.le(now_ms)))
+        .order((choices::planned_ms, choices::id))
+        .limit(limit)
+        .select((
+            choices::app_id,
+            choices::id,
+            choices::decision_id,
+            choices::user_id,
+            choices::campaign_id,
+            choices::offer_id,
+            choices::planned_ms,
+        ))
+        .load(c))?)
+}
+
+/// When the next held choice falls due.
+pub(in crate::moment) fn next_due_ms(conn: &mut Conn) -> Result<Option<i64>> {
+    Ok(on!(conn, c => choices::table
+        .filter(choices::state.eq("held"))
+        .select(diesel::dsl::min(choices::planned_ms))
+        .first(c))?)
+}
+
+/// What came of a held choice.
+pub(in crate::moment) struct Release<'a> {
+    pub app_id: AppId,
+    pub id: ChoiceId,
+    /// `planned`, `held` or `release_refused`.
+    pub state: &'static str,
+    pub planned_ms: i64,
+    pub counts: bool,
+    pub input: Option<&'a [u8]>,
+    pub said: &'a Value,
+}
+
+/// Writes what came of a held choice; false when it is held no longer.
+pub(in crate::moment) fn release(conn: &mut Conn, release: &Release<'_>) -> Result<bool> {
+    let changed = on!(conn, c => diesel::update(choices::table.find((release.app_id, release.id)))
+        .filter(choices::state.eq("held"))
+        .set((
+            choices::state.eq(release.state),
+            choices::planned_ms.eq(release.planned_ms),
+            choices::counts.eq(release.counts),
+            choices::release_input.eq(release.input),
+            choices::release.eq(Some(Doc(release.said.clone()))),
+        ))
+        .execute(c))?;
+    Ok(changed == 1)
+}
+
+/// The held choices of a user's moments of one kind that opened no later than a time.
+pub(in crate::moment) fn held_of_kind(
+    conn: &mut Conn,
+    app: AppId,
+    (user, kind): (UserId, &str),
+    opened_ms: i64,
+) -> Result<Vec<(ChoiceId, DecisionId, OfferId, i64)>> {
+    Ok(on!(conn, c => choices::table
+        .inner_join(decisions::table.on(decisions::app_id.eq(choices::app_id).and(decisions::id.eq(choices::decision_id))))
+        .inner_join(moments::table.on(
+            moments::app_id.eq(decisions::app_id).and(decisions::moment_id.eq(moments::id.nullable()))
+        ))
+        .filter(choices::app_id.eq(app).and(choices::user_id.eq(user)).and(choices::state.eq("held")))
+        .filter(moments::kind.eq(kind).and(moments::opened_ms.le(opened_ms)))
+        .order(choices::id)
+        .select((choices::id, choices::decision_id, choices::offer_id, choices::planned_ms))
+        .load(c))?)
+}
+
+/// The decision's outcome as its choices stand now: the first of the law's order that applies.
+pub(in crate::moment) fn outcome_of(conn: &mut Conn, app: AppId, decision: DecisionId) -> Result<Outcome> {
+    let states: Vec<String> = on!(conn, c => choices::table
+        .filter(choices::app_id.eq(app).and(choices::decision_id.eq(decision)))
+        .select(choices::state)
+        .load(c))?;
+    let outcomes = states.iter().map(|state| match state.as_str() {
+        "planned" => Outcome::Chosen,
+        "held" => Outcome::Held,
+        _ => Outcome::ReleaseRefused,
+    });
+    Ok(outcomes.min().unwrap_or(Outcome::Silent))
+}
+
+/// Brings a decision's outcome up to date after one of its choices has moved.
+pub(in crate::moment) fn update_outcome(conn: &mut Conn, app: AppId, decision: DecisionId, refused: Option<&str>) -> Result<()> {
+    let outcome = outcome_of(conn, app, decision)?;
+    let reason = (outcome == Outcome::ReleaseRefused).then_some(refused).flatten();
+    on!(conn, c => diesel::update(decisions::table.find((app, decision)))
+        .set((decisions::outcome.eq(outcome.name()), decisions::reason.eq(reason)))
+        .execute(c))?;
+    Ok(())
+}

@@ -1,0 +1,67 @@
+//! What came of messages, as caps and stock see it.
+
+use crate::error::Result;
+use crate::id::{AppId, ChoiceId, MessageId, OfferId};
+use crate::on;
+use crate::store::Conn;
+use crate::store::schema::{choices, messages, offers};
+use diesel::prelude::*;
+
+/// An ended message that nobody has looked at.
+#[derive(Debug, Clone, Queryable)]
+pub(in crate::moment) struct Ended {
+    pub app_id: AppId,
+    pub id: MessageId,
+    pub choice_id: ChoiceId,
+}
+
+/// Ended messages that nobody has looked at, in id order.
+pub(in crate::moment) fn ended(conn: &mut Conn, limit: i64) -> Result<Vec<Ended>> {
+    Ok(on!(conn, c => messages::table
+        .filter(messages::settled.eq(false).and(messages::ended_ms.is_not_null()))
+        .order(messages::id)
+        .limit(limit)
+        .select((messages::app_id, messages::id, messages::choice_id))
+        .load(c))?)
+}
+
+/// The states of all messages of a choice.
+pub(in crate::moment) fn states_of(conn: &mut Conn, app: AppId, choice: ChoiceId) -> Result<Vec<String>> {
+    Ok(on!(conn, c => messages::table
+        .filter(messages::app_id.eq(app).and(messages::choice_id.eq(choice)))
+        .select(messages::state)
+        .load(c))?)
+}
+
+/// A choice counts no longer; the offer whose stock it held, if it did count.
+pub(in crate::moment) fn stop_counting(conn: &mut Conn, app: AppId, choice: ChoiceId) -> Result<Option<OfferId>> {
+    let changed = on!(conn, c => diesel::update(choices::table.find((app, choice)))
+        .filter(choices::counts.eq(true))
+        .set(choices::counts.eq(false))
+        .execute(c))?;
+    if changed == 0 {
+        return Ok(None);
+    }
+    Ok(on!(conn, c => choices::table.find((app, choice)).select(choices::offer_id).first(c).optional())?)
+}
+
+/// Gives one back to the stock of an offer.
+pub(in crate::moment) fn give_back(conn: &mut Conn, app: AppId, offer: OfferId) -> Result<()> {
+    on!(conn, c => diesel::update(offers::table.find((app, offer)))
+        .filter(offers::stock_reserved.gt(0))
+        .set(offers::stock_reserved.eq(offers::stock_reserved - 1))
+        .execute(c))?;
+    Ok(())
+}
+
+/// These ended messages have been looked at.
+pub(in crate::moment) fn mark_settled(conn: &mut Conn, rows: &[Ended]) -> Result<()> {
+    for chunk in rows.chunks(500) {
+        let ids: Vec<MessageId> = chunk.iter().map(|m| m.id).collect();
+        on!(conn, c => diesel::update(messages::table)
+            .filter(messages::id.eq_any(&ids).and(messages::settled.eq(false)).and(messages::ended_ms.is_not_null()))
+            .set(messages::settled.eq(true))
+            .execute(c))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,130 @@
+//! What is read for a decision, and what is checked again before it is written.
+
+use crate::error::Result;
+use crate::id::{AppId, CampaignId, ChoiceId, DecisionId, MomentId, OfferId, UserId};
+use crate::moment::context::HeardBy;
+use crate::moment::input::Heard;
+use crate::on;
+use crate::store::Conn;
+use crate::store::schema::{campaigns, choices, moments, offers};
+use diesel::prelude::*;
+use std::collections::HashMap;
+
+/// Ids of one statement.
+const IDS_MAX: usize = 500;
+
+/// A moment of a user that may still be open, or cooling down.
+#[derive(Debug, Clone, Queryable)]
+pub(in crate::moment) struct OpenMoment {
+    pub id: MomentId,
+    pub user_id: UserId,
+    pub kind: String,
+    pub key: String,
+    pub opened_ms: i64,
+    pub closes_ms: i64,
+}
+
+/// The moments of these users that close after a time.
+pub(in crate::moment) fn moments_of(conn: &mut Conn, app: AppId, users: &[UserId], after_ms: i64) -> Result<Vec<OpenMoment>> {
+    let mut found = Vec::new();
+    for chunk in users.chunks(IDS_MAX) {
+        let rows: Vec<OpenMoment> = on!(conn, c => moments::table
+            .filter(moments::app_id.eq(app).and(moments::user_id.eq_any(chunk)).and(moments::closes_ms.gt(after_ms)))
+            .order(moments::id)
+            .select((moments::id, moments::user_id, moments::kind, moments::key, moments::opened_ms, moments::closes_ms))
+            .load(c))?;
+        found.extend(rows);
+    }
+    Ok(found)
+}
+
+/// The choices that count and are planned after a time: whose, by which decision, and what caps need of them.
+pub(in crate::moment) fn heard(
+    conn: &mut Conn,
+    app: AppId,
+    users: &[UserId],
+    after_ms: i64,
+) -> Result<Vec<(UserId, HeardBy, Heard)>> {
+    let mut found = Vec::new();
+    for chunk in users.chunks(IDS_MAX) {
+        type Row = (ChoiceId, DecisionId, UserId, CampaignId, Option<String>, i64);
+        let rows: Vec<Row> = on!(conn, c => choices::table
+            .filter(choices::app_id.eq(app).and(choices::user_id.eq_any(chunk)).and(choices::planned_ms.gt(after_ms)))
+            .filter(choices::counts.eq(true).and(choices::critical.eq(false)))
+            .order((choices::planned_ms, choices::id))
+            .select((
+                choices::id,
+                choices::decision_id,
+                choices::user_id,
+                choices::campaign_id,
+                choices::category,
+                choices::planned_ms,
+            ))
+            .load(c))?;
+        found.extend(rows.into_iter().map(|(id, decision_id, user, campaign_id, category, planned_ms)| {
+            let by = HeardBy { choice_id: id, decision_id };
+            (user, by, Heard { campaign_id, category, planned_ms })
+        }));
+    }
+    Ok(found)
+}
+
+/// How many choices of each of these users count after a time, and the latest of them: when that has changed, something
+/// was decided in between.
+pub(in crate::moment) fn latest_choices(
+    conn: &mut Conn,
+    app: AppId,
+    users: &[UserId],
+    after_ms: i64,
+) -> Result<HashMap<UserId, (i64, i64)>> {
+    let mut found = HashMap::new();
+    for chunk in users.chunks(IDS_MAX) {
+        let rows: Vec<(UserId, i64, Option<i64>)> = on!(conn, c => choices::table
+            .filter(choices::app_id.eq(app).and(choices::user_id.eq_any(chunk)).and(choices::planned_ms.gt(after_ms)))
+            .filter(choices::counts.eq(true).and(choices::critical.eq(false)))
+            .group_by(choices::user_id)
+            .select((choices::user_id, diesel::dsl::count_star(), diesel::dsl::max(choices::planned_ms)))
+            .load(c))?;
+        found.extend(rows.into_iter().map(|(user, n, latest_ms)| (user, (n, latest_ms.unwrap_or(0)))));
+    }
+    Ok(found)
+}
+
+/// What is left of these offers; `None` is without end. An offer that is gone is not in the answer.
+pub(in crate::moment) fn stock_left(conn: &mut Conn, app: AppId, wanted: &[OfferId]) -> Result<HashMap<OfferId, Option<i64>>> {
+    let mut found = HashMap::new();
+    for chunk in wanted.chunks(IDS_MAX) {
+        let rows: Vec<(OfferId, Option<i64>, i64)> = on!(conn, c => offers::table
+            .filter(offers::app_id.eq(app).and(offers::id.eq_any(chunk)))
+            .select((offers::id, offers::stock, offers::stock_reserved))
+            .load(c))?;
+        found.extend(rows.into_iter().map(|(id, stock, reserved)| (id, stock.map(|s| s - reserved))));
+    }
+    Ok(found)
+}
+
+/// Which of these campaigns are live now.
+pub(in crate::moment) fn statuses(conn: &mut Conn, app: AppId, wanted: &[CampaignId]) -> Result<HashMap<CampaignId, bool>> {
+    let mut found = HashMap::new();
+    for chunk in wanted.chunks(IDS_MAX) {
+        let rows: Vec<(CampaignId, String)> = on!(conn, c => campaigns::table
+            .filter(campaigns::app_id.eq(app).and(campaigns::id.eq_any(chunk)))
+            .select((campaigns::id, campaigns::status))
+            .load(c))?;
+        found.extend(rows.into_iter().map(|(id, status)| (id, status == "live")));
+    }
+    Ok(found)
+}
+
+/// Lets one commit of decisions follow the other, over all processes on this database: what was read is checked under
+/// this lock, so that caps hold under any interleaving. SQLite has one writer anyway.
+pub(in crate::moment) fn lock_decisions(conn: &mut Conn) -> Result<()> {
+    match conn {
+        Conn::Sqlite(_) => Ok(()),
+        // 0x4b6169726f73 spells Kairos; released with the transaction.
+        Conn::Postgres(c) => {
+            diesel::sql_query("SELECT pg_advisory_xact_lock(82807229804403)").execute(c)?;
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! The decision trail: decisions with their moments, choices and messages.
+
+use crate::error::Result;
+use crate::id::{AppId, CampaignId, ChoiceId, DecisionId, EventId, MessageId, MomentId, OfferId, UserId};
+use crate::moment::decision::{Choice, Tried};
+use crate::on;
+use crate::store::schema::{choices, decisions, messages, moments};
+use crate::store::{Conn, Doc};
+use diesel::prelude::*;
+use serde_json::Value;
+
+/// Ids of one statement.
+const IDS_MAX: usize = 500;
+
+/// Which decisions are asked for.
+#[derive(Debug, Clone, Default)]
+pub(in crate::moment) struct Filter {
+    pub user_id: Option<UserId>,
+    pub event_id: Option<EventId>,
+    pub campaign_id: Option<CampaignId>,
+    pub outcome: Option<&'static str>,
+    /// Only ids after this one.
+    pub after: String,
+    pub limit: i64,
+}
+
+/// A decision as it is stored, without its input.
+#[derive(Debug, Clone, Queryable, Selectable)]
+#[diesel(table_name = decisions)]
+pub(in crate::moment) struct DecisionRow {
+    pub app_id: AppId,
+    pub id: DecisionId,
+    pub user_id: UserId,
+    pub event_id: Option<EventId>,
+    pub moment_id: Option<MomentId>,
+    pub campaign_id: Option<CampaignId>,
+    pub outcome: String,
+    pub reason: Option<String>,
+    pub candidates: Doc<Vec<Tried>>,
+    pub choices: Doc<Vec<Choice>>,
+    pub predicted_latency_ms: i64,
+    pub hops: Doc<Value>,
+    pub decided_ms: i64,
+}
+
+/// A moment as it is stored.
+#[derive(Debug, Clone, Queryable, Selectable)]
+#[diesel(table_name = moments)]
+pub(in crate::moment) struct MomentRow {
+    pub id: MomentId,
+    pub kind: String,
+    pub key: String,
+    pub opened_ms: i64,
+    pub closes_ms: i64,
+    pub context: Doc<Value>,
+}
+
+/// A choice as it stands now.
+#[derive(Debug, Clone, Queryable, Selectable)]
+#[diesel(table_name = choices)]
+pub(in crate::moment) struct ChoiceRow {
+    pub id: ChoiceId,
+    pub decision_id: DecisionId,
+    pub user_id: UserId,
+    pub campaign_id: CampaignId,
+    pub offer_id: OfferId,
+    pub state: String,
+    pub planned_ms: i64,
+    pub counts: bool,
+    pub release: Option<Doc<Value>>,
+}
+
+/// Decisions in id order.
+pub(in crate::moment) fn decisions(conn: &mut Conn, app: AppId, filter: &Filter) -> Result<Vec<DecisionRow>> {
+    Ok(on!(conn, c => {
+        let mut query = decisions::table
+            .filter(decisions::app_id.eq(app).and(decisions::id.gt(&filter.after)))
+            .into_boxed();
+        if let Some(user) = filter.user_id {
+            query = query.filter(decisions::user_id.eq(user));
+        }
+        if let Some(event) = filter.event_id {
+            query = query.filter(decisions::event_id.eq(event));
+        }
+        if let Some(campaign) = filter.campaign_id {
+            let chosen = choices::table
+                .filter(choices::app_id.eq(app).and(choices::campaign_id.eq(campaign)))
+                .select(choices::decision_id);
+            query = query.filter(decisions::campaign_id.eq(campaign).or(decisions::id.eq_any(chosen)).assume_not_null());
+        }
+        if let Some(outcome) = filter.outcome {
+            query = query.filter(decisions::outcome.eq(outcome));
+        }
+        query.order(decisions::id).limit(filter.limit).select(DecisionRow::as_select()).load(c)
+    })?)
+}
+
+/// One decision.
+pub(in crate::moment) fn decision(conn: &mut Conn, app: AppId, id: DecisionId) -> Result<Option<DecisionRow>> {
+    Ok(on!(conn, c => decisions::table.find((app, id)).select(DecisionRow::as_select()).first(c).optional())?)
+}
+
+/// The packed input of a decision.
+pub(in crate::moment) fn input_of(conn: &mut Conn, app: AppId, id: DecisionId) -> Result<Option<Vec<u8>>> {
+    Ok(on!(conn, c => decisions::table.find((app, id)).select(decisions::input).first(c).optional())?)
+}
+
+/// Moments by id.
+pub(in crate::moment) fn moments(conn: &mut Conn, app: AppId, ids: &[MomentId]) -> Result<Vec<MomentRow>> {
+    let mut found = Vec::new();
+    for chunk in ids.chunks(IDS_MAX) {
+        let rows: Vec<MomentRow> = on!(conn, c => moments::table
+            .filter(moments::app_id.eq(app).and(moments::id.eq_any(chunk)))
+            .select(MomentRow::as_select())
+            .load(c))?;
+        found.extend(rows);
+    }
+    Ok(found)
+}
+
+/// The choices of these decisions, in id order.
+pub(in crate::moment) fn choices_of(conn: &mut Conn, app: AppId, ids: &[DecisionId]) -> Result<Vec<ChoiceRow>> {
+    let mut found = Vec::new();
+    for chunk in ids.chunks(IDS_MAX) {
+        let rows: Vec<ChoiceRow> = on!(conn, c => choices::table
+            .filter(choices::app_id.eq(app).and(choices::decision_id.eq_any(chunk)))
+            .order(choices::id)
+            .select(ChoiceRow::as_select())
+            .load(c))?;
+        found.extend(rows);
+    }
+    Ok(found)
+}
+
+/// The messages of these choices: choice and message, in id order.
+pub(in crate::moment) fn message_ids(conn: &mut Conn, app: AppId, ids: &[ChoiceId]) -> Result<Vec<(ChoiceId, MessageId)>> {
+    let mut found = Vec::new();
+    for chunk in ids.chunks(IDS_MAX) {
+        let rows: Vec<(ChoiceId, MessageId)> = on!(conn, c => messages::table
+            .filter(messages::app_id.eq(app).and(messages::choice_id.eq_any(chunk)))
+            .order(messages::id)
+            .select((messages::choice_id, messages::id))
+            .load(c))?;
+        found.extend(rows);
+    }
+    Ok(found)
+}
+
+/// How many decisions there are by outcome, and messages by state.
+pub(in crate::moment) fn counts(conn: &mut Conn, app: AppId) -> Result<(Vec<(String, i64)>, Vec<(String, i64)>)> {
+    let by_outcome = on!(conn, c => decisions::table
+        .filter(decisions::app_id.eq(app))
+        .group_by(decisions::outcome)
+        .select((decisions::outcome, diesel::dsl::count_star()))
+        .load(c))?;
+    let by_state = on!(conn, c => messages::table
+        .filter(messages::app_id.eq(app))
+        .group_by(messages::state)
+        .select((messages::state, diesel::dsl::count_star()))
+        .load(c))?;
+    Ok((by_outcome, by_state))
+}
