@@ -32,7 +32,7 @@ pub fn check(input: &Input, terms: &Terms, campaign: CampaignId, planned: &Plann
         (&input.user.frequency, &any, Refusal::UserFrequency),
     ];
     for (caps, counts, refusal) in rules {
-        if caps.iter().any(|cap| is_full(*cap, planned, input.heard.iter().chain(planned.beside).filter(|h| counts(h)))) {
+        if caps.iter().any(|cap| is_full(*cap, planned, input.heard.iter().chain(&input.beside).chain(planned.beside).filter(|h| counts(h)))) {
             return Err(refusal);
         }
     }
@@ -43,14 +43,14 @@ pub fn check(input: &Input, terms: &Terms, campaign: CampaignId, planned: &Plann
     Ok(())
 }
 
-/// Whether one more at this time would make more than `max` in some window of the cap's length.
+/// Whether one more at this time would make more than `limit` in some window of the cap's length.
 /// Held choices lie ahead, so windows on both sides are looked at.
 fn is_full<'a>(cap: Cap, planned: &Planned<'_>, heard: impl Iterator<Item = &'a Heard>) -> bool {
     let at_ms = planned.at_ms;
     let mut times: Vec<i64> = heard.map(|h| h.planned_ms).filter(|t| (t - at_ms).abs() < cap.window_ms).collect();
     times.push(at_ms);
     times.sort_unstable();
-    let room = usize::try_from(cap.limit).unwrap_or(0);
+    let room = usize::try_from(cap.limit).unwrap_or(usize::MAX);
     times.iter().enumerate().take_while(|(_, from_ms)| **from_ms <= at_ms).any(|(first, from_ms)| {
         let within = times[first..].iter().take_while(|t| **t - from_ms < cap.window_ms);
         within.count() > room

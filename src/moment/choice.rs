@@ -3,11 +3,12 @@
 use super::cap::{self, Planned};
 use super::decision::{Choice, Decision, Fate, Outcome, Reason, Tried};
 use super::input::{Heard, Input};
-use super::message::{self, Words};
+use super::message;
 use super::permission::{Permit, Trial};
 use super::refusal::{Gate, GateVerdict, Refusal, Verdict};
 use super::terms::{Terms, View};
 use crate::campaign::Class;
+use crate::push::Content;
 use std::cmp::Ordering;
 use std::sync::Arc;
 
@@ -104,14 +105,14 @@ impl Contest<'_> {
     }
 
     /// What is reserved for the chosen alone, in score order: room under the caps beside the winners so far. Then words.
-    fn words(&self, survivor: &Survivor, view: &View<'_>) -> Result<Vec<Words>, Refusal> {
+    fn words(&self, survivor: &Survivor, view: &View<'_>) -> Result<Vec<Content>, Refusal> {
         let terms = &self.terms[survivor.n];
         if terms.offer.class != Class::Critical {
             let planned = Planned { at_ms: survivor.permit.planned_ms, beside: &self.beside };
             cap::check(self.input, terms, self.input.candidates[survivor.n].version.campaign_id, &planned)?;
         }
         let devices = survivor.permit.devices.iter().map(|n| &self.input.user.devices[*n]);
-        devices.map(|device| message::words(self.input, terms, device, view, survivor.permit.deadline_ms)).collect()
+        devices.map(|device| message::words(self.input, terms, device, view)).collect()
     }
 
     fn refuse(&mut self, n: usize, refusal: Refusal) {
@@ -122,7 +123,7 @@ impl Contest<'_> {
         tried.gates.push(GateVerdict { gate, verdict: Verdict::Refused, reason: Some(refusal) });
     }
 
-    fn win(&mut self, survivor: Survivor, words: Vec<Words>) {
+    fn win(&mut self, survivor: Survivor, words: Vec<Content>) {
         let Survivor { n, permit, score: _ } = survivor;
         let (version, offer) = (self.input.candidates[n].version, &self.terms[n].offer);
         let critical = offer.class == Class::Critical;

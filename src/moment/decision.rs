@@ -1,9 +1,9 @@
 //! The outcome of a decision: every candidate with its verdicts and score, the choices, or the silence with its reason.
 
 use super::input::Version;
-use super::message::Words;
 use super::refusal::{GateVerdict, Refusal};
 use crate::id::{CampaignId, ConsentId, DeviceId, OfferId, PartnerId};
+use crate::push::Content;
 use serde::{Deserialize, Serialize};
 
 /// What `decide` answers.
@@ -115,7 +115,7 @@ pub struct Choice {
     pub devices: Vec<DeviceId>,
     /// Its words for each of the devices. They are kept with the messages, not here.
     #[serde(skip)]
-    pub words: Vec<Words>,
+    pub words: Vec<Content>,
 }
 
 impl Outcome {

@@ -36,6 +36,9 @@ pub struct Input {
     pub limits: Limits,
     /// What the user heard lately, or will hear: choices that count.
     pub heard: Vec<Heard>,
+    /// The other choices of the same decision, when a held one is looked at again: no gap lies between them.
+    #[serde(default)]
+    pub beside: Vec<Heard>,
     /// What competes.
     pub candidates: Vec<Candidate>,
 }

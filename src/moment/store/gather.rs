@@ -115,16 +115,3 @@ pub(in crate::moment) fn statuses(conn: &mut Conn, app: AppId, wanted: &[Campaig
     }
     Ok(found)
 }
-
-/// Lets one commit of decisions follow the other, over all processes on this database: what was read is checked under
-/// this lock, so that caps hold under any interleaving. SQLite has one writer anyway.
-pub(in crate::moment) fn lock_decisions(conn: &mut Conn) -> Result<()> {
-    match conn {
-        Conn::Sqlite(_) => Ok(()),
-        // 0x4b6169726f73 spells Kairos; released with the transaction.
-        Conn::Postgres(c) => {
-            diesel::sql_query("SELECT pg_advisory_xact_lock(82807229804403)").execute(c)?;
-            Ok(())
-        }
-    }
-}

@@ -19,6 +19,7 @@ pub(in crate::moment) struct Run {
     pub zone: String,
     pub due_ms: i64,
     pub cursor_user_id: Option<UserId>,
+    pub visited: i64,
 }
 
 /// Walks whose time has come and that are not done, the earliest first.
@@ -33,6 +34,7 @@ pub(in crate::moment) fn due_runs(conn: &mut Conn, now_ms: i64, limit: i64) -> R
             campaign_runs::zone,
             campaign_runs::due_ms,
             campaign_runs::cursor_user_id,
+            campaign_runs::visited,
         ))
         .load(c))?)
 }
@@ -79,7 +81,7 @@ pub(in crate::moment) fn advance(conn: &mut Conn, run: &Run, cursor: Option<User
     let cursor = cursor.or(run.cursor_user_id);
     let changed = on!(conn, c => diesel::update(campaign_runs::table.find((run.app_id, run.campaign_id, &run.zone)))
         .filter(campaign_runs::state.eq_any(["waiting", "walking"]))
-        .filter(campaign_runs::cursor_user_id.is_not_distinct_from(run.cursor_user_id))
+        .filter(campaign_runs::visited.eq(run.visited))
         .set((
             campaign_runs::state.eq(state),
             campaign_runs::cursor_user_id.eq(cursor),

@@ -1,0 +1,270 @@
+//! Who, where, what local hour, what they heard lately: everything known of users, gathered in one read.
+
+use super::decision::Decision;
+use super::input::{Candidate, Device, Facts, Heard, Input, Limits, Opening, Standing, Who};
+use super::store;
+use super::terms::Terms;
+use crate::app::{self, Cap, Settings};
+use crate::clock::{DAY_MS, Time};
+use crate::error::Result;
+use crate::id::{AppId, ChoiceId, DecisionId, OfferId, UserId};
+use crate::people::consent::{self, Channel, Need};
+use crate::people::device;
+use crate::people::profile::{self, Person};
+use crate::platform::epoch;
+use crate::push::Gateway;
+use crate::store::Conn;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// Longest rolling window that is looked back for, whatever a setting says.
+const LOOK_BACK_MAX_MS: i64 = 366 * DAY_MS;
+
+/// Which choice made a user hear something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct HeardBy {
+    /// The choice.
+    pub choice_id: ChoiceId,
+    /// Its decision.
+    pub decision_id: DecisionId,
+}
+
+/// What is known of some users of an app at one time.
+pub(super) struct Known {
+    pub app_id: AppId,
+    pub now_ms: i64,
+    pub settings: Settings,
+    purposes: consent::Purposes,
+    topics: profile::Topics,
+    people: HashMap<UserId, Person>,
+    ledgers: HashMap<UserId, consent::Ledger>,
+    devices: HashMap<UserId, Vec<device::Device>>,
+    heard: HashMap<UserId, Vec<(HeardBy, Heard)>>,
+    heard_after_ms: i64,
+    latest: HashMap<UserId, (i64, i64)>,
+    epochs: HashMap<epoch::Scope, i64>,
+    stock: HashMap<OfferId, Option<i64>>,
+}
+
+/// Predicted time from hand-over to the phone, by gateway, in milliseconds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Latency {
+    pub apns_ms: i64,
+    pub fcm_ms: i64,
+}
+
+/// What is to be decided about one user.
+pub(super) struct Question<'a> {
+    pub user_id: UserId,
+    pub moment: Opening,
+    /// Everything but the user, who is filled in.
+    pub facts: Facts,
+    pub terms: &'a [Arc<Terms>],
+    pub latency: Latency,
+    pub seed: u64,
+    /// The decision whose held choice is looked at again, and that choice.
+    pub again: Option<HeardBy>,
+    /// Choices that this decision takes back, and that therefore count no longer.
+    pub taken_back: &'a [ChoiceId],
+}
+
+impl Known {
+    /// Reads what decisions about these users by these terms need.
+    pub fn read(conn: &mut Conn, app_id: AppId, users: &[UserId], terms: &[Arc<Terms>], now_ms: i64) -> Result<Self> {
+        // The epochs first: whatever changes after them is noticed when the messages are planned.
+        let mut scopes: Vec<epoch::Scope> = users.iter().map(|u| epoch::Scope::Consent(*u)).collect();
+        scopes.push(epoch::Scope::AppConsent);
+        let epochs = epoch::read(conn, app_id, &scopes)?;
+        let settings = app::settings(conn, app_id)?;
+        let people = profile::people(conn, app_id, users)?;
+        let frequencies = people.values().filter_map(|p| p.preferences.frequency.map(|f| f.window_ms));
+        let of_app = settings.caps.overall.iter().chain(settings.caps.per_category.values().flatten());
+        let of_campaigns = terms.iter().flat_map(|t| &t.campaign.caps);
+        let windows = of_app.chain(of_campaigns).map(|c| c.window_ms).chain(frequencies).chain([settings.min_gap_ms]);
+        let heard_after_ms = now_ms - windows.max().unwrap_or(0).clamp(0, LOOK_BACK_MAX_MS);
+        let mut heard: HashMap<UserId, Vec<(HeardBy, Heard)>> = HashMap::new();
+        for (user, by, what) in store::heard(conn, app_id, users, heard_after_ms)? {
+            heard.entry(user).or_default().push((by, what));
+        }
+        let mut offers: Vec<OfferId> = terms.iter().map(|t| t.version.offer_id).collect();
+        offers.sort_unstable();
+        offers.dedup();
+        Ok(Self {
+            app_id,
+            now_ms,
+            purposes: consent::purposes(conn, app_id)?,
+            topics: profile::topics(conn, app_id)?,
+            ledgers: consent::ledgers(conn, app_id, users)?,
+            devices: device::of_users(conn, app_id, users)?,
+            latest: store::latest_choices(conn, app_id, users, heard_after_ms)?,
+            stock: store::stock_left(conn, app_id, &offers)?,
+            settings,
+            people,
+            heard,
+            heard_after_ms,
+            epochs,
+        })
+    }
+
+    /// Whether a user is there and may be spoken to.
+    pub fn has(&self, user: UserId) -> bool {
+        self.people.contains_key(&user)
+    }
+
+    /// A device of a user.
+    pub fn device(&self, user: UserId, id: crate::id::DeviceId) -> Option<&device::Device> {
+        self.devices.get(&user)?.iter().find(|d| d.id == id)
+    }
+
+    /// The epochs at which consents were read: the user's and the app's.
+    pub fn epochs_of(&self, user: UserId) -> (i64, i64) {
+        let at = |scope| self.epochs.get(&scope).copied().unwrap_or(0);
+        (at(epoch::Scope::Consent(user)), at(epoch::Scope::AppConsent))
+    }
+
+    /// Whether nothing was decided about these users since they were read. Ask it in the transaction that writes.
+    pub fn is_fresh(&self, conn: &mut Conn, users: &[UserId]) -> Result<bool> {
+        let now = store::latest_choices(conn, self.app_id, users, self.heard_after_ms)?;
+        Ok(users.iter().all(|user| now.get(user) == self.latest.get(user)))
+    }
+
+    /// Remembers a decision of this batch, so that later ones see it.
+    pub fn note(&mut self, user: UserId, decision: &Decision, choices: &[HeardBy]) {
+        for (choice, by) in decision.choices.iter().zip(choices) {
+            if !choice.critical {
+                let what = Heard {
+                    campaign_id: choice.campaign_id,
+                    category: choice.category.clone(),
+                    planned_ms: choice.planned_ms,
+                };
+                self.heard.entry(user).or_default().push((*by, what));
+            }
+            if let Some(Some(left)) = self.stock.get_mut(&choice.offer_id) {
+                *left -= 1;
+            }
+        }
+    }
+
+    /// The whole input of one decision; nothing when there is no such user.
+    pub fn input(&self, question: Question<'_>) -> Option<Input> {
+        let Question { user_id, moment, mut facts, terms, latency, seed, again, taken_back } = question;
+        let person = self.people.get(&user_id)?;
+        facts.user = user_facts(person);
+        let devices: Vec<Device> = self.devices.get(&user_id).into_iter().flatten().map(device_facts).collect();
+        let (mut heard, mut beside) = (Vec::new(), Vec::new());
+        for (by, what) in self.heard.get(&user_id).into_iter().flatten() {
+            if taken_back.contains(&by.choice_id) || again.is_some_and(|a| a.choice_id == by.choice_id) {
+                continue;
+            }
+            let same = again.is_some_and(|a| a.decision_id == by.decision_id);
+            if same { &mut beside } else { &mut heard }.push(what.clone());
+        }
+        let candidates = terms.iter().map(|t| self.candidate(user_id, t, again.is_some())).collect();
+        Some(Input {
+            now_ms: self.now_ms,
+            seed,
+            latency_ms: latency.of(&devices),
+            moment,
+            facts,
+            user: self.who(person, devices, terms),
+            limits: Limits {
+                time_zone: self.settings.time_zone.clone(),
+                overall: self.settings.caps.overall.clone(),
+                per_category: self.settings.caps.per_category.clone(),
+                min_gap_ms: self.settings.min_gap_ms,
+            },
+            heard,
+            beside,
+            candidates,
+        })
+    }
+
+    fn candidate(&self, user: UserId, terms: &Terms, again: bool) -> Candidate {
+        let need = Need { purpose: terms.offer.purpose.clone(), partner: terms.offer.partner_id };
+        let standing = match self.ledgers.get(&user) {
+            Some(ledger) => ledger.standing(&self.purposes, &need),
+            None => consent::Ledger::default().standing(&self.purposes, &need),
+        };
+        // A held choice has its own reservation already.
+        let own = i64::from(again);
+        let stock_left = self.stock.get(&terms.version.offer_id).copied().unwrap_or(Some(0)).map(|left| left + own);
+        Candidate { version: terms.version, standing: standing.into(), stock_left }
+    }
+
+    fn who(&self, person: &Person, devices: Vec<Device>, terms: &[Arc<Terms>]) -> Who {
+        let wishes = &person.preferences;
+        let topics: BTreeMap<String, bool> = terms
+            .iter()
+            .filter_map(|t| Some((t.offer.topic.clone(), self.topics.on(&t.offer.topic, wishes)?)))
+            .collect();
+        let frequency: Vec<Cap> = wishes.frequency.into_iter().collect();
+        Who {
+            id: person.id,
+            locale: person.locale.clone(),
+            time_zone: person.chosen_zone().map(str::to_owned),
+            quiet_hours: wishes.quiet_hours.as_ref().map(profile::QuietTime::hours).or(self.settings.quiet_hours),
+            paused_until_ms: wishes.pause_until_ms,
+            push_on: wishes.channel_on(Channel::Push),
+            topics,
+            frequency,
+            devices,
+        }
+    }
+}
+
+impl Latency {
+    /// The figure for a user: that of the slower of the gateways that reach the user's devices.
+    fn of(self, devices: &[Device]) -> i64 {
+        let gateways = devices.iter().filter(|d| d.has_token).filter_map(|d| Gateway::of_platform(&d.platform));
+        let slowest = gateways.map(|g| match g {
+            Gateway::Apns => self.apns_ms,
+            Gateway::Fcm => self.fcm_ms,
+        });
+        slowest.max().unwrap_or(self.apns_ms.max(self.fcm_ms))
+    }
+}
+
+impl From<consent::Standing> for Standing {
+    fn from(standing: consent::Standing) -> Self {
+        match standing {
+            consent::Standing::Granted(id) => Self::Granted(id),
+            consent::Standing::NotNeeded => Self::NotNeeded,
+            consent::Standing::Refused(reason) => Self::Refused(reason.into()),
+        }
+    }
+}
+
+fn user_facts(person: &Person) -> Value {
+    json!({
+        "id": person.id,
+        "external_id": person.external_id,
+        "anonymous": person.anonymous,
+        "locale": person.locale,
+        "time_zone": person.time_zone,
+        "attributes": person.attributes,
+    })
+}
+
+fn device_facts(device: &device::Device) -> Device {
+    let traits = &device.traits;
+    let platform = traits.platform.name();
+    Device {
+        id: device.id,
+        platform: platform.to_owned(),
+        has_token: traits.token.is_some() && Gateway::of_platform(platform).is_some(),
+        permitted: traits.push_permission.shows(),
+        locale: traits.locale.clone(),
+        time_zone: traits.time_zone.clone(),
+        last_seen_ms: device.last_seen_ms,
+        facts: json!({
+            "id": device.id,
+            "platform": platform,
+            "locale": traits.locale,
+            "time_zone": traits.time_zone,
+            "app_version": traits.app_version,
+            "push_permission": traits.push_permission,
+            "last_seen_at": Time(device.last_seen_ms),
+        }),
+    }
+}
