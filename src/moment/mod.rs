@@ -2,9 +2,12 @@
 
 pub mod cap;
 pub mod choice;
+mod commit;
 mod context;
+mod feedback;
 mod decide;
 pub mod decision;
+pub mod http;
 pub mod input;
 pub mod message;
 pub mod permission;

@@ -1,11 +1,11 @@
 //! What competes, compiled: an offer and its campaign at a revision, with their rules and words, ready to be asked.
 
 use super::input::{Facts, Version};
-use crate::campaign::rule::{Name, Rule, RuleFailure, Scope};
-use crate::campaign::{Campaign, Offer};
+use crate::campaign::words::{Known as Vocabulary, RenderFailure, Words};
+use crate::campaign::{Campaign, Name, Offer, Rule, RuleFailure, Scope};
 use crate::error::{Error, Result};
 use crate::push::Content;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::cell::OnceCell;
 use std::sync::Arc;
 
@@ -19,6 +19,8 @@ pub struct Terms {
     pub offer: Arc<Offer>,
     /// The campaign's rule and the offer's, those that there are.
     pub audience: Vec<Arc<Rule>>,
+    /// The offer's words.
+    pub words: Arc<Words>,
 }
 
 impl Terms {
@@ -33,7 +35,8 @@ impl Terms {
             .flatten()
             .map(|source| Rule::compile(source).map(Arc::new).map_err(Error::broken))
             .collect::<Result<_>>()?;
-        Ok(Self { version, campaign: Arc::new(campaign), offer: Arc::new(offer), audience })
+        let words = Words::compile(&offer.template).map_err(|_| Error::broken("a kept template no longer compiles"))?;
+        Ok(Self { version, campaign: Arc::new(campaign), offer: Arc::new(offer), audience, words: Arc::new(words) })
     }
 }
 
@@ -41,12 +44,13 @@ impl Terms {
 pub struct View<'a> {
     facts: &'a Facts,
     scope: OnceCell<Scope<'static>>,
+    vocabulary: OnceCell<Vocabulary>,
 }
 
 impl<'a> View<'a> {
     /// A view of these facts.
     pub fn new(facts: &'a Facts) -> Self {
-        Self { facts, scope: OnceCell::new() }
+        Self { facts, scope: OnceCell::new(), vocabulary: OnceCell::new() }
     }
 
     /// Whether a rule is true, of this device if it is about devices.
@@ -54,13 +58,7 @@ impl<'a> View<'a> {
     /// # Errors
     /// When it has no answer.
     pub fn holds(&self, rule: &Rule, device: Option<&Value>) -> Result<bool, RuleFailure> {
-        let scope = self.scope.get_or_init(|| {
-            let mut scope = Scope::new();
-            for (name, facts) in self.facts.named() {
-                scope.set(name, facts);
-            }
-            scope
-        });
+        let scope = self.scope.get_or_init(|| self.facts.scope());
         match device {
             None => rule.holds(scope),
             Some(device) => {
@@ -71,13 +69,25 @@ impl<'a> View<'a> {
         }
     }
 
-    /// The words of an offer in the first of these languages that it has.
+    /// The words of an offer for a device, in its language.
     ///
     /// # Errors
     /// When the template fails.
-    pub fn words(&self, terms: &Terms, locales: &[&str], device: &Value) -> Result<Content, ()> {
-        let _ = (terms, locales, device);
-        Err(())
+    pub fn words(&self, terms: &Terms, locale: Option<&str>, device: &Value) -> Result<Content, RenderFailure> {
+        let vocabulary = self.vocabulary.get_or_init(|| {
+            let mut vocabulary = Vocabulary::default();
+            for (name, facts) in self.facts.named() {
+                vocabulary.set(name, facts);
+            }
+            vocabulary
+        });
+        let mut vocabulary = vocabulary.clone();
+        vocabulary.set(Name::Device, device);
+        let offer = &terms.offer;
+        vocabulary.set_offer(&json!({ "id": terms.version.offer_id, "name": offer.name, "category": offer.category }));
+        let rendered = terms.words.render(locale, &vocabulary)?;
+        let data = rendered.data.into_iter().map(|(key, text)| (key, Value::String(text))).collect();
+        Ok(Content { title: Some(rendered.title), body: rendered.body, data, ..Content::default() })
     }
 }
 
@@ -91,5 +101,14 @@ impl Facts {
             (Name::Place, &self.place),
             (Name::Thing, &self.thing),
         ]
+    }
+
+    /// What rules see of them.
+    pub fn scope(&self) -> Scope<'static> {
+        let mut scope = Scope::new();
+        for (name, facts) in self.named() {
+            scope.set(name, facts);
+        }
+        scope
     }
 }

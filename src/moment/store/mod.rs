@@ -3,6 +3,7 @@
 mod choice;
 mod feedback;
 mod gather;
+mod message;
 mod read;
 mod run;
 mod write;
@@ -10,6 +11,7 @@ mod write;
 pub(super) use choice::{HeldRow, Release, due_held, held_of_kind, next_due_ms, release, update_outcome};
 pub(super) use feedback::{Ended, ended, give_back, mark_settled, states_of, stop_counting};
 pub(super) use gather::{OpenMoment, heard, latest_choices, moments_of, statuses, stock_left};
+pub(super) use message::{MessageFilter, MessageRow, ReceiptRow, first_hops, insert_receipts, message, messages, receipts};
 pub(super) use read::{
     ChoiceRow, DecisionRow, Filter, MomentRow, choices_of, counts, decision, decisions, input_of, message_ids, moments,
 };

@@ -2,6 +2,7 @@
 
 use crate::error::Result;
 use crate::id::{AppId, CampaignId, ChoiceId, DecisionId, EventId, MessageId, MomentId, OfferId, UserId};
+use crate::moment::commit::Hops;
 use crate::moment::decision::{Choice, Tried};
 use crate::on;
 use crate::store::schema::{choices, decisions, messages, moments};
@@ -39,7 +40,7 @@ pub(in crate::moment) struct DecisionRow {
     pub candidates: Doc<Vec<Tried>>,
     pub choices: Doc<Vec<Choice>>,
     pub predicted_latency_ms: i64,
-    pub hops: Doc<Value>,
+    pub hops: Doc<Hops>,
     pub decided_ms: i64,
 }
 

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::id::{AppId, CampaignId, ChoiceId, DecisionId, EventId, MomentId, OfferId, UserId};
+use crate::moment::commit::Hops;
 use crate::moment::decision::{Choice, Tried};
 use crate::on;
 use crate::store::schema::{choices, decisions, moments, offers, versions};
@@ -10,12 +11,14 @@ use diesel::prelude::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Rows of one statement: far below the number of parameters that either database takes.
 const ROWS_MAX: usize = 500;
 
 /// A moment that opens.
-#[derive(Debug, Insertable)]
+#[derive(Debug, Clone, Insertable)]
 #[diesel(table_name = moments, treat_none_as_default_value = false)]
 pub(in crate::moment) struct NewMoment {
     pub app_id: AppId,
@@ -45,7 +48,7 @@ pub(in crate::moment) struct NewDecision {
     pub choices: Doc<Vec<Choice>>,
     pub input: Vec<u8>,
     pub predicted_latency_ms: i64,
-    pub hops: Doc<Value>,
+    pub hops: Doc<Hops>,
     pub decided_ms: i64,
 }
 
@@ -89,15 +92,19 @@ pub(in crate::moment) fn insert_choices(conn: &mut Conn, rows: &[NewChoice]) -> 
     Ok(())
 }
 
-/// Keeps a spec as it is at a revision, once.
-pub(in crate::moment) fn keep_versions<T>(conn: &mut Conn, app: AppId, kept: &[(String, i64, T)]) -> Result<()>
+/// Keeps specs as they are at their revisions, once each.
+pub(in crate::moment) fn keep_versions<T>(conn: &mut Conn, app: AppId, kept: BTreeMap<(String, i64), Arc<T>>) -> Result<()>
 where
     T: Serialize,
 {
-    for (id, revision, spec) in kept {
-        let spec = serde_json::to_string(spec).map_err(Error::broken)?;
+    for ((id, revision), spec) in kept {
+        let there: i64 = on!(conn, c => versions::table.find((app, &id, revision)).count().get_result(c))?;
+        if there > 0 {
+            continue;
+        }
+        let spec = serde_json::to_string(&*spec).map_err(Error::broken)?;
         on!(conn, c => diesel::insert_into(versions::table)
-            .values((versions::app_id.eq(app), versions::id.eq(id), versions::revision.eq(revision), versions::spec.eq(&spec)))
+            .values((versions::app_id.eq(app), versions::id.eq(&id), versions::revision.eq(revision), versions::spec.eq(&spec)))
             .on_conflict_do_nothing()
             .execute(c))?;
     }

@@ -1,0 +1,241 @@
+//! Writes decisions: in one transaction with the stock they reserve, the moments they belong to and the messages they plan.
+
+use super::context::{HeardBy, Known};
+use super::decide;
+use super::decision::{Choice, Decision, Outcome};
+use super::input::Input;
+use super::message::collapse_id;
+use super::store::{self, NewChoice, NewDecision, NewMoment};
+use super::terms::Terms;
+use crate::campaign::{Campaign, Mode, Offer};
+use crate::error::{Error, Result};
+use crate::id::{AppId, CampaignId, ChoiceId, DecisionId, EventId, Ids, UserId};
+use crate::push::{self, Allowed, Gateway, NewMessage};
+use crate::store::{Conn, Doc};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// The code by which a step knows that it has to look again.
+const STALE: &str = "decided_on_what_has_changed";
+
+/// When what happened, on the way to a decision, in UTC milliseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Hops {
+    /// The event, in its source's own time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub occurred_ms: Option<i64>,
+    /// Its arrival here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub received_ms: Option<i64>,
+    /// The decision.
+    pub decided_ms: i64,
+}
+
+/// A decision that was made and not written yet.
+pub(super) struct Made {
+    pub user_id: UserId,
+    pub event_id: Option<EventId>,
+    pub moment: Option<NewMoment>,
+    /// The scheduled campaign, where there is no moment.
+    pub campaign_id: Option<CampaignId>,
+    pub hops: Hops,
+    pub input: Input,
+    pub terms: Vec<Arc<Terms>>,
+    pub id: DecisionId,
+    pub decision: Decision,
+    pub choice_ids: Vec<ChoiceId>,
+}
+
+impl Made {
+    /// Decides, and gives everything its id.
+    pub fn new(ids: &Ids, input: Input, terms: Vec<Arc<Terms>>, hops: Hops) -> Self {
+        let decision = decide(&input, &terms);
+        let choice_ids = decision.choices.iter().map(|_| ids.next()).collect();
+        let user_id = input.user.id;
+        let id = ids.next();
+        Self { user_id, event_id: None, moment: None, campaign_id: None, hops, input, terms, id, decision, choice_ids }
+    }
+
+    /// Which choice belongs to which decision, in the order of the choices.
+    pub fn heard_by(&self) -> Vec<HeardBy> {
+        self.choice_ids.iter().map(|choice_id| HeardBy { choice_id: *choice_id, decision_id: self.id }).collect()
+    }
+
+    fn terms_of(&self, choice: &Choice) -> Option<&Arc<Terms>> {
+        self.terms
+            .iter()
+            .find(|t| t.version.offer_id == choice.offer_id && t.version.campaign_id == choice.campaign_id)
+    }
+}
+
+/// The refusal that makes a step look again: something was decided, or stopped, since the context was read.
+pub(super) fn stale() -> Error {
+    Error::conflict(STALE, "Something has changed since the context was read.")
+}
+
+/// Whether an error says to look again.
+pub(super) fn is_stale(error: &Error) -> bool {
+    matches!(error, Error::Refused(problem) if problem.code == STALE)
+}
+
+/// Writes decisions of one app; the answer is the messages to be planned in the same transaction.
+///
+/// # Errors
+/// [`stale`] when they would rest on what has changed; nothing may be written then.
+pub(super) fn write(conn: &mut Conn, ids: &Ids, known: &Known, made: &[Made]) -> Result<Vec<NewMessage>> {
+    conn.serialise("decisions")?;
+    let users: BTreeSet<UserId> = made.iter().map(|m| m.user_id).collect();
+    let users: Vec<UserId> = users.into_iter().collect();
+    if !known.is_fresh(conn, &users)? {
+        return Err(stale());
+    }
+    check_live(conn, known.app_id, made.iter().flat_map(|m| &m.decision.choices).map(|c| c.campaign_id))?;
+    for choice in made.iter().flat_map(|m| &m.decision.choices) {
+        // The turn passes to the next survivor: with what is left now everything is decided again.
+        if !store::reserve(conn, known.app_id, choice.offer_id)? {
+            return Err(stale());
+        }
+    }
+    keep_versions(conn, known.app_id, made)?;
+    let mut moments = Vec::new();
+    let mut decisions = Vec::with_capacity(made.len());
+    let mut choices = Vec::new();
+    let mut messages = Vec::new();
+    for m in made {
+        moments.extend(m.moment.clone());
+        decisions.push(decision_row(known.app_id, m)?);
+        for (choice, id) in m.decision.choices.iter().zip(&m.choice_ids) {
+            choices.push(choice_row(known.app_id, m, choice, *id));
+            if let Some(terms) = m.terms_of(choice) {
+                let to = Addressed { app_id: known.app_id, decision_id: m.id, choice_id: *id, user_id: m.user_id };
+                messages.extend(messages_of(ids, known, &to, (choice, terms)));
+            }
+        }
+    }
+    store::insert_moments(conn, &moments)?;
+    store::insert_decisions(conn, &decisions)?;
+    store::insert_choices(conn, &choices)?;
+    Ok(messages)
+}
+
+/// Refuses to go on when a campaign has stopped since its offers were read.
+pub(super) fn check_live(conn: &mut Conn, app: AppId, campaigns: impl Iterator<Item = CampaignId>) -> Result<()> {
+    let campaigns: BTreeSet<CampaignId> = campaigns.collect();
+    let campaigns: Vec<CampaignId> = campaigns.into_iter().collect();
+    let live = store::statuses(conn, app, &campaigns)?;
+    if campaigns.iter().all(|c| live.get(c) == Some(&true)) { Ok(()) } else { Err(stale()) }
+}
+
+/// Keeps the specs that the inputs name, so that the decisions can be made again.
+fn keep_versions(conn: &mut Conn, app: AppId, made: &[Made]) -> Result<()> {
+    let mut campaigns: BTreeMap<(String, i64), Arc<Campaign>> = BTreeMap::new();
+    let mut offers: BTreeMap<(String, i64), Arc<Offer>> = BTreeMap::new();
+    for terms in made.iter().flat_map(|m| &m.terms) {
+        let v = terms.version;
+        campaigns.entry((v.campaign_id.to_string(), v.campaign_revision)).or_insert_with(|| Arc::clone(&terms.campaign));
+        offers.entry((v.offer_id.to_string(), v.offer_revision)).or_insert_with(|| Arc::clone(&terms.offer));
+    }
+    store::keep_versions(conn, app, campaigns)?;
+    store::keep_versions(conn, app, offers)
+}
+
+fn decision_row(app_id: AppId, m: &Made) -> Result<NewDecision> {
+    Ok(NewDecision {
+        app_id,
+        id: m.id,
+        user_id: m.user_id,
+        event_id: m.event_id,
+        moment_id: m.moment.as_ref().map(|moment| moment.id),
+        campaign_id: m.campaign_id,
+        outcome: m.decision.outcome.name(),
+        reason: m.decision.reason.map(super::decision::Reason::name),
+        candidates: Doc(m.decision.candidates.clone()),
+        choices: Doc(m.decision.choices.clone()),
+        input: m.input.pack()?,
+        predicted_latency_ms: m.input.latency_ms,
+        hops: Doc(m.hops),
+        decided_ms: m.hops.decided_ms,
+    })
+}
+
+fn choice_row(app_id: AppId, m: &Made, choice: &Choice, id: ChoiceId) -> NewChoice {
+    NewChoice {
+        app_id,
+        id,
+        decision_id: m.id,
+        user_id: m.user_id,
+        campaign_id: choice.campaign_id,
+        offer_id: choice.offer_id,
+        category: choice.category.clone(),
+        critical: choice.critical,
+        state: if choice.held { "held" } else { "planned" },
+        planned_ms: choice.planned_ms,
+        counts: true,
+        release_input: None,
+        release: None,
+    }
+}
+
+/// Whose choice messages belong to.
+pub(super) struct Addressed {
+    pub app_id: AppId,
+    pub decision_id: DecisionId,
+    pub choice_id: ChoiceId,
+    pub user_id: UserId,
+}
+
+/// The messages of a choice, one per device; none while it is held.
+pub(super) fn messages_of(
+    ids: &Ids,
+    known: &Known,
+    to: &Addressed,
+    (choice, terms): (&Choice, &Terms),
+) -> Vec<NewMessage> {
+    let (consent_epoch, app_consent_epoch) = known.epochs_of(to.user_id);
+    let for_device = |(device_id, content): (&crate::id::DeviceId, &push::Content)| {
+        let device = known.device(to.user_id, *device_id)?;
+        let traits = &device.traits;
+        Some(NewMessage {
+            id: ids.next(),
+            app_id: to.app_id,
+            decision_id: to.decision_id,
+            choice_id: to.choice_id,
+            user_id: to.user_id,
+            device_id: *device_id,
+            campaign_id: choice.campaign_id,
+            offer_id: choice.offer_id,
+            gateway: Gateway::of_platform(traits.platform.name())?,
+            token: traits.token.clone()?,
+            environment: push::Environment::parse(traits.environment.name())?,
+            topic: traits.topic.clone(),
+            test: false,
+            content: content.clone(),
+            collapse_id: collapse_id(to.choice_id),
+            mode: match terms.campaign.mode {
+                Mode::AtMostOnce => push::Mode::AtMostOnce,
+                Mode::AtLeastOnce => push::Mode::AtLeastOnce,
+            },
+            allowed: Allowed {
+                purpose: terms.offer.purpose.clone(),
+                partner_id: terms.offer.partner_id,
+                consent_ids: choice.consent_id.into_iter().collect(),
+            },
+            consent_epoch,
+            app_consent_epoch,
+            due_ms: choice.planned_ms,
+            deadline_ms: choice.deadline_ms,
+        })
+    };
+    choice.devices.iter().zip(&choice.words).filter_map(for_device).collect()
+}
+
+/// What a decision is when it cannot be made: a silence, with the fault in the log.
+pub(super) fn failed() -> Decision {
+    Decision {
+        outcome: Outcome::Silent,
+        reason: Some(super::decision::Reason::Failed),
+        candidates: Vec::new(),
+        choices: Vec::new(),
+    }
+}

@@ -1,0 +1,218 @@
+//! `/v1/messages`: each message, its state and its attempts; cancelling one that still waits.
+
+use super::{filter, id};
+use crate::app::{Scope, ServerKey};
+use crate::clock::Time;
+use crate::error::{Error, Result};
+use crate::http::{Page, PageQuery, ProblemBody, Query};
+use crate::id::{AppId, CampaignId, ConsentId, DecisionId, DeviceId, MessageId, OfferId, UserId};
+use crate::moment::store::{self, MessageFilter, MessageRow, ReceiptRow};
+use crate::platform::Platform;
+use crate::push::State;
+use crate::store::Conn;
+use actix_web::web;
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+
+/// Which messages to list.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct MessageQuery {
+    /// Only those to this user.
+    user: Option<String>,
+    /// Only those of this decision.
+    decision: Option<String>,
+    /// Only those of this campaign.
+    campaign: Option<String>,
+    /// Only those in this state.
+    state: Option<State>,
+    /// How many items, 1 to 500; 50 by default.
+    #[param(minimum = 1, maximum = 500)]
+    limit: Option<i64>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// One decision rendered for one device.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Message)]
+pub struct MessageOut {
+    id: MessageId,
+    decision_id: DecisionId,
+    user_id: UserId,
+    device_id: DeviceId,
+    token: String,
+    platform: String,
+    campaign_id: CampaignId,
+    offer_id: OfferId,
+    /// `queued`, `sending`, `retry_at`, `accepted`, `rejected`, `expired`, `revoked`, `token_dead`, `cancelled`, `unknown`.
+    state: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    attempts: Vec<AttemptOut>,
+    due_at: Time,
+    deadline: Time,
+    consent_ids: Vec<ConsentId>,
+    collapse_id: String,
+    created_at: Time,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended_at: Option<Time>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    accepted_at: Option<Time>,
+    receipts: Vec<ReceiptOut>,
+}
+
+/// One hand-over, or the try of one.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Attempt)]
+pub struct AttemptOut {
+    n: i64,
+    started_at: Time,
+    ended_at: Time,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+/// What the phone said of a message.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Receipt)]
+pub struct ReceiptOut {
+    /// `delivered`, `displayed`, `opened` or `dismissed`.
+    pub(super) kind: String,
+    /// By the phone's clock.
+    pub(super) at: Time,
+}
+
+/// Lists messages, the oldest first.
+///
+/// # Errors
+/// 400, 401, 403.
+#[utoipa::path(get, path = "/v1/messages", tag = "messages", params(MessageQuery), responses(
+    (status = 200, body = Page<MessageOut>), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
+    (status = 403, body = ProblemBody)), security(("server_key" = [])))]
+pub async fn list(
+    caller: ServerKey,
+    platform: web::Data<Platform>,
+    query: Query<MessageQuery>,
+) -> Result<web::Json<Page<MessageOut>>> {
+    caller.need(Scope::DecisionsRead)?;
+    let Query(query) = query;
+    let page = PageQuery { limit: query.limit, cursor: query.cursor };
+    let wanted = MessageFilter {
+        user_id: filter(query.user.as_deref(), "user")?,
+        decision_id: filter(query.decision.as_deref(), "decision")?,
+        campaign_id: filter(query.campaign.as_deref(), "campaign")?,
+        state: query.state.map(State::word),
+        after: page.after().to_owned(),
+        newest_first: false,
+        limit: page.rows()?,
+    };
+    let app = caller.app_id;
+    let found = platform
+        .store
+        .read(move |conn| {
+            let rows = store::messages(conn, app, &wanted)?;
+            shown(conn, app, rows)
+        })
+        .await?;
+    Ok(web::Json(page.page(found, |m| m.id.to_string(), |m| m)?))
+}
+
+/// One message.
+///
+/// # Errors
+/// 401, 403, 404.
+#[utoipa::path(get, path = "/v1/messages/{id}", tag = "messages", params(("id" = String, Path)), responses(
+    (status = 200, body = MessageOut), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody),
+    (status = 404, body = ProblemBody)), security(("server_key" = [])))]
+pub async fn read(caller: ServerKey, platform: web::Data<Platform>, path: web::Path<String>) -> Result<web::Json<MessageOut>> {
+    caller.need(Scope::DecisionsRead)?;
+    one(&platform, caller.app_id, id(&path, "message")?).await.map(web::Json)
+}
+
+/// Cancels a message that waits; one that is on its way or has ended stays as it is.
+///
+/// # Errors
+/// 401, 403, 404, 409 `not_waiting`.
+#[utoipa::path(post, path = "/v1/messages/{id}/cancel", tag = "messages", params(("id" = String, Path)), responses(
+    (status = 200, body = MessageOut), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody),
+    (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)), security(("server_key" = [])))]
+pub async fn cancel(caller: ServerKey, platform: web::Data<Platform>, path: web::Path<String>) -> Result<web::Json<MessageOut>> {
+    caller.need(Scope::PushWrite)?;
+    let (app, wanted, now_ms) = (caller.app_id, id::<MessageId>(&path, "message")?, platform.clock.now_ms());
+    platform
+        .store
+        .write(move |conn| {
+            let row = store::message(conn, app, wanted)?.ok_or_else(|| Error::not_found("message"))?;
+            if row.state == State::Cancelled.word() || crate::push::outbox::cancel(conn, app, wanted, now_ms)? {
+                return Ok(());
+            }
+            Err(Error::conflict("not_waiting", format!("The message is {} and can no longer be cancelled.", row.state)))
+        })
+        .await?;
+    platform.feedback_hint.nudge();
+    one(&platform, app, wanted).await.map(web::Json)
+}
+
+async fn one(platform: &Platform, app: AppId, wanted: MessageId) -> Result<MessageOut> {
+    let found = platform
+        .store
+        .read(move |conn| {
+            let row = store::message(conn, app, wanted)?;
+            shown(conn, app, row.into_iter().collect())
+        })
+        .await?;
+    found.into_iter().next().ok_or_else(|| Error::not_found("message"))
+}
+
+fn shown(conn: &mut Conn, app: AppId, rows: Vec<MessageRow>) -> Result<Vec<MessageOut>> {
+    let ids: Vec<MessageId> = rows.iter().map(|r| r.id).collect();
+    let mut receipts: HashMap<MessageId, Vec<ReceiptOut>> = HashMap::new();
+    for row in store::receipts(conn, app, &ids)? {
+        receipts.entry(row.message_id).or_default().push(receipt_out(row));
+    }
+    Ok(rows.into_iter().map(|row| { let own = receipts.remove(&row.id).unwrap_or_default(); message_out(row, own) }).collect())
+}
+
+pub(super) fn receipt_out(row: ReceiptRow) -> ReceiptOut {
+    ReceiptOut { kind: row.kind, at: Time(row.at_ms) }
+}
+
+fn message_out(row: MessageRow, receipts: Vec<ReceiptOut>) -> MessageOut {
+    let accepted = row.state == State::Accepted.word();
+    MessageOut {
+        id: row.id,
+        decision_id: row.decision_id,
+        user_id: row.user_id,
+        device_id: row.device_id,
+        token: row.token,
+        platform: row.platform,
+        campaign_id: row.campaign_id,
+        offer_id: row.offer_id,
+        state: row.state,
+        reason: row.reason,
+        attempts: row
+            .attempts
+            .0
+            .into_iter()
+            .map(|a| AttemptOut {
+                n: a.n,
+                started_at: Time(a.started_ms),
+                ended_at: Time(a.ended_ms),
+                status: a.status,
+                reason: a.reason,
+            })
+            .collect(),
+        due_at: Time(row.due_ms),
+        deadline: Time(row.deadline_ms),
+        consent_ids: row.consent.0.consent_ids,
+        collapse_id: row.collapse_id,
+        created_at: Time(row.created_ms),
+        ended_at: row.ended_ms.map(Time),
+        accepted_at: row.ended_ms.filter(|_| accepted).map(Time),
+        receipts,
+    }
+}

@@ -1,0 +1,145 @@
+//! Messages and receipts, as the trail and the inbox show them. The outbox alone changes a message's state.
+
+use crate::error::Result;
+use crate::id::{AppId, CampaignId, DecisionId, DeviceId, MessageId, OfferId, UserId};
+use crate::on;
+use crate::push::{Allowed, Attempt};
+use crate::store::schema::{messages, receipts};
+use crate::store::{Conn, Doc};
+use diesel::prelude::*;
+use std::collections::HashMap;
+
+/// Which messages are asked for.
+#[derive(Debug, Clone, Default)]
+pub(in crate::moment) struct MessageFilter {
+    pub user_id: Option<UserId>,
+    pub decision_id: Option<DecisionId>,
+    pub campaign_id: Option<CampaignId>,
+    pub state: Option<&'static str>,
+    /// Only ids after this one, or before it when `newest_first`.
+    pub after: String,
+    pub newest_first: bool,
+    pub limit: i64,
+}
+
+/// A message as it is stored.
+#[derive(Debug, Clone, Queryable, Selectable)]
+#[diesel(table_name = messages)]
+pub(in crate::moment) struct MessageRow {
+    pub id: MessageId,
+    pub decision_id: DecisionId,
+    pub user_id: UserId,
+    pub device_id: DeviceId,
+    pub campaign_id: CampaignId,
+    pub offer_id: OfferId,
+    pub platform: String,
+    pub token: String,
+    pub payload: String,
+    pub collapse_id: String,
+    pub consent: Doc<Allowed>,
+    pub state: String,
+    pub reason: Option<String>,
+    pub attempts: Doc<Vec<Attempt>>,
+    pub due_ms: i64,
+    pub deadline_ms: i64,
+    pub created_ms: i64,
+    pub ended_ms: Option<i64>,
+}
+
+/// A receipt as it is stored.
+#[derive(Debug, Clone, Queryable, Selectable, Insertable)]
+#[diesel(table_name = receipts, treat_none_as_default_value = false)]
+pub(in crate::moment) struct ReceiptRow {
+    pub app_id: AppId,
+    pub message_id: MessageId,
+    pub kind: String,
+    pub at_ms: i64,
+    pub received_ms: i64,
+}
+
+/// Messages in id order.
+pub(in crate::moment) fn messages(conn: &mut Conn, app: AppId, filter: &MessageFilter) -> Result<Vec<MessageRow>> {
+    Ok(on!(conn, c => {
+        let mut query = messages::table.filter(messages::app_id.eq(app)).into_boxed();
+        if let Some(user) = filter.user_id {
+            query = query.filter(messages::user_id.eq(user));
+        }
+        if let Some(decision) = filter.decision_id {
+            query = query.filter(messages::decision_id.eq(decision));
+        }
+        if let Some(campaign) = filter.campaign_id {
+            query = query.filter(messages::campaign_id.eq(campaign));
+        }
+        if let Some(state) = filter.state {
+            query = query.filter(messages::state.eq(state));
+        }
+        query = match (filter.newest_first, filter.after.is_empty()) {
+            (true, true) => query.order(messages::id.desc()),
+            (true, false) => query.filter(messages::id.lt(&filter.after)).order(messages::id.desc()),
+            (false, _) => query.filter(messages::id.gt(&filter.after)).order(messages::id.asc()),
+        };
+        query.limit(filter.limit).select(MessageRow::as_select()).load(c)
+    })?)
+}
+
+/// One message.
+pub(in crate::moment) fn message(conn: &mut Conn, app: AppId, id: MessageId) -> Result<Option<MessageRow>> {
+    Ok(on!(conn, c => messages::table.find((app, id)).select(MessageRow::as_select()).first(c).optional())?)
+}
+
+/// The receipts of these messages, the earliest first.
+pub(in crate::moment) fn receipts(conn: &mut Conn, app: AppId, ids: &[MessageId]) -> Result<Vec<ReceiptRow>> {
+    let mut found = Vec::new();
+    for chunk in ids.chunks(500) {
+        let rows: Vec<ReceiptRow> = on!(conn, c => receipts::table
+            .filter(receipts::app_id.eq(app).and(receipts::message_id.eq_any(chunk)))
+            .order((receipts::at_ms, receipts::kind))
+            .select(ReceiptRow::as_select())
+            .load(c))?;
+        found.extend(rows);
+    }
+    Ok(found)
+}
+
+/// Writes receipts; of one kind and message the first stays.
+pub(in crate::moment) fn insert_receipts(conn: &mut Conn, rows: &[ReceiptRow]) -> Result<()> {
+    for row in rows {
+        on!(conn, c => diesel::insert_into(receipts::table).values(row).on_conflict_do_nothing().execute(c))?;
+    }
+    Ok(())
+}
+
+/// When the first message of each decision was accepted, and when the first was opened.
+pub(in crate::moment) fn first_hops(
+    conn: &mut Conn,
+    app: AppId,
+    ids: &[DecisionId],
+) -> Result<HashMap<DecisionId, (Option<i64>, Option<i64>)>> {
+    let mut found: HashMap<DecisionId, (Option<i64>, Option<i64>)> = HashMap::new();
+    for chunk in ids.chunks(500) {
+        let accepted: Vec<(DecisionId, Option<i64>)> = on!(conn, c => messages::table
+            .filter(messages::app_id.eq(app).and(messages::decision_id.eq_any(chunk)).and(messages::state.eq("accepted")))
+            .select((messages::decision_id, messages::ended_ms))
+            .load(c))?;
+        for (id, at_ms) in accepted {
+            let first = &mut found.entry(id).or_default().0;
+            *first = earlier(*first, at_ms);
+        }
+        let opened: Vec<(DecisionId, i64)> = on!(conn, c => messages::table
+            .inner_join(receipts::table.on(
+                receipts::app_id.eq(messages::app_id).and(receipts::message_id.eq(messages::id))
+            ))
+            .filter(messages::app_id.eq(app).and(messages::decision_id.eq_any(chunk)).and(receipts::kind.eq("opened")))
+            .select((messages::decision_id, receipts::at_ms))
+            .load(c))?;
+        for (id, at_ms) in opened {
+            let first = &mut found.entry(id).or_default().1;
+            *first = earlier(*first, Some(at_ms));
+        }
+    }
+    Ok(found)
+}
+
+fn earlier(a: Option<i64>, b: Option<i64>) -> Option<i64> {
+    [a, b].into_iter().flatten().min()
+}
