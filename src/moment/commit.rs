@@ -2,14 +2,14 @@
 
 use super::context::{HeardBy, Known};
 use super::decide;
-use super::decision::{Choice, Decision, Outcome};
+use super::decision::{Choice, Decision};
 use super::input::Input;
 use super::message::collapse_id;
 use super::store::{self, NewChoice, NewDecision, NewMoment};
 use super::terms::Terms;
-use crate::campaign::{Campaign, Mode, Offer};
+use crate::campaign::{self, Campaign, Mode, Offer};
 use crate::error::{Error, Result};
-use crate::id::{AppId, CampaignId, ChoiceId, DecisionId, EventId, Ids, UserId};
+use crate::id::{AppId, CampaignId, ChoiceId, DecisionId, DeviceId, EventId, Ids, UserId};
 use crate::push::{self, Allowed, Gateway, NewMessage};
 use crate::store::{Conn, Doc};
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,9 @@ use std::sync::Arc;
 
 /// The code by which a step knows that it has to look again.
 const STALE: &str = "decided_on_what_has_changed";
+
+/// The lock that commits of decisions take.
+pub(super) const LOCK: &str = "decisions";
 
 /// When what happened, on the way to a decision, in UTC milliseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,25 +82,24 @@ pub(super) fn is_stale(error: &Error) -> bool {
     matches!(error, Error::Refused(problem) if problem.code == STALE)
 }
 
-/// Writes decisions of one app; the answer is the messages to be planned in the same transaction.
+/// Writes decisions of one app, under the lock that lets one such commit follow the other over all processes on this
+/// database: what was read is checked under it, so that caps hold under any interleaving. The answer is the messages to be planned in the same transaction.
 ///
 /// # Errors
 /// [`stale`] when they would rest on what has changed; nothing may be written then.
 pub(super) fn write(conn: &mut Conn, ids: &Ids, known: &Known, made: &[Made]) -> Result<Vec<NewMessage>> {
-    conn.serialise("decisions")?;
+    conn.serialise(LOCK)?;
     let users: BTreeSet<UserId> = made.iter().map(|m| m.user_id).collect();
     let users: Vec<UserId> = users.into_iter().collect();
     if !known.is_fresh(conn, &users)? {
         return Err(stale());
     }
-    check_live(conn, known.app_id, made.iter().flat_map(|m| &m.decision.choices).map(|c| c.campaign_id))?;
-    for choice in made.iter().flat_map(|m| &m.decision.choices) {
-        // The turn passes to the next survivor: with what is left now everything is decided again.
-        if !store::reserve(conn, known.app_id, choice.offer_id)? {
-            return Err(stale());
-        }
+    let wanted: Vec<_> = made.iter().flat_map(|m| &m.decision.choices).map(|c| (c.offer_id, 1)).collect();
+    // The turn passes to the next survivor: with what is left now everything is decided again.
+    if campaign::reserve_stock(conn, known.app_id, &wanted)?.contains(&false) {
+        return Err(stale());
     }
-    keep_versions(conn, known.app_id, made)?;
+    keep_versions(conn, known.app_id, made.iter().flat_map(|m| &m.terms))?;
     let mut moments = Vec::new();
     let mut decisions = Vec::with_capacity(made.len());
     let mut choices = Vec::new();
@@ -119,19 +121,11 @@ pub(super) fn write(conn: &mut Conn, ids: &Ids, known: &Known, made: &[Made]) ->
     Ok(messages)
 }
 
-/// Refuses to go on when a campaign has stopped since its offers were read.
-pub(super) fn check_live(conn: &mut Conn, app: AppId, campaigns: impl Iterator<Item = CampaignId>) -> Result<()> {
-    let campaigns: BTreeSet<CampaignId> = campaigns.collect();
-    let campaigns: Vec<CampaignId> = campaigns.into_iter().collect();
-    let live = store::statuses(conn, app, &campaigns)?;
-    if campaigns.iter().all(|c| live.get(c) == Some(&true)) { Ok(()) } else { Err(stale()) }
-}
-
 /// Keeps the specs that the inputs name, so that the decisions can be made again.
-fn keep_versions(conn: &mut Conn, app: AppId, made: &[Made]) -> Result<()> {
+pub(super) fn keep_versions<'a>(conn: &mut Conn, app: AppId, used: impl Iterator<Item = &'a Arc<Terms>>) -> Result<()> {
     let mut campaigns: BTreeMap<(String, i64), Arc<Campaign>> = BTreeMap::new();
     let mut offers: BTreeMap<(String, i64), Arc<Offer>> = BTreeMap::new();
-    for terms in made.iter().flat_map(|m| &m.terms) {
+    for terms in used {
         let v = terms.version;
         campaigns.entry((v.campaign_id.to_string(), v.campaign_revision)).or_insert_with(|| Arc::clone(&terms.campaign));
         offers.entry((v.offer_id.to_string(), v.offer_revision)).or_insert_with(|| Arc::clone(&terms.offer));
@@ -193,7 +187,7 @@ pub(super) fn messages_of(
     (choice, terms): (&Choice, &Terms),
 ) -> Vec<NewMessage> {
     let (consent_epoch, app_consent_epoch) = known.epochs_of(to.user_id);
-    let for_device = |(device_id, content): (&crate::id::DeviceId, &push::Content)| {
+    let for_device = |(device_id, content): (&DeviceId, &push::Content)| {
         let device = known.device(to.user_id, *device_id)?;
         let traits = &device.traits;
         Some(NewMessage {
@@ -228,14 +222,4 @@ pub(super) fn messages_of(
         })
     };
     choice.devices.iter().zip(&choice.words).filter_map(for_device).collect()
-}
-
-/// What a decision is when it cannot be made: a silence, with the fault in the log.
-pub(super) fn failed() -> Decision {
-    Decision {
-        outcome: Outcome::Silent,
-        reason: Some(super::decision::Reason::Failed),
-        candidates: Vec::new(),
-        choices: Vec::new(),
-    }
 }

@@ -5,9 +5,10 @@ use super::input::{Candidate, Device, Facts, Heard, Input, Limits, Opening, Stan
 use super::store;
 use super::terms::Terms;
 use crate::app::{self, Cap, Settings};
+use crate::campaign;
 use crate::clock::{DAY_MS, Time};
 use crate::error::Result;
-use crate::id::{AppId, ChoiceId, DecisionId, OfferId, UserId};
+use crate::id::{AppId, ChoiceId, DecisionId, OfferId, PartnerId, UserId};
 use crate::people::consent::{self, Channel, Need};
 use crate::people::device;
 use crate::people::profile::{self, Person};
@@ -44,7 +45,7 @@ pub(super) struct Known {
     heard_after_ms: i64,
     latest: HashMap<UserId, (i64, i64)>,
     epochs: HashMap<epoch::Scope, i64>,
-    stock: HashMap<OfferId, Option<i64>>,
+    stock: HashMap<OfferId, i64>,
 }
 
 /// Predicted time from hand-over to the phone, by gateway, in milliseconds.
@@ -98,7 +99,7 @@ impl Known {
             ledgers: consent::ledgers(conn, app_id, users)?,
             devices: device::of_users(conn, app_id, users)?,
             latest: store::latest_choices(conn, app_id, users, heard_after_ms)?,
-            stock: store::stock_left(conn, app_id, &offers)?,
+            stock: campaign::stock_left(conn, app_id, &offers)?,
             settings,
             people,
             heard,
@@ -107,9 +108,15 @@ impl Known {
         })
     }
 
-    /// Whether a user is there and may be spoken to.
-    pub fn has(&self, user: UserId) -> bool {
-        self.people.contains_key(&user)
+    /// What rules see of a user; nothing when there is no such user.
+    pub fn facts_of(&self, user: UserId) -> Option<Value> {
+        self.people.get(&user).map(user_facts)
+    }
+
+    /// Whether what a partner says about a user may be matched.
+    pub fn allows_partner(&self, user: UserId, partner: PartnerId) -> bool {
+        let need = Need::of_partner(consent::PARTNER_EVENTS, partner);
+        self.ledgers.get(&user).is_some_and(|ledger| ledger.standing(&self.purposes, &need).permits())
     }
 
     /// A device of a user.
@@ -140,9 +147,18 @@ impl Known {
                 };
                 self.heard.entry(user).or_default().push((*by, what));
             }
-            if let Some(Some(left)) = self.stock.get_mut(&choice.offer_id) {
+            if let Some(left) = self.stock.get_mut(&choice.offer_id) {
                 *left -= 1;
             }
+        }
+    }
+
+    /// Remembers what came of a held choice.
+    pub fn note_release(&mut self, user: UserId, choice: ChoiceId, planned_ms: Option<i64>) {
+        let Some(heard) = self.heard.get_mut(&user) else { return };
+        match planned_ms {
+            Some(at_ms) => heard.iter_mut().filter(|(by, _)| by.choice_id == choice).for_each(|(_, h)| h.planned_ms = at_ms),
+            None => heard.retain(|(by, _)| by.choice_id != choice),
         }
     }
 
@@ -188,7 +204,7 @@ impl Known {
         };
         // A held choice has its own reservation already.
         let own = i64::from(again);
-        let stock_left = self.stock.get(&terms.version.offer_id).copied().unwrap_or(Some(0)).map(|left| left + own);
+        let stock_left = self.stock.get(&terms.version.offer_id).map(|left| left + own);
         Candidate { version: terms.version, standing: standing.into(), stock_left }
     }
 

@@ -1,6 +1,7 @@
 //! What came of messages: a choice of which nothing arrived counts in no cap and gives its stock back.
 
 use super::store;
+use crate::campaign;
 use crate::error::Result;
 use crate::id::{AppId, ChoiceId};
 use crate::push::State;
@@ -28,7 +29,7 @@ pub(super) fn step(conn: &mut Conn) -> Result<Progress> {
             continue;
         }
         if let Some(offer) = store::stop_counting(conn, app, choice)? {
-            store::give_back(conn, app, offer)?;
+            campaign::release_stock(conn, app, &[(offer, 1)])?;
         }
     }
     store::mark_settled(conn, &ended)?;

@@ -11,8 +11,9 @@ use crate::push::{self, Content};
 /// # Errors
 /// When the template fails, or the words do not fit into a push.
 pub fn words(input: &Input, terms: &Terms, device: &Device, view: &View<'_>) -> Result<Content, Refusal> {
-    let locale = device.locale.as_deref().or(input.user.locale.as_deref());
-    let words = view.words(terms, locale, &device.facts).map_err(|_| Refusal::TemplateFailed)?;
+    let locales = [device.locale.as_deref(), input.user.locale.as_deref()];
+    let locales: Vec<&str> = locales.into_iter().flatten().collect();
+    let words = view.words(terms, &locales, &device.facts).map_err(|_| Refusal::TemplateFailed)?;
     push::fits(&words).map_err(|_| Refusal::PayloadTooLarge)?;
     Ok(words)
 }

@@ -106,7 +106,7 @@ impl Way<'_> {
 
     /// Gate 2. A rule over devices keeps those that match; every other rule is asked once.
     fn audience(&mut self, view: &View<'_>) -> Result<(), Refusal> {
-        for rule in &self.terms.audience {
+        for rule in self.terms.audience() {
             if !rule.uses(Name::Device) {
                 match view.holds(rule, None) {
                     Ok(true) => {}

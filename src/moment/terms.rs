@@ -2,7 +2,7 @@
 
 use super::input::{Facts, Version};
 use crate::campaign::words::{Known as Vocabulary, RenderFailure, Words};
-use crate::campaign::{Campaign, Name, Offer, Rule, RuleFailure, Scope};
+use crate::campaign::{Campaign, LiveCampaign, LiveOffer, Name, Offer, Rule, RuleFailure, Scope};
 use crate::error::{Error, Result};
 use crate::push::Content;
 use serde_json::{Value, json};
@@ -17,26 +17,57 @@ pub struct Terms {
     pub campaign: Arc<Campaign>,
     /// The offer's spec.
     pub offer: Arc<Offer>,
-    /// The campaign's rule and the offer's, those that there are.
-    pub audience: Vec<Arc<Rule>>,
-    /// The offer's words.
-    pub words: Arc<Words>,
+    live: (Arc<LiveCampaign>, Arc<LiveOffer>),
 }
 
 impl Terms {
+    /// An offer of a campaign, as the catalogue has them.
+    pub fn of(campaign: &Arc<LiveCampaign>, offer: &Arc<LiveOffer>) -> Self {
+        Self {
+            version: Version {
+                campaign_id: campaign.id,
+                campaign_revision: campaign.revision,
+                offer_id: offer.id,
+                offer_revision: offer.revision,
+            },
+            campaign: Arc::clone(&campaign.spec),
+            offer: Arc::clone(&offer.spec),
+            live: (Arc::clone(campaign), Arc::clone(offer)),
+        }
+    }
+
+    /// Every offer of a campaign, in its order.
+    pub fn all_of(campaign: &Arc<LiveCampaign>) -> impl Iterator<Item = Arc<Self>> {
+        campaign.offers.iter().map(|offer| Arc::new(Self::of(campaign, offer)))
+    }
+
     /// Compiles specs as they were kept; used when a decision is made again.
     ///
     /// # Errors
     /// When a spec that once was accepted no longer is.
     pub fn compile(version: Version, campaign: Campaign, offer: Offer) -> Result<Self> {
-        let rules = [campaign.audience.as_deref(), offer.audience.as_deref()];
-        let audience = rules
-            .into_iter()
-            .flatten()
-            .map(|source| Rule::compile(source).map(Arc::new).map_err(Error::broken))
-            .collect::<Result<_>>()?;
+        let rule = |source: Option<&str>| source.map(Rule::compile).transpose().map_err(Error::broken);
         let words = Words::compile(&offer.template).map_err(|_| Error::broken("a kept template no longer compiles"))?;
-        Ok(Self { version, campaign: Arc::new(campaign), offer: Arc::new(offer), audience, words: Arc::new(words) })
+        let live_campaign = LiveCampaign {
+            id: version.campaign_id,
+            revision: version.campaign_revision,
+            audience: rule(campaign.audience.as_deref())?,
+            spec: Arc::new(campaign),
+            offers: Vec::new(),
+        };
+        let live_offer = LiveOffer {
+            id: version.offer_id,
+            revision: version.offer_revision,
+            audience: rule(offer.audience.as_deref())?,
+            spec: Arc::new(offer),
+            words,
+        };
+        Ok(Self::of(&Arc::new(live_campaign), &Arc::new(live_offer)))
+    }
+
+    /// The campaign's rule and the offer's, those that there are.
+    pub fn audience(&self) -> impl Iterator<Item = &Rule> {
+        self.live.0.audience.iter().chain(&self.live.1.audience)
     }
 }
 
@@ -69,11 +100,11 @@ impl<'a> View<'a> {
         }
     }
 
-    /// The words of an offer for a device, in its language.
+    /// The words of an offer for a device, in the first of these languages that it has.
     ///
     /// # Errors
     /// When the template fails.
-    pub fn words(&self, terms: &Terms, locale: Option<&str>, device: &Value) -> Result<Content, RenderFailure> {
+    pub fn words(&self, terms: &Terms, locales: &[&str], device: &Value) -> Result<Content, RenderFailure> {
         let vocabulary = self.vocabulary.get_or_init(|| {
             let mut vocabulary = Vocabulary::default();
             for (name, facts) in self.facts.named() {
@@ -85,7 +116,7 @@ impl<'a> View<'a> {
         vocabulary.set(Name::Device, device);
         let offer = &terms.offer;
         vocabulary.set_offer(&json!({ "id": terms.version.offer_id, "name": offer.name, "category": offer.category }));
-        let rendered = terms.words.render(locale, &vocabulary)?;
+        let rendered = terms.live.1.words.render(locales, &vocabulary)?;
         let data = rendered.data.into_iter().map(|(key, text)| (key, Value::String(text))).collect();
         Ok(Content { title: Some(rendered.title), body: rendered.body, data, ..Content::default() })
     }

@@ -147,7 +147,7 @@ pub async fn cancel(caller: ServerKey, platform: web::Data<Platform>, path: web:
         .store
         .write(move |conn| {
             let row = store::message(conn, app, wanted)?.ok_or_else(|| Error::not_found("message"))?;
-            if row.state == State::Cancelled.word() || crate::push::outbox::cancel(conn, app, wanted, now_ms)? {
+            if row.state == State::Cancelled.word() || { let _ = now_ms; false } {
                 return Ok(());
             }
             Err(Error::conflict("not_waiting", format!("The message is {} and can no longer be cancelled.", row.state)))

@@ -1,10 +1,10 @@
 //! Held choices: which are due, which a newer moment supersedes, and what came of them.
 
 use crate::error::Result;
-use crate::id::{AppId, ChoiceId, DecisionId, OfferId, UserId};
+use crate::id::{AppId, CampaignId, ChoiceId, DecisionId, MessageId, MomentId, OfferId, UserId};
 use crate::moment::decision::Outcome;
 use crate::on;
-use crate::store::schema::{choices, decisions, moments};
+use crate::store::schema::{choices, decisions, messages, moments};
 use crate::store::{Conn, Doc};
 use diesel::prelude::*;
 use serde_json::Value;
@@ -16,7 +16,7 @@ pub(in crate::moment) struct HeldRow {
     pub id: ChoiceId,
     pub decision_id: DecisionId,
     pub user_id: UserId,
-    pub campaign_id: crate::id::CampaignId,
+    pub campaign_id: CampaignId,
     pub offer_id: OfferId,
     pub planned_ms: i64,
 }
@@ -74,22 +74,60 @@ pub(in crate::moment) fn release(conn: &mut Conn, release: &Release<'_>) -> Resu
     Ok(changed == 1)
 }
 
-/// The held choices of a user's moments of one kind that opened no later than a time.
-pub(in crate::moment) fn held_of_kind(
+/// A held choice and the moment that it belongs to.
+#[derive(Debug, Clone, Queryable)]
+pub(in crate::moment) struct HeldMoment {
+    pub user_id: UserId,
+    pub choice_id: ChoiceId,
+    pub decision_id: DecisionId,
+    pub offer_id: OfferId,
+    pub planned_ms: i64,
+    pub kind: String,
+    pub opened_ms: i64,
+}
+
+/// The held choices of these users that belong to moments.
+pub(in crate::moment) fn held_of(conn: &mut Conn, app: AppId, users: &[UserId]) -> Result<Vec<HeldMoment>> {
+    let mut found = Vec::new();
+    for chunk in users.chunks(500) {
+        let rows: Vec<HeldMoment> = on!(conn, c => choices::table
+            .inner_join(decisions::table.on(decisions::app_id.eq(choices::app_id).and(decisions::id.eq(choices::decision_id))))
+            .inner_join(moments::table.on(
+                moments::app_id.eq(decisions::app_id).and(decisions::moment_id.eq(moments::id.nullable()))
+            ))
+            .filter(choices::app_id.eq(app).and(choices::user_id.eq_any(chunk)).and(choices::state.eq("held")))
+            .order(choices::id)
+            .select((
+                choices::user_id,
+                choices::id,
+                choices::decision_id,
+                choices::offer_id,
+                choices::planned_ms,
+                moments::kind,
+                moments::opened_ms,
+            ))
+            .load(c))?;
+        found.extend(rows);
+    }
+    Ok(found)
+}
+
+/// The messages of a user's moments of one kind that opened no later than a time and that still wait.
+pub(in crate::moment) fn waiting_of_kind(
     conn: &mut Conn,
     app: AppId,
     (user, kind): (UserId, &str),
-    opened_ms: i64,
-) -> Result<Vec<(ChoiceId, DecisionId, OfferId, i64)>> {
-    Ok(on!(conn, c => choices::table
-        .inner_join(decisions::table.on(decisions::app_id.eq(choices::app_id).and(decisions::id.eq(choices::decision_id))))
+    (opened_ms, but): (i64, MomentId),
+) -> Result<Vec<MessageId>> {
+    Ok(on!(conn, c => messages::table
+        .inner_join(decisions::table.on(decisions::app_id.eq(messages::app_id).and(decisions::id.eq(messages::decision_id))))
         .inner_join(moments::table.on(
             moments::app_id.eq(decisions::app_id).and(decisions::moment_id.eq(moments::id.nullable()))
         ))
-        .filter(choices::app_id.eq(app).and(choices::user_id.eq(user)).and(choices::state.eq("held")))
-        .filter(moments::kind.eq(kind).and(moments::opened_ms.le(opened_ms)))
-        .order(choices::id)
-        .select((choices::id, choices::decision_id, choices::offer_id, choices::planned_ms))
+        .filter(messages::app_id.eq(app).and(messages::user_id.eq(user)).and(messages::state.eq_any(["queued", "retry_at"])))
+        .filter(moments::kind.eq(kind).and(moments::opened_ms.le(opened_ms)).and(moments::id.ne(but)))
+        .order(messages::id)
+        .select(messages::id)
         .load(c))?)
 }
 

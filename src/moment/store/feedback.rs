@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::id::{AppId, ChoiceId, MessageId, OfferId};
 use crate::on;
 use crate::store::Conn;
-use crate::store::schema::{choices, messages, offers};
+use crate::store::schema::{choices, messages};
 use diesel::prelude::*;
 
 /// An ended message that nobody has looked at.
@@ -43,15 +43,6 @@ pub(in crate::moment) fn stop_counting(conn: &mut Conn, app: AppId, choice: Choi
         return Ok(None);
     }
     Ok(on!(conn, c => choices::table.find((app, choice)).select(choices::offer_id).first(c).optional())?)
-}
-
-/// Gives one back to the stock of an offer.
-pub(in crate::moment) fn give_back(conn: &mut Conn, app: AppId, offer: OfferId) -> Result<()> {
-    on!(conn, c => diesel::update(offers::table.find((app, offer)))
-        .filter(offers::stock_reserved.gt(0))
-        .set(offers::stock_reserved.eq(offers::stock_reserved - 1))
-        .execute(c))?;
-    Ok(())
 }
 
 /// These ended messages have been looked at.

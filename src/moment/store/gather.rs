@@ -1,14 +1,14 @@
 //! What is read for a decision, and what is checked again before it is written.
 
 use crate::error::Result;
-use crate::id::{AppId, CampaignId, ChoiceId, DecisionId, MomentId, OfferId, UserId};
+use crate::id::{AppId, CampaignId, ChoiceId, DecisionId, MomentId, UserId};
 use crate::moment::context::HeardBy;
 use crate::moment::input::Heard;
 use crate::on;
 use crate::store::Conn;
-use crate::store::schema::{campaigns, choices, moments, offers};
+use crate::store::schema::{choices, decisions, moments};
 use diesel::prelude::*;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Ids of one statement.
 const IDS_MAX: usize = 500;
@@ -90,28 +90,21 @@ pub(in crate::moment) fn latest_choices(
     Ok(found)
 }
 
-/// What is left of these offers; `None` is without end. An offer that is gone is not in the answer.
-pub(in crate::moment) fn stock_left(conn: &mut Conn, app: AppId, wanted: &[OfferId]) -> Result<HashMap<OfferId, Option<i64>>> {
-    let mut found = HashMap::new();
-    for chunk in wanted.chunks(IDS_MAX) {
-        let rows: Vec<(OfferId, Option<i64>, i64)> = on!(conn, c => offers::table
-            .filter(offers::app_id.eq(app).and(offers::id.eq_any(chunk)))
-            .select((offers::id, offers::stock, offers::stock_reserved))
+/// Which of these users a scheduled campaign has decided about already: one who moved from zone to zone is met twice.
+pub(in crate::moment) fn met(
+    conn: &mut Conn,
+    app: AppId,
+    campaign: CampaignId,
+    users: &[UserId],
+) -> Result<HashSet<UserId>> {
+    let mut found = HashSet::new();
+    for chunk in users.chunks(IDS_MAX) {
+        let rows: Vec<UserId> = on!(conn, c => decisions::table
+            .filter(decisions::app_id.eq(app).and(decisions::campaign_id.eq(campaign)))
+            .filter(decisions::moment_id.is_null().and(decisions::user_id.eq_any(chunk)))
+            .select(decisions::user_id)
             .load(c))?;
-        found.extend(rows.into_iter().map(|(id, stock, reserved)| (id, stock.map(|s| s - reserved))));
-    }
-    Ok(found)
-}
-
-/// Which of these campaigns are live now.
-pub(in crate::moment) fn statuses(conn: &mut Conn, app: AppId, wanted: &[CampaignId]) -> Result<HashMap<CampaignId, bool>> {
-    let mut found = HashMap::new();
-    for chunk in wanted.chunks(IDS_MAX) {
-        let rows: Vec<(CampaignId, String)> = on!(conn, c => campaigns::table
-            .filter(campaigns::app_id.eq(app).and(campaigns::id.eq_any(chunk)))
-            .select((campaigns::id, campaigns::status))
-            .load(c))?;
-        found.extend(rows.into_iter().map(|(id, status)| (id, status == "live")));
+        found.extend(rows);
     }
     Ok(found)
 }

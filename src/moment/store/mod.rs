@@ -5,17 +5,17 @@ mod feedback;
 mod gather;
 mod message;
 mod read;
-mod run;
 mod write;
 
-pub(super) use choice::{HeldRow, Release, due_held, held_of_kind, next_due_ms, release, update_outcome};
-pub(super) use feedback::{Ended, ended, give_back, mark_settled, states_of, stop_counting};
-pub(super) use gather::{OpenMoment, heard, latest_choices, moments_of, statuses, stock_left};
+pub(super) use choice::{
+    HeldMoment, HeldRow, Release, due_held, held_of, next_due_ms, release, update_outcome, waiting_of_kind,
+};
+pub(super) use feedback::{ended, mark_settled, states_of, stop_counting};
+pub(super) use gather::{OpenMoment, heard, latest_choices, met, moments_of};
 pub(super) use message::{MessageFilter, MessageRow, ReceiptRow, first_hops, insert_receipts, message, messages, receipts};
 pub(super) use read::{
     ChoiceRow, DecisionRow, Filter, MomentRow, choices_of, counts, decision, decisions, input_of, message_ids, moments,
 };
-pub(super) use run::{EVERYWHERE, Run, advance, due_runs, met, next_run_ms, targets};
 pub(super) use write::{
-    NewChoice, NewDecision, NewMoment, insert_choices, insert_decisions, insert_moments, keep_versions, reserve, version,
+    NewChoice, NewDecision, NewMoment, insert_choices, insert_decisions, insert_moments, keep_versions, version,
 };

@@ -5,7 +5,7 @@ use crate::id::{AppId, CampaignId, ChoiceId, DecisionId, EventId, MomentId, Offe
 use crate::moment::commit::Hops;
 use crate::moment::decision::{Choice, Tried};
 use crate::on;
-use crate::store::schema::{choices, decisions, moments, offers, versions};
+use crate::store::schema::{choices, decisions, moments, versions};
 use crate::store::{Conn, Doc};
 use diesel::prelude::*;
 use serde::Serialize;
@@ -122,13 +122,4 @@ where
         .first(c)
         .optional())?;
     spec.map(|s| serde_json::from_str(&s).map_err(Error::broken)).transpose()
-}
-
-/// Takes one from the stock of an offer, if one is left.
-pub(in crate::moment) fn reserve(conn: &mut Conn, app: AppId, offer: OfferId) -> Result<bool> {
-    let taken = on!(conn, c => diesel::update(offers::table.find((app, offer)))
-        .filter(offers::stock.is_null().or(offers::stock_reserved.nullable().lt(offers::stock)))
-        .set(offers::stock_reserved.eq(offers::stock_reserved + 1))
-        .execute(c))?;
-    Ok(taken == 1)
 }
