@@ -5,6 +5,7 @@ use crate::campaign::http as campaign;
 use crate::event;
 use crate::http::ProblemBody;
 use crate::partner;
+use crate::moment::http as moment;
 use crate::people::account;
 use crate::people::http as people;
 use crate::place;
@@ -109,6 +110,14 @@ use utoipa_swagger_ui::SwaggerUi;
         place::http::places::list,
         place::http::places::patch,
         place::http::places::delete,
+        moment::decisions::list,
+        moment::decisions::read,
+        moment::messages::list,
+        moment::messages::read,
+        moment::receipts::create,
+        moment::mine::list,
+        moment::mine::read,
+        moment::mine::why,
         app::http::settings::read,
         app::http::settings::patch,
         app::http::keys::create,
@@ -234,6 +243,14 @@ pub fn mount(config: &mut ServiceConfig) {
     config.route("/v1/places/{id}", web::get().to(place::http::places::read));
     config.route("/v1/places/{id}", web::patch().to(place::http::places::patch));
     config.route("/v1/places/{id}", web::delete().to(place::http::places::delete));
+    config.route("/v1/decisions", web::get().to(moment::decisions::list));
+    config.route("/v1/decisions/{id}", web::get().to(moment::decisions::read));
+    config.route("/v1/messages", web::get().to(moment::messages::list));
+    config.route("/v1/messages/{id}", web::get().to(moment::messages::read));
+    config.route("/v1/messages/{id}/receipts", web::post().to(moment::receipts::create));
+    config.route("/v1/me/messages", web::get().to(moment::mine::list));
+    config.route("/v1/me/messages/{id}", web::get().to(moment::mine::read));
+    config.route("/v1/me/messages/{id}/why", web::get().to(moment::mine::why));
 
     config.route("/v1/app", web::get().to(app::http::settings::read));
     config.route("/v1/app", web::patch().to(app::http::settings::patch));

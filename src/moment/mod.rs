@@ -1,5 +1,6 @@
 //! The story: something happened → the right word to the right person, or silence with its reason.
 
+mod books;
 pub mod cap;
 pub mod choice;
 mod commit;
@@ -15,8 +16,10 @@ pub mod quiet;
 pub mod refusal;
 mod store;
 pub mod terms;
+mod trigger;
 pub mod value;
 
+pub use books::{Books, books, decide_again};
 pub use decide::decide;
 pub use decision::{Decision, Outcome};
 pub use input::Input;

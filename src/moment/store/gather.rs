@@ -1,12 +1,12 @@
 //! What is read for a decision, and what is checked again before it is written.
 
 use crate::error::Result;
-use crate::id::{AppId, CampaignId, ChoiceId, DecisionId, MomentId, UserId};
+use crate::id::{AppId, CampaignId, ChoiceId, DecisionId, MomentId, UserId, WorkId};
 use crate::moment::context::HeardBy;
 use crate::moment::input::Heard;
 use crate::on;
 use crate::store::Conn;
-use crate::store::schema::{choices, decisions, moments};
+use crate::store::schema::{choices, decisions, lane_work, moments};
 use diesel::prelude::*;
 use std::collections::{HashMap, HashSet};
 
@@ -107,4 +107,14 @@ pub(in crate::moment) fn met(
         found.extend(rows);
     }
     Ok(found)
+}
+
+/// How much of this work is still to be done.
+pub(in crate::moment) fn work_left(conn: &mut Conn, ids: &[WorkId]) -> Result<usize> {
+    let mut left = 0;
+    for chunk in ids.chunks(IDS_MAX) {
+        let n: i64 = on!(conn, c => lane_work::table.filter(lane_work::id.eq_any(chunk)).count().get_result(c))?;
+        left += usize::try_from(n).unwrap_or(0);
+    }
+    Ok(left)
 }

@@ -161,3 +161,57 @@ pub(in crate::moment) fn counts(conn: &mut Conn, app: AppId) -> Result<(Vec<(Str
         .load(c))?;
     Ok((by_outcome, by_state))
 }
+
+/// The packed input of the second look at a choice.
+pub(in crate::moment) fn release_input_of(conn: &mut Conn, app: AppId, id: ChoiceId) -> Result<Option<Vec<u8>>> {
+    Ok(on!(conn, c => choices::table.find((app, id)).select(choices::release_input).first::<Option<Vec<u8>>>(c).optional())?.flatten())
+}
+
+/// What does not add up among an app's moments, decisions, choices and messages.
+pub(in crate::moment) fn faults(conn: &mut Conn, app: AppId) -> Result<Vec<String>> {
+    let mut faults = Vec::new();
+    let opened: i64 = on!(conn, c => moments::table.filter(moments::app_id.eq(app)).count().get_result(c))?;
+    let decided: i64 = on!(conn, c => decisions::table
+        .filter(decisions::app_id.eq(app).and(decisions::moment_id.is_not_null())).count().get_result(c))?;
+    if opened != decided {
+        faults.push(format!("{opened} moments have {decided} decisions"));
+    }
+    let speechless: i64 = on!(conn, c => decisions::table
+        .filter(decisions::app_id.eq(app).and(decisions::reason.is_null()))
+        .filter(decisions::outcome.eq_any(["silent", "release_refused"])).count().get_result(c))?;
+    if speechless != 0 {
+        faults.push(format!("{speechless} silences have no reason"));
+    }
+    for (outcome, state) in [("chosen", "planned"), ("held", "held"), ("release_refused", "release_refused")] {
+        let bearing = choices::table
+            .filter(choices::app_id.eq(app).and(choices::state.eq(state)))
+            .select(choices::decision_id);
+        let unborne: i64 = on!(conn, c => decisions::table
+            .filter(decisions::app_id.eq(app).and(decisions::outcome.eq(outcome)).and(decisions::id.ne_all(bearing)))
+            .count().get_result(c))?;
+        if unborne != 0 {
+            faults.push(format!("{unborne} decisions are {outcome} without such a choice"));
+        }
+    }
+    let any = choices::table.filter(choices::app_id.eq(app)).select(choices::decision_id);
+    let spoken: i64 = on!(conn, c => decisions::table
+        .filter(decisions::app_id.eq(app).and(decisions::outcome.eq("silent")).and(decisions::id.eq_any(any)))
+        .count().get_result(c))?;
+    if spoken != 0 {
+        faults.push(format!("{spoken} silences have a choice"));
+    }
+    let with_messages = messages::table.filter(messages::app_id.eq(app)).select(messages::choice_id);
+    let empty: i64 = on!(conn, c => choices::table
+        .filter(choices::app_id.eq(app).and(choices::state.eq("planned")).and(choices::id.ne_all(with_messages)))
+        .count().get_result(c))?;
+    if empty != 0 {
+        faults.push(format!("{empty} choices that went out have no message"));
+    }
+    let early: i64 = on!(conn, c => choices::table
+        .filter(choices::app_id.eq(app).and(choices::state.ne("planned")).and(choices::id.eq_any(with_messages)))
+        .count().get_result(c))?;
+    if early != 0 {
+        faults.push(format!("{early} choices that did not go out have messages"));
+    }
+    Ok(faults)
+}

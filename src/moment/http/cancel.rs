@@ -1,0 +1,36 @@
+//! `POST /v1/messages/{id}/cancel`: stops a message that still waits.
+
+use super::id;
+use super::messages::{MessageOut, one};
+use crate::app::{Scope, ServerKey};
+use crate::error::{Error, Result};
+use crate::http::ProblemBody;
+use crate::id::MessageId;
+use crate::moment::store;
+use crate::platform::Platform;
+use crate::push::{self, State};
+use actix_web::web;
+
+/// Cancels a message that waits; one that is on its way or has ended stays as it is.
+///
+/// # Errors
+/// 401, 403, 404, 409 `not_waiting`.
+#[utoipa::path(post, path = "/v1/messages/{id}/cancel", tag = "messages", params(("id" = String, Path)), responses(
+    (status = 200, body = MessageOut), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody),
+    (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)), security(("server_key" = [])))]
+pub async fn cancel(caller: ServerKey, platform: web::Data<Platform>, path: web::Path<String>) -> Result<web::Json<MessageOut>> {
+    caller.need(Scope::PushWrite)?;
+    let (app, wanted, now_ms) = (caller.app_id, id::<MessageId>(&path, "message")?, platform.clock.now_ms());
+    platform
+        .store
+        .write(move |conn| {
+            let row = store::message(conn, app, wanted)?.ok_or_else(|| Error::not_found("message"))?;
+            if row.state == State::Cancelled.word() || push::outbox::cancel(conn, app, wanted, now_ms)? {
+                return Ok(());
+            }
+            Err(Error::conflict("not_waiting", format!("The message is {} and can no longer be cancelled.", row.state)))
+        })
+        .await?;
+    platform.feedback_hint.nudge();
+    one(&platform, app, wanted).await.map(web::Json)
+}

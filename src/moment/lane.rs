@@ -1,0 +1,333 @@
+//! The lanes: each event, for each user whom it concerns, in order: what becomes of it, and which moments it opens.
+
+use super::commit::{self, Hops, Made, stale};
+use super::context::{Known, Latency, Question};
+use super::input::{Input, Opening};
+use super::live::Parts;
+use super::store::{self, HeldMoment, NewMoment, OpenMoment};
+use super::supersede::{self, Superseded};
+use super::terms::Terms;
+use super::trigger;
+use super::value::{Span, too_old};
+use crate::campaign::{LiveKind, Snapshot};
+use crate::error::{Error, Result};
+use crate::event::{self, Disposition, Event, Settlement, Thing, WorkRow};
+use crate::id::{AppId, EventId, Ids, MomentId, PlaceId, ThingId, UserId, WorkId};
+use crate::place::{self, Place};
+use crate::push;
+use crate::store::{Conn, Doc};
+use crate::worker::Progress;
+use serde_json::json;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// Work of one step.
+const BATCH: i64 = 256;
+/// How often one piece of work may fail, alone, before it is settled as failed.
+const TRIES_MAX: u32 = 3;
+
+/// The work of one app, with everything that is known of it.
+pub(super) struct Batch {
+    work: Vec<WorkRow>,
+    known: Known,
+    snapshot: Arc<Snapshot>,
+    events: HashMap<EventId, Event>,
+    things: HashMap<ThingId, Thing>,
+    places: HashMap<PlaceId, Place>,
+    useful_ms: HashMap<String, i64>,
+    open: Vec<OpenMoment>,
+    held: Vec<HeldMoment>,
+}
+
+/// What became of the work of one app.
+pub(super) struct Judged {
+    known: Known,
+    revision: i64,
+    done: Vec<WorkId>,
+    settlements: Vec<Settlement>,
+    made: Vec<Made>,
+    superseded: Vec<Superseded>,
+}
+
+/// One step of the lanes.
+pub(super) async fn step(parts: &Arc<Parts>) -> Result<Progress> {
+    let now_ms = parts.platform.clock.now_ms();
+    let limit = parts.appetite(BATCH);
+    let catalogue = parts.catalogue.clone();
+    let work = parts.platform.store.read(move |conn| event::work(conn, limit)).await?;
+    let ids: Vec<WorkId> = work.iter().map(|w| w.id).collect();
+    if work.is_empty() {
+        return Ok(Progress::Idle);
+    }
+    let rows = work.clone();
+    let gathered = parts.platform.store.read(move |conn| gather(conn, &catalogue, rows, now_ms)).await;
+    let outcome = match gathered {
+        Ok(batches) => {
+            let judge = |batch| judge(batch, &parts.platform.ids, parts.latency());
+            commit(parts, batches.into_iter().map(judge).collect(), now_ms).await
+        }
+        Err(error) => Err(error),
+    };
+    match outcome {
+        Ok(()) => Ok(Progress::More),
+        Err(error @ Error::Busy(_)) => Err(error),
+        Err(error) if commit::is_stale(&error) => Err(error),
+        Err(error) => {
+            tracing::error!(%error, work = ids.len(), "work of the lanes failed");
+            if parts.failed(&ids, TRIES_MAX) {
+                give_up(parts, work, now_ms).await?;
+            }
+            Ok(Progress::More)
+        }
+    }
+}
+
+/// Reads everything that the work needs, app by app.
+fn gather(
+    conn: &mut Conn,
+    catalogue: &crate::campaign::Catalogue,
+    work: Vec<WorkRow>,
+    now_ms: i64,
+) -> Result<Vec<Batch>> {
+    let mut by_app: HashMap<AppId, Vec<WorkRow>> = HashMap::new();
+    for row in work {
+        by_app.entry(row.app_id).or_default().push(row);
+    }
+    by_app.into_iter().map(|(app, work)| gather_app(conn, catalogue, (app, work), now_ms)).collect()
+}
+
+fn gather_app(
+    conn: &mut Conn,
+    catalogue: &crate::campaign::Catalogue,
+    (app, work): (AppId, Vec<WorkRow>),
+    now_ms: i64,
+) -> Result<Batch> {
+    let snapshot = catalogue.current(conn, app)?;
+    let event_ids: BTreeSet<EventId> = work.iter().map(|w| w.event_id).collect();
+    let event_ids: Vec<EventId> = event_ids.into_iter().collect();
+    let users: BTreeSet<UserId> = work.iter().map(|w| w.user_id).collect();
+    let users: Vec<UserId> = users.into_iter().collect();
+    let events = event::load(conn, app, &event_ids)?;
+    let thing_ids: Vec<ThingId> = events.values().filter_map(|e| e.thing_id).collect();
+    let place_ids: Vec<PlaceId> = events.values().flat_map(trigger::place_ids).collect();
+    let types: BTreeSet<String> = events.values().map(|e| e.kind.clone()).collect();
+    let types: Vec<String> = types.into_iter().collect();
+    let kinds: Vec<&Arc<LiveKind>> = types.iter().flat_map(|t| snapshot.kinds_for(t)).collect();
+    let terms: Vec<Arc<Terms>> = kinds.iter().flat_map(|k| &k.campaigns).flat_map(Terms::all_of).collect();
+    let cool_down_ms = kinds.iter().map(|k| k.spec.cool_down_ms).max().unwrap_or(0);
+    let superseding = kinds.iter().any(|k| k.spec.supersede);
+    Ok(Batch {
+        known: Known::read(conn, app, &users, &terms, now_ms)?,
+        things: event::things(conn, app, &thing_ids)?,
+        places: place::by_ids(conn, app, &place_ids)?,
+        useful_ms: event::max_useful_ages(conn, app, &types)?,
+        open: store::moments_of(conn, app, &users, now_ms.saturating_sub(cool_down_ms))?,
+        held: if superseding { store::held_of(conn, app, &users)? } else { Vec::new() },
+        work,
+        snapshot,
+        events,
+    })
+}
+
+/// Judges the work of one app in its order; later work sees what came of earlier.
+fn judge(batch: Batch, ids: &Ids, latency: Latency) -> Judged {
+    let mut court = Court { batch, ids, latency, made: Vec::new(), superseded: Vec::new() };
+    let (mut done, mut settlements) = (Vec::new(), Vec::new());
+    for row in std::mem::take(&mut court.batch.work) {
+        let Some(event) = court.batch.events.get(&row.event_id).cloned() else {
+            done.push(row.id);
+            continue;
+        };
+        let before = court.made.len();
+        // What a newer moment takes back of this very batch is not on disk yet: the rest has to wait for the next step.
+        let Some(disposition) = court.judge(&event, &row) else { break };
+        let decision_ids = court.made[before..].iter().map(|m| m.id).collect();
+        settlements.push(Settlement { app_id: row.app_id, event_id: event.id, disposition, decision_ids });
+        done.push(row.id);
+    }
+    let Court { batch, made, superseded, .. } = court;
+    Judged { known: batch.known, revision: batch.snapshot.revision, done, settlements, made, superseded }
+}
+
+struct Court<'a> {
+    batch: Batch,
+    ids: &'a Ids,
+    latency: Latency,
+    made: Vec<Made>,
+    superseded: Vec<Superseded>,
+}
+
+impl Court<'_> {
+    /// What becomes of an event for one user; nothing when it has to wait for what came before it.
+    fn judge(&mut self, event: &Event, row: &WorkRow) -> Option<Disposition> {
+        let (user, now_ms) = (row.user_id, self.batch.known.now_ms);
+        let Some(user_facts) = self.batch.known.facts_of(user) else { return Some(Disposition::UnknownSubject) };
+        let partners = [event.partner_id, row.link_partner_id];
+        if partners.into_iter().flatten().any(|p| !self.batch.known.allows_partner(user, p)) {
+            return Some(Disposition::NoConsent);
+        }
+        if too_old(event.occurred_ms, now_ms, self.batch.useful_ms.get(&event.kind).copied()) {
+            return Some(Disposition::TooOld);
+        }
+        let mut opening = Vec::new();
+        let mut said = Vec::new();
+        for kind in self.batch.snapshot.kinds_for(&event.kind) {
+            let place = trigger::place_for(&kind.spec.trigger, event, &self.batch.places);
+            if !trigger::wants(&kind.spec.trigger, event, place) {
+                continue;
+            }
+            let thing = event.thing_id.and_then(|id| self.batch.things.get(&id));
+            let mut facts = trigger::facts(event, place, thing);
+            facts.user.clone_from(&user_facts);
+            // A rule without an answer does not trigger.
+            if kind.rule.as_ref().is_some_and(|rule| !rule.holds(&facts.scope()).unwrap_or(false)) {
+                continue;
+            }
+            let Some(key) = trigger::key(kind, &facts, event, place) else { continue };
+            match trigger::standing(&kind.spec, &key, user, &self.batch.open, now_ms) {
+                Some(disposition) => said.push(disposition),
+                None => opening.push((Arc::clone(kind), key, facts)),
+            }
+        }
+        if opening.iter().any(|(kind, ..)| self.must_wait(kind, user)) {
+            return None;
+        }
+        for (kind, key, facts) in opening {
+            self.open(event, &kind, key, (user, facts));
+            said.push(Disposition::Decided);
+        }
+        // Of several kinds the strongest answer: decided, else joined, else cooling down.
+        let rank = |d: &Disposition| match d {
+            Disposition::Decided => 2,
+            Disposition::Joined => 1,
+            _ => 0,
+        };
+        Some(said.into_iter().max_by_key(rank).unwrap_or(Disposition::NoTrigger))
+    }
+
+    fn must_wait(&self, kind: &LiveKind, user: UserId) -> bool {
+        kind.spec.supersede
+            && self.made.iter().any(|m| m.user_id == user && m.input.moment.kind == kind.spec.key)
+    }
+
+    /// Opens a moment and decides.
+    fn open(&mut self, event: &Event, kind: &LiveKind, key: String, (user, mut facts): (UserId, super::input::Facts)) {
+        let span =
+            Span { opened_ms: event.occurred_ms, window_ms: kind.spec.window_ms, curve: kind.spec.curve.clone() };
+        let (id, closes_ms): (MomentId, i64) = (self.ids.next(), span.closes_ms());
+        facts.moment = trigger::moment_facts(&kind.spec.key, &key, (span.opened_ms, closes_ms));
+        let context = json!({ "event_type": event.kind, "place": facts.place, "thing": facts.thing["key"] });
+        let moment = NewMoment {
+            app_id: event.app_id,
+            id,
+            user_id: user,
+            kind: kind.spec.key.clone(),
+            key: key.clone(),
+            event_id: event.id,
+            opened_ms: span.opened_ms,
+            closes_ms,
+            context: Doc(context),
+        };
+        let mut taken_back = Vec::new();
+        if kind.spec.supersede {
+            let older = |h: &&HeldMoment| h.user_id == user && h.kind == kind.spec.key && h.opened_ms <= span.opened_ms;
+            let held: Vec<HeldMoment> = self.batch.held.iter().filter(older).cloned().collect();
+            taken_back.extend(held.iter().map(|h| h.choice_id));
+            let (kind, opened_ms) = (kind.spec.key.clone(), span.opened_ms);
+            self.superseded.push(Superseded { user_id: user, kind, opened_ms, by: id, held });
+        }
+        let terms: Vec<Arc<Terms>> = kind.campaigns.iter().flat_map(Terms::all_of).collect();
+        let opening =
+            Opening { id: Some(id), kind: kind.spec.key.clone(), key, span, offers_max: kind.spec.max_offers_per_moment };
+        let seed = u64::from_be_bytes(self.ids.bytes::<8>());
+        let known = &mut self.batch.known;
+        let question = Question {
+            user_id: user,
+            moment: opening,
+            facts,
+            terms: &terms,
+            latency: self.latency,
+            seed,
+            again: None,
+            taken_back: &taken_back,
+        };
+        let Some(input) = known.input(question) else { return };
+        self.batch.open.push(OpenMoment {
+            id,
+            user_id: user,
+            kind: moment.kind.clone(),
+            key: moment.key.clone(),
+            opened_ms: moment.opened_ms,
+            closes_ms,
+        });
+        let made = self.decide(event, (moment, input, terms));
+        self.batch.known.note(user, &made.decision, &made.heard_by());
+        self.made.push(made);
+    }
+
+    fn decide(&self, event: &Event, (moment, input, terms): (NewMoment, Input, Vec<Arc<Terms>>)) -> Made {
+        let hops = Hops {
+            occurred_ms: Some(event.occurred_ms),
+            received_ms: Some(event.received_ms),
+            decided_ms: self.batch.known.now_ms,
+        };
+        let made = Made::new(self.ids, input, terms, hops);
+        Made { event_id: Some(event.id), moment: Some(moment), ..made }
+    }
+}
+
+/// Writes what was judged, and hands the messages over after the commit.
+async fn commit(parts: &Arc<Parts>, judged: Vec<Judged>, now_ms: i64) -> Result<()> {
+    let shared = Arc::clone(parts);
+    let planned = parts
+        .platform
+        .store
+        .write(move |conn| {
+            conn.serialise(commit::LOCK)?;
+            let mut messages = Vec::new();
+            for app in &judged {
+                messages.extend(write(conn, &shared, app, now_ms)?);
+            }
+            push::outbox::plan(conn, &shared.dispatcher, messages, now_ms)
+        })
+        .await?;
+    parts.dispatcher.go(planned);
+    parts.release_hint.nudge();
+    Ok(())
+}
+
+fn write(conn: &mut Conn, parts: &Parts, judged: &Judged, now_ms: i64) -> Result<Vec<push::NewMessage>> {
+    let app = judged.known.app_id;
+    // Somebody else has done this work, or a campaign has stopped since.
+    if store::work_left(conn, &judged.done)? != judged.done.len()
+        || parts.catalogue.current(conn, app)?.revision != judged.revision
+    {
+        return Err(stale());
+    }
+    let messages = commit::write(conn, &parts.platform.ids, &judged.known, &judged.made)?;
+    for superseded in &judged.superseded {
+        supersede::write(conn, app, superseded, now_ms)?;
+    }
+    event::settle(conn, &judged.settlements, now_ms)?;
+    event::done(conn, &judged.done)?;
+    Ok(messages)
+}
+
+/// Settles work that fails again and again: the event is recorded as decided by nobody, the fault is in the log.
+async fn give_up(parts: &Arc<Parts>, work: Vec<WorkRow>, now_ms: i64) -> Result<()> {
+    let settled = work.clone();
+    parts
+        .platform
+        .store
+        .write(move |conn| {
+            let settle = |row: &WorkRow| Settlement {
+                app_id: row.app_id,
+                event_id: row.event_id,
+                disposition: Disposition::NoTrigger,
+                decision_ids: Vec::new(),
+            };
+            event::settle(conn, &settled.iter().map(settle).collect::<Vec<_>>(), now_ms)?;
+            event::done(conn, &settled.iter().map(|w| w.id).collect::<Vec<_>>())
+        })
+        .await
+}

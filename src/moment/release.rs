@@ -1,0 +1,187 @@
+//! Held choices whose time has come: the gates once more, then out, held again, or refused with a reason.
+
+use super::commit::{self, Addressed, stale};
+use super::context::{HeardBy, Known, Question};
+use super::decide;
+use super::decision::{Choice, Decision, Reason};
+use super::input::Input;
+use super::live::Parts;
+use super::refusal::Refusal;
+use super::store::{self, HeldRow, Release};
+use super::terms::Terms;
+use crate::campaign::{self, Catalogue, Snapshot};
+use crate::error::{Error, Result};
+use crate::id::{AppId, DecisionId, UserId};
+use crate::push;
+use crate::store::Conn;
+use crate::worker::Progress;
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// Held choices of one step.
+const BATCH: i64 = 200;
+
+/// The due choices of one app, with everything that is known of them.
+struct Batch {
+    rows: Vec<HeldRow>,
+    known: Known,
+    snapshot: Arc<Snapshot>,
+    inputs: HashMap<DecisionId, Input>,
+    terms: Vec<Option<Arc<Terms>>>,
+}
+
+/// What came of one held choice.
+struct Looked {
+    row: HeldRow,
+    input: Option<Input>,
+    terms: Option<Arc<Terms>>,
+    result: std::result::Result<Choice, Reason>,
+    decision: Option<Decision>,
+}
+
+/// One step: the choices that are due, all of them again from the gathering on.
+pub(super) async fn step(parts: &Arc<Parts>) -> Result<Progress> {
+    let now_ms = parts.platform.clock.now_ms();
+    let catalogue = parts.catalogue.clone();
+    let store = &parts.platform.store;
+    let (batches, next_ms) = store.read(move |conn| gather(conn, &catalogue, now_ms)).await?;
+    if batches.is_empty() {
+        return Ok(next_ms.map_or(Progress::Idle, Progress::Until));
+    }
+    let mut looked = Vec::new();
+    for mut batch in batches {
+        let rows: Vec<(HeldRow, Option<Arc<Terms>>)> =
+            std::mem::take(&mut batch.rows).into_iter().zip(std::mem::take(&mut batch.terms)).collect();
+        let of_app: Vec<Looked> = rows.into_iter().map(|(row, terms)| look(&mut batch, parts, row, terms)).collect();
+        looked.push((batch.known, batch.snapshot, of_app));
+    }
+    let shared = Arc::clone(parts);
+    let planned = store
+        .write(move |conn| {
+            conn.serialise(commit::LOCK)?;
+            let mut messages = Vec::new();
+            for (known, snapshot, of_app) in &looked {
+                messages.extend(write(conn, &shared, (known, snapshot), of_app)?);
+            }
+            push::outbox::plan(conn, &shared.dispatcher, messages, now_ms)
+        })
+        .await?;
+    parts.dispatcher.go(planned);
+    Ok(Progress::More)
+}
+
+fn gather(conn: &mut Conn, catalogue: &Catalogue, now_ms: i64) -> Result<(Vec<Batch>, Option<i64>)> {
+    let due = store::due_held(conn, now_ms, BATCH)?;
+    if due.is_empty() {
+        return Ok((Vec::new(), store::next_due_ms(conn)?));
+    }
+    let mut by_app: BTreeMap<AppId, Vec<HeldRow>> = BTreeMap::new();
+    for row in due {
+        by_app.entry(row.app_id).or_default().push(row);
+    }
+    let mut batches = Vec::new();
+    for (app, rows) in by_app {
+        let snapshot = catalogue.current(conn, app)?;
+        let users: BTreeSet<UserId> = rows.iter().map(|r| r.user_id).collect();
+        let users: Vec<UserId> = users.into_iter().collect();
+        let terms: Vec<Option<Arc<Terms>>> = rows.iter().map(|row| live_terms(&snapshot, row)).collect();
+        let of_live: Vec<Arc<Terms>> = terms.iter().flatten().cloned().collect();
+        let known = Known::read(conn, app, &users, &of_live, now_ms)?;
+        let mut inputs = HashMap::new();
+        for row in &rows {
+            let packed = store::input_of(conn, app, row.decision_id)?;
+            let packed = packed.ok_or_else(|| Error::broken("a held choice without a decision"))?;
+            inputs.insert(row.decision_id, Input::unpack(&packed)?);
+        }
+        batches.push(Batch { rows, known, snapshot, inputs, terms });
+    }
+    Ok((batches, None))
+}
+
+/// The offer and the campaign as they are now; nothing when the campaign says it no longer.
+fn live_terms(snapshot: &Snapshot, row: &HeldRow) -> Option<Arc<Terms>> {
+    let campaign = snapshot.campaign(row.campaign_id)?;
+    let offer = campaign.offers.iter().find(|o| o.id == row.offer_id)?;
+    Some(Arc::new(Terms::of(campaign, offer)))
+}
+
+/// The second look at one choice. Later ones of this batch see what came of it.
+fn look(batch: &mut Batch, parts: &Parts, row: HeldRow, terms: Option<Arc<Terms>>) -> Looked {
+    let first = batch.inputs.get(&row.decision_id);
+    let again = HeardBy { choice_id: row.id, decision_id: row.decision_id };
+    let input = match (first, &terms) {
+        (Some(first), Some(terms)) => batch.known.input(Question {
+            user_id: row.user_id,
+            moment: first.moment.clone(),
+            facts: first.facts.clone(),
+            terms: std::slice::from_ref(terms),
+            latency: parts.latency(),
+            seed: first.seed,
+            again: Some(again),
+            taken_back: &[],
+        }),
+        _ => None,
+    };
+    let decision = input.as_ref().zip(terms.as_ref()).map(|(i, t)| decide(i, std::slice::from_ref(t)));
+    let result = match &decision {
+        Some(made) => made.choices.first().cloned().ok_or(made.reason.unwrap_or(Reason::Failed)),
+        None if terms.is_none() => Err(Reason::CampaignNotLive),
+        None => Err(Reason::Refused(Refusal::NoDevice)),
+    };
+    batch.known.note_release(row.user_id, row.id, result.as_ref().ok().map(|choice| choice.planned_ms));
+    Looked { row, input, terms, result, decision }
+}
+
+fn write(
+    conn: &mut Conn,
+    parts: &Parts,
+    (known, snapshot): (&Known, &Snapshot),
+    looked: &[Looked],
+) -> Result<Vec<push::NewMessage>> {
+    let users: BTreeSet<UserId> = looked.iter().map(|l| l.row.user_id).collect();
+    let users: Vec<UserId> = users.into_iter().collect();
+    let current = parts.catalogue.current(conn, known.app_id)?;
+    if !known.is_fresh(conn, &users)? || current.revision != snapshot.revision {
+        return Err(stale());
+    }
+    commit::keep_versions(conn, known.app_id, looked.iter().filter_map(|l| l.terms.as_ref()))?;
+    let mut messages = Vec::new();
+    for one in looked {
+        let packed = one.input.as_ref().map(Input::pack).transpose()?;
+        let said = json!({
+            "at_ms": known.now_ms,
+            "reason": one.result.as_ref().err().map(|reason| reason.name()),
+            "candidates": one.decision.as_ref().map(|d| &d.candidates),
+            "choices": one.decision.as_ref().map(|d| &d.choices),
+        });
+        let (state, planned_ms, counts) = match &one.result {
+            Ok(choice) if choice.held => ("held", choice.planned_ms, true),
+            Ok(choice) => ("planned", choice.planned_ms, true),
+            Err(_) => ("release_refused", one.row.planned_ms, false),
+        };
+        let input = packed.as_deref();
+        let release =
+            Release { app_id: known.app_id, id: one.row.id, state, planned_ms, counts, input, said: &said };
+        if !store::release(conn, &release)? {
+            return Err(stale());
+        }
+        match &one.result {
+            Ok(choice) => {
+                let to = Addressed {
+                    app_id: known.app_id,
+                    decision_id: one.row.decision_id,
+                    choice_id: one.row.id,
+                    user_id: one.row.user_id,
+                };
+                if let Some(terms) = &one.terms {
+                    messages.extend(commit::messages_of(&parts.platform.ids, known, &to, (choice, terms)));
+                }
+            }
+            Err(_) => campaign::release_stock(conn, known.app_id, &[(one.row.offer_id, 1)])?,
+        }
+        let refused = one.result.as_ref().err().map(|reason| reason.name());
+        store::update_outcome(conn, known.app_id, one.row.decision_id, refused)?;
+    }
+    Ok(messages)
+}

@@ -1,0 +1,47 @@
+//! A newer moment of a kind that supersedes: what is held or queued for older ones is taken back.
+
+use super::decision::Reason;
+use super::store::{self, HeldMoment, Release};
+use crate::campaign;
+use crate::error::Result;
+use crate::id::{AppId, MomentId, UserId};
+use crate::push;
+use crate::store::Conn;
+use serde_json::json;
+
+/// A newer moment, and the held choices of older ones.
+pub(super) struct Superseded {
+    pub user_id: UserId,
+    pub kind: String,
+    pub opened_ms: i64,
+    /// The newer moment.
+    pub by: MomentId,
+    pub held: Vec<HeldMoment>,
+}
+
+/// Takes back what is held and cancels what waits; what is on its way goes on.
+pub(super) fn write(conn: &mut Conn, app: AppId, superseded: &Superseded, now_ms: i64) -> Result<()> {
+    let reason = Reason::Superseded.name();
+    for held in &superseded.held {
+        let said = json!({ "at_ms": now_ms, "reason": reason, "by_moment_id": superseded.by });
+        let release = Release {
+            app_id: app,
+            id: held.choice_id,
+            state: "release_refused",
+            planned_ms: held.planned_ms,
+            counts: false,
+            input: None,
+            said: &said,
+        };
+        if store::release(conn, &release)? {
+            campaign::release_stock(conn, app, &[(held.offer_id, 1)])?;
+            store::update_outcome(conn, app, held.decision_id, Some(reason))?;
+        }
+    }
+    let older = (superseded.opened_ms, superseded.by);
+    let waiting = store::waiting_of_kind(conn, app, (superseded.user_id, &superseded.kind), older)?;
+    for message in waiting {
+        push::outbox::cancel(conn, app, message, now_ms)?;
+    }
+    Ok(())
+}

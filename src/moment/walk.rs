@@ -1,0 +1,112 @@
+//! Scheduled campaigns: a walk through the audience, the cursor moved in the transaction of the decisions it made.
+
+use super::commit::{self, Hops, Made, stale};
+use super::context::{Known, Question};
+use super::input::{Facts, Opening};
+use super::live::Parts;
+use super::store;
+use super::terms::Terms;
+use super::trigger::moment_facts;
+use super::value::Span;
+use crate::campaign::{self, Catalogue, Curve, LiveCampaign, Run, Schedule, Start};
+use crate::error::Result;
+use crate::id::UserId;
+use crate::push;
+use crate::store::Conn;
+use crate::worker::Progress;
+use std::sync::Arc;
+
+/// Users of one step.
+const BATCH: i64 = 200;
+/// The kind of the stretch of time in which a scheduled campaign may speak.
+const SCHEDULE: &str = "schedule";
+
+/// The next stretch of a walk.
+struct Stretch {
+    run: Run,
+    /// Everybody who was met, in the order of ids.
+    users: Vec<UserId>,
+    /// Those about whom nothing was decided yet.
+    new: Vec<UserId>,
+    campaign: Option<Arc<LiveCampaign>>,
+    terms: Vec<Arc<Terms>>,
+    known: Known,
+    revision: i64,
+}
+
+/// One step: the next users of the walk that is due first.
+pub(super) async fn step(parts: &Arc<Parts>) -> Result<Progress> {
+    let now_ms = parts.platform.clock.now_ms();
+    let store = &parts.platform.store;
+    // Looking for due walks also finds zones that have appeared, so it may write.
+    let (due, next_ms) = store.write(move |conn| Ok((campaign::runs_due(conn, now_ms, 1)?, campaign::next_run_ms(conn)?))).await?;
+    let Some(run) = due.into_iter().next() else {
+        return Ok(match next_ms {
+            Some(at_ms) if at_ms <= now_ms => Progress::More,
+            Some(at_ms) => Progress::Until(at_ms),
+            None => Progress::Idle,
+        });
+    };
+    let catalogue = parts.catalogue.clone();
+    let mut stretch = store.read(move |conn| gather(conn, &catalogue, run, now_ms)).await?;
+    let made = decide_all(&mut stretch, parts)?;
+    let shared = Arc::clone(parts);
+    let planned = store
+        .write(move |conn| {
+            conn.serialise(commit::LOCK)?;
+            let messages = write(conn, &shared, &stretch, &made)?;
+            push::outbox::plan(conn, &shared.dispatcher, messages, now_ms)
+        })
+        .await?;
+    parts.dispatcher.go(planned);
+    parts.release_hint.nudge();
+    Ok(Progress::More)
+}
+
+fn gather(conn: &mut Conn, catalogue: &Catalogue, run: Run, now_ms: i64) -> Result<Stretch> {
+    let snapshot = catalogue.current(conn, run.app_id)?;
+    let campaign = snapshot.campaign(run.campaign_id).cloned();
+    let terms: Vec<Arc<Terms>> = campaign.iter().flat_map(Terms::all_of).collect();
+    let users = run.next(conn, BATCH)?;
+    let met = store::met(conn, run.app_id, run.campaign_id, &users)?;
+    let new: Vec<UserId> = users.iter().filter(|user| !met.contains(user)).copied().collect();
+    let known = Known::read(conn, run.app_id, &new, &terms, now_ms)?;
+    Ok(Stretch { run, users, new, campaign, terms, known, revision: snapshot.revision })
+}
+
+fn decide_all(stretch: &mut Stretch, parts: &Parts) -> Result<Vec<Made>> {
+    let Some(campaign) = stretch.campaign.clone() else { return Err(stale()) };
+    let Start::Schedule(Schedule { window_ms, .. }) = &campaign.spec.trigger else { return Err(stale()) };
+    let span = Span { opened_ms: stretch.run.due_ms, window_ms: *window_ms, curve: Curve::Flat };
+    let key = campaign.id.to_string();
+    let mut made = Vec::new();
+    for user in std::mem::take(&mut stretch.new) {
+        let facts = Facts { moment: moment_facts(SCHEDULE, &key, (span.opened_ms, span.closes_ms())), ..Facts::default() };
+        let moment = Opening { id: None, kind: SCHEDULE.to_owned(), key: key.clone(), span: span.clone(), offers_max: 1 };
+        let question = Question {
+            user_id: user,
+            moment,
+            facts,
+            terms: &stretch.terms,
+            latency: parts.latency(),
+            seed: u64::from_be_bytes(parts.platform.ids.bytes::<8>()),
+            again: None,
+            taken_back: &[],
+        };
+        let Some(input) = stretch.known.input(question) else { continue };
+        let hops = Hops { decided_ms: stretch.known.now_ms, ..Hops::default() };
+        let one = Made::new(&parts.platform.ids, input, stretch.terms.clone(), hops);
+        stretch.known.note(user, &one.decision, &one.heard_by());
+        made.push(Made { campaign_id: Some(campaign.id), ..one });
+    }
+    Ok(made)
+}
+
+fn write(conn: &mut Conn, parts: &Parts, stretch: &Stretch, made: &[Made]) -> Result<Vec<push::NewMessage>> {
+    if parts.catalogue.current(conn, stretch.run.app_id)?.revision != stretch.revision {
+        return Err(stale());
+    }
+    let messages = commit::write(conn, &parts.platform.ids, &stretch.known, made)?;
+    campaign::run_advance(conn, &stretch.run, &stretch.users)?;
+    Ok(messages)
+}
