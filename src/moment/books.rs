@@ -7,6 +7,7 @@ use super::store::{self, MessageFilter};
 use super::terms::Terms;
 use crate::error::{Error, Result};
 use crate::id::{AppId, DecisionId};
+use crate::people::device::Platform;
 use crate::push::{self, Gateway, Stamp};
 use crate::store::Conn;
 use serde::de::DeserializeOwned;
@@ -85,7 +86,7 @@ fn said_so(choice: &Choice, message: &store::MessageRow) -> bool {
         campaign_id: message.campaign_id,
         deadline_ms: message.deadline_ms,
     };
-    let Some(gateway) = Gateway::of_platform(&message.platform) else { return false };
+    let Some(gateway) = Platform::named(&message.platform).map(Gateway::of) else { return false };
     choice.offer_id == message.offer_id
         && choice.deadline_ms == message.deadline_ms
         && choice
@@ -126,4 +127,12 @@ fn remake(conn: &mut Conn, app: AppId, packed: &[u8]) -> Result<Decision> {
         terms.push(Arc::new(Terms::compile(v, campaign, offer)?));
     }
     Ok(decide(&input, &terms))
+}
+
+/// Every decision of an app, in id order: for checks.
+///
+/// # Errors
+/// What the database says.
+pub fn decision_ids(conn: &mut Conn, app: AppId) -> Result<Vec<DecisionId>> {
+    store::decision_ids(conn, app)
 }

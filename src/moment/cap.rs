@@ -32,7 +32,9 @@ pub fn check(input: &Input, terms: &Terms, campaign: CampaignId, planned: &Plann
         (&input.user.frequency, &any, Refusal::UserFrequency),
     ];
     for (caps, counts, refusal) in rules {
-        if caps.iter().any(|cap| is_full(*cap, planned, input.heard.iter().chain(&input.beside).chain(planned.beside).filter(|h| counts(h)))) {
+        if caps.iter().any(|cap| {
+            is_full(*cap, planned, input.heard.iter().chain(&input.beside).chain(planned.beside).filter(|h| counts(h)))
+        }) {
             return Err(refusal);
         }
     }

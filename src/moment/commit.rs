@@ -66,9 +66,7 @@ impl Made {
     }
 
     fn terms_of(&self, choice: &Choice) -> Option<&Arc<Terms>> {
-        self.terms
-            .iter()
-            .find(|t| t.version.offer_id == choice.offer_id && t.version.campaign_id == choice.campaign_id)
+        self.terms.iter().find(|t| t.version.offer_id == choice.offer_id && t.version.campaign_id == choice.campaign_id)
     }
 }
 
@@ -180,12 +178,7 @@ pub(super) struct Addressed {
 }
 
 /// The messages of a choice, one per device; none while it is held.
-pub(super) fn messages_of(
-    ids: &Ids,
-    known: &Known,
-    to: &Addressed,
-    (choice, terms): (&Choice, &Terms),
-) -> Vec<NewMessage> {
+pub(super) fn messages_of(ids: &Ids, known: &Known, to: &Addressed, (choice, terms): (&Choice, &Terms)) -> Vec<NewMessage> {
     let (consent_epoch, app_consent_epoch) = known.epochs_of(to.user_id);
     let for_device = |(device_id, content): (&DeviceId, &push::Content)| {
         let device = known.device(to.user_id, *device_id)?;
@@ -199,9 +192,9 @@ pub(super) fn messages_of(
             device_id: *device_id,
             campaign_id: choice.campaign_id,
             offer_id: choice.offer_id,
-            gateway: Gateway::of_platform(traits.platform.name())?,
+            gateway: Gateway::of(traits.platform),
             token: traits.token.clone()?,
-            environment: push::Environment::parse(traits.environment.name())?,
+            environment: traits.environment,
             topic: traits.topic.clone(),
             test: false,
             content: content.clone(),

@@ -140,11 +140,8 @@ impl Known {
     pub fn note(&mut self, user: UserId, decision: &Decision, choices: &[HeardBy]) {
         for (choice, by) in decision.choices.iter().zip(choices) {
             if !choice.critical {
-                let what = Heard {
-                    campaign_id: choice.campaign_id,
-                    category: choice.category.clone(),
-                    planned_ms: choice.planned_ms,
-                };
+                let what =
+                    Heard { campaign_id: choice.campaign_id, category: choice.category.clone(), planned_ms: choice.planned_ms };
                 self.heard.entry(user).or_default().push((*by, what));
             }
             if let Some(left) = self.stock.get_mut(&choice.offer_id) {
@@ -210,10 +207,8 @@ impl Known {
 
     fn who(&self, person: &Person, devices: Vec<Device>, terms: &[Arc<Terms>]) -> Who {
         let wishes = &person.preferences;
-        let topics: BTreeMap<String, bool> = terms
-            .iter()
-            .filter_map(|t| Some((t.offer.topic.clone(), self.topics.on(&t.offer.topic, wishes)?)))
-            .collect();
+        let topics: BTreeMap<String, bool> =
+            terms.iter().filter_map(|t| Some((t.offer.topic.clone(), self.topics.on(&t.offer.topic, wishes)?))).collect();
         let frequency: Vec<Cap> = wishes.frequency.into_iter().collect();
         Who {
             id: person.id,
@@ -232,7 +227,7 @@ impl Known {
 impl Latency {
     /// The figure for a user: that of the slower of the gateways that reach the user's devices.
     fn of(self, devices: &[Device]) -> i64 {
-        let gateways = devices.iter().filter(|d| d.has_token).filter_map(|d| Gateway::of_platform(&d.platform));
+        let gateways = devices.iter().filter(|d| d.has_token).map(|d| Gateway::of(d.platform));
         let slowest = gateways.map(|g| match g {
             Gateway::Apns => self.apns_ms,
             Gateway::Fcm => self.fcm_ms,
@@ -264,11 +259,11 @@ fn user_facts(person: &Person) -> Value {
 
 fn device_facts(device: &device::Device) -> Device {
     let traits = &device.traits;
-    let platform = traits.platform.name();
+    let platform = traits.platform;
     Device {
         id: device.id,
-        platform: platform.to_owned(),
-        has_token: traits.token.is_some() && Gateway::of_platform(platform).is_some(),
+        platform,
+        has_token: traits.token.is_some(),
         permitted: traits.push_permission.shows(),
         locale: traits.locale.clone(),
         time_zone: traits.time_zone.clone(),

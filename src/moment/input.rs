@@ -6,6 +6,7 @@ use crate::app::QuietHours;
 use crate::campaign::Cap;
 use crate::error::{Error, Result};
 use crate::id::{CampaignId, ConsentId, DeviceId, MomentId, OfferId, UserId};
+use crate::people::device::Platform;
 use flate2::Compression;
 use flate2::read::ZlibDecoder;
 use flate2::write::ZlibEncoder;
@@ -97,8 +98,8 @@ pub struct Who {
 pub struct Device {
     /// Its id.
     pub id: DeviceId,
-    /// `ios`, `android` or `web`.
-    pub platform: String,
+    /// Which gateway reaches it follows from this.
+    pub platform: Platform,
     /// Whether it has a push token.
     pub has_token: bool,
     /// Whether the operating system lets it show messages.

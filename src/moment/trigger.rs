@@ -83,10 +83,7 @@ pub(super) fn facts(event: &Event, place: Option<&Place>, thing: Option<&Thing>)
         }),
         moment: Value::Null,
         place: place.map_or(Value::Null, |p| json!({ "id": p.id, "key": p.key, "name": p.name, "tags": p.tags })),
-        thing: thing.map_or(
-            Value::Null,
-            |t| json!({ "id": t.id, "key": t.key, "class": t.class, "properties": t.properties }),
-        ),
+        thing: thing.map_or(Value::Null, |t| json!({ "id": t.id, "key": t.key, "class": t.class, "properties": t.properties })),
     }
 }
 

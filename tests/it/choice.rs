@@ -58,11 +58,7 @@ fn what_can_go_now_wins_over_what_has_to_wait() {
     // The second is for a device that is awake.
     case.offers[0].audience = Some("device.id == 'dev_1'".into());
     case.offers[1].audience = Some("device.id == 'dev_2'".into());
-    case.input.user.devices.push(Device {
-        time_zone: Some("Europe/London".into()),
-        facts: json!({"id": "dev_2"}),
-        ..device(2)
-    });
+    case.input.user.devices.push(Device { time_zone: Some("Europe/London".into()), facts: json!({"id": "dev_2"}), ..device(2) });
     assert_eq!(winners(&case), [nth::<OfferId>(2)]);
     case.input.moment.offers_max = 2;
     let decision = case.decide();

@@ -4,12 +4,12 @@ use kairos::app::{Cap, QuietHours, TimeOfDay};
 use kairos::campaign::{Campaign, Class, Curve, DeliverBy, Devices, Offer};
 use kairos::clock::{DAY_MS, HOUR_MS, MINUTE_MS, Time};
 use kairos::id::{CampaignId, ConsentId, DeviceId, MomentId, OfferId, UserId};
+use kairos::moment::decide;
 use kairos::moment::decision::{Decision, Fate, Outcome, Reason};
 use kairos::moment::input::{Candidate, Device, Facts, Heard, Input, Limits, Opening, Standing, Version, Who};
 use kairos::moment::refusal::{Gate, Refusal, Verdict};
 use kairos::moment::terms::Terms;
 use kairos::moment::value::Span;
-use kairos::moment::decide;
 use proptest::prelude::*;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -153,7 +153,7 @@ impl Case {
 pub fn device(n: u128) -> Device {
     Device {
         id: nth::<DeviceId>(n),
-        platform: "ios".into(),
+        platform: kairos::people::device::Platform::Ios,
         has_token: true,
         permitted: true,
         locale: Some("en".into()),
@@ -326,10 +326,9 @@ fn rolled(roll: &Roll) -> Case {
         2 => serde_json::from_value(json!({"half_life": {"h_ms": 600_000}})).unwrap(),
         _ => serde_json::from_value(json!({"steps": [{"until_ms": 600_000, "factor": 0.5}]})).unwrap(),
     };
-    input.user.quiet_hours = roll.quiet.map(|(from, to)| QuietHours {
-        from: TimeOfDay::from_minutes(from).unwrap(),
-        to: TimeOfDay::from_minutes(to).unwrap(),
-    });
+    input.user.quiet_hours = roll
+        .quiet
+        .map(|(from, to)| QuietHours { from: TimeOfDay::from_minutes(from).unwrap(), to: TimeOfDay::from_minutes(to).unwrap() });
     input.user.push_on = roll.flags.3;
     input.user.topics.insert("offers".into(), roll.flags.2);
     input.user.paused_until_ms = roll.flags.1.then_some(input.now_ms + i64::from(roll.curve) * 1_000 - 1_500);

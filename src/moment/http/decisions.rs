@@ -163,11 +163,7 @@ pub async fn list(
 #[utoipa::path(get, path = "/v1/decisions/{id}", tag = "decisions", params(("id" = String, Path)), responses(
     (status = 200, body = DecisionOut), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody),
     (status = 404, body = ProblemBody)), security(("server_key" = [])))]
-pub async fn read(
-    caller: ServerKey,
-    platform: web::Data<Platform>,
-    path: web::Path<String>,
-) -> Result<web::Json<DecisionOut>> {
+pub async fn read(caller: ServerKey, platform: web::Data<Platform>, path: web::Path<String>) -> Result<web::Json<DecisionOut>> {
     caller.need(Scope::DecisionsRead)?;
     let (app, wanted) = (caller.app_id, id::<DecisionId>(&path, "decision")?);
     let found = platform

@@ -150,7 +150,13 @@ fn shown(conn: &mut Conn, app: AppId, rows: Vec<MessageRow>) -> Result<Vec<Messa
     for row in store::receipts(conn, app, &ids)? {
         receipts.entry(row.message_id).or_default().push(receipt_out(row));
     }
-    Ok(rows.into_iter().map(|row| { let own = receipts.remove(&row.id).unwrap_or_default(); message_out(row, own) }).collect())
+    Ok(rows
+        .into_iter()
+        .map(|row| {
+            let own = receipts.remove(&row.id).unwrap_or_default();
+            message_out(row, own)
+        })
+        .collect())
 }
 
 pub(super) fn receipt_out(row: ReceiptRow) -> ReceiptOut {

@@ -57,11 +57,7 @@ pub struct WhyOut {
 #[utoipa::path(get, path = "/v1/me/messages", tag = "me", params(PageQuery), responses(
     (status = 200, body = Page<MineOut>), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody)),
     security(("user_token" = [])))]
-pub async fn list(
-    caller: UserToken,
-    platform: web::Data<Platform>,
-    query: Query<PageQuery>,
-) -> Result<web::Json<Page<MineOut>>> {
+pub async fn list(caller: UserToken, platform: web::Data<Platform>, query: Query<PageQuery>) -> Result<web::Json<Page<MineOut>>> {
     let page = query.0;
     let wanted = MessageFilter {
         user_id: Some(caller.user_id),

@@ -77,13 +77,7 @@ pub async fn create(
     if at_ms > now_ms + SKEW_MS {
         return Err(Error::invalid("at", "out_of_range", "lies in the future"));
     }
-    let row = ReceiptRow {
-        app_id: caller.app_id,
-        message_id,
-        kind: body.0.kind.name().to_owned(),
-        at_ms,
-        received_ms: now_ms,
-    };
+    let row = ReceiptRow { app_id: caller.app_id, message_id, kind: body.0.kind.name().to_owned(), at_ms, received_ms: now_ms };
     let receipts = platform
         .store
         .write(move |conn| {

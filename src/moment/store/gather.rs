@@ -91,12 +91,7 @@ pub(in crate::moment) fn latest_choices(
 }
 
 /// Which of these users a scheduled campaign has decided about already: one who moved from zone to zone is met twice.
-pub(in crate::moment) fn met(
-    conn: &mut Conn,
-    app: AppId,
-    campaign: CampaignId,
-    users: &[UserId],
-) -> Result<HashSet<UserId>> {
+pub(in crate::moment) fn met(conn: &mut Conn, app: AppId, campaign: CampaignId, users: &[UserId]) -> Result<HashSet<UserId>> {
     let mut found = HashSet::new();
     for chunk in users.chunks(IDS_MAX) {
         let rows: Vec<UserId> = on!(conn, c => decisions::table

@@ -164,7 +164,8 @@ pub(in crate::moment) fn counts(conn: &mut Conn, app: AppId) -> Result<(Vec<(Str
 
 /// The packed input of the second look at a choice.
 pub(in crate::moment) fn release_input_of(conn: &mut Conn, app: AppId, id: ChoiceId) -> Result<Option<Vec<u8>>> {
-    Ok(on!(conn, c => choices::table.find((app, id)).select(choices::release_input).first::<Option<Vec<u8>>>(c).optional())?.flatten())
+    Ok(on!(conn, c => choices::table.find((app, id)).select(choices::release_input).first::<Option<Vec<u8>>>(c).optional())?
+        .flatten())
 }
 
 /// What does not add up among an app's moments, decisions, choices and messages.
@@ -183,9 +184,7 @@ pub(in crate::moment) fn faults(conn: &mut Conn, app: AppId) -> Result<Vec<Strin
         faults.push(format!("{speechless} silences have no reason"));
     }
     for (outcome, state) in [("chosen", "planned"), ("held", "held"), ("release_refused", "release_refused")] {
-        let bearing = choices::table
-            .filter(choices::app_id.eq(app).and(choices::state.eq(state)))
-            .select(choices::decision_id);
+        let bearing = choices::table.filter(choices::app_id.eq(app).and(choices::state.eq(state))).select(choices::decision_id);
         let unborne: i64 = on!(conn, c => decisions::table
             .filter(decisions::app_id.eq(app).and(decisions::outcome.eq(outcome)).and(decisions::id.ne_all(bearing)))
             .count().get_result(c))?;
@@ -214,4 +213,9 @@ pub(in crate::moment) fn faults(conn: &mut Conn, app: AppId) -> Result<Vec<Strin
         faults.push(format!("{early} choices that did not go out have messages"));
     }
     Ok(faults)
+}
+
+/// Every decision of an app, in id order.
+pub(in crate::moment) fn decision_ids(conn: &mut Conn, app: AppId) -> Result<Vec<DecisionId>> {
+    Ok(on!(conn, c => decisions::table.filter(decisions::app_id.eq(app)).order(decisions::id).select(decisions::id).load(c))?)
 }
