@@ -10,6 +10,7 @@ use crate::people::account;
 use crate::people::http as people;
 use crate::place;
 use crate::platform::health;
+use crate::push;
 use actix_web::web::{self, ServiceConfig};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi, openapi};
@@ -118,6 +119,10 @@ use utoipa_swagger_ui::SwaggerUi;
         moment::mine::list,
         moment::mine::read,
         moment::mine::why,
+        push::http::put_apns,
+        push::http::put_fcm,
+        push::http::read,
+        push::http::delete,
         app::http::settings::read,
         app::http::settings::patch,
         app::http::keys::create,
@@ -251,6 +256,11 @@ pub fn mount(config: &mut ServiceConfig) {
     config.route("/v1/me/messages", web::get().to(moment::mine::list));
     config.route("/v1/me/messages/{id}", web::get().to(moment::mine::read));
     config.route("/v1/me/messages/{id}/why", web::get().to(moment::mine::why));
+
+    config.route("/v1/push-credentials/apns", web::put().to(push::http::put_apns));
+    config.route("/v1/push-credentials/fcm", web::put().to(push::http::put_fcm));
+    config.route("/v1/push-credentials/{gateway}", web::get().to(push::http::read));
+    config.route("/v1/push-credentials/{gateway}", web::delete().to(push::http::delete));
 
     config.route("/v1/app", web::get().to(app::http::settings::read));
     config.route("/v1/app", web::patch().to(app::http::settings::patch));

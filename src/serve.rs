@@ -12,6 +12,7 @@ use crate::id::Ids;
 use crate::people::account::Accounts;
 use crate::place::Places;
 use crate::platform::{MasterKey, Parts, Platform, fence::Fence};
+use crate::push::Dispatcher;
 use crate::routes::{self, ApiDoc};
 use crate::store::{Options, Store};
 use crate::telemetry;
@@ -39,6 +40,7 @@ pub struct Kairos {
     origins: Origins,
     log: Log,
     schemas: Schemas,
+    dispatcher: Dispatcher,
     workers: Vec<Arc<Worker>>,
 }
 
@@ -74,13 +76,20 @@ impl Kairos {
         let accounts = Accounts::open(&platform).await?;
         let log = Log::open(&platform, &Places::default());
         let schemas = Schemas::open(&platform);
-        let workers = vec![keys.worker(), log.worker()];
-        Ok(Self { platform, keys, accounts, quotas, origins, log, schemas, workers: workers.into_iter().map(Arc::new).collect() })
+        let dispatcher = Dispatcher::open(&platform).await?;
+        let workers = vec![keys.worker(), log.worker(), dispatcher.worker()];
+        let workers = workers.into_iter().map(Arc::new).collect();
+        Ok(Self { platform, keys, accounts, quotas, origins, log, schemas, dispatcher, workers })
     }
 
     /// The room of accounts, whose hashes tests count.
     pub fn accounts(&self) -> &Accounts {
         &self.accounts
+    }
+
+    /// The room of pushes.
+    pub fn dispatcher(&self) -> &Dispatcher {
+        &self.dispatcher
     }
 
     /// Serves on a bound listener and starts every loop.
@@ -96,7 +105,8 @@ impl Kairos {
             tasks.spawn(Arc::clone(worker).run(self.platform.clock.clone(), stopped.clone()));
         }
         tokio::spawn(server);
-        Ok(Running { http, stop, tasks, drain_s: self.platform.config.drain_s })
+        let dispatcher = self.dispatcher.clone();
+        Ok(Running { http, stop, tasks, dispatcher, drain_s: self.platform.config.drain_s })
     }
 
     /// Starts the HTTP server alone on a bound listener; tests step the loops by hand.
@@ -162,15 +172,20 @@ pub struct Running {
     http: ServerHandle,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
+    dispatcher: Dispatcher,
     drain_s: u64,
 }
 
 impl Running {
-    /// Stops in order: no new requests, the loops finish the step they are in, then nothing is left to wait for.
+    /// Stops in order: no new requests, the loops finish the step they are in, the pushes in flight are answered and
+    /// settled, then nothing is left to wait for.
     pub async fn stop(mut self) {
         self.http.stop(true).await;
         let _ = self.stop.send(true);
-        let finish = async { while self.tasks.join_next().await.is_some() {} };
+        let finish = async {
+            while self.tasks.join_next().await.is_some() {}
+            self.dispatcher.landed().await;
+        };
         if tokio::time::timeout(Duration::from_secs(self.drain_s), finish).await.is_err() {
             tracing::warn!("some loops did not finish in time; what they held is taken up at the next start");
         }

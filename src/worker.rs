@@ -27,6 +27,11 @@ impl Hint {
     pub fn nudge(&self) {
         self.0.notify_one();
     }
+
+    /// Waits for the next nudge, or returns at once when there was one that nobody has seen.
+    pub async fn nudged(&self) {
+        self.0.notified().await;
+    }
 }
 
 /// A background loop. Work is found in the database; hints only save waiting.

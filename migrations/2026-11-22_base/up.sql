@@ -517,6 +517,8 @@ create table messages (
     environment text not null,
     topic text,
     test boolean not null,
+    -- gateway, world and whether it is a test: what is sent over one set of connections under one credential
+    route text not null,
     payload text not null,
     collapse_id text not null,
     -- at_most_once, at_least_once
@@ -540,7 +542,7 @@ create table messages (
     primary key (app_id, id)
 );
 create unique index messages_once on messages (app_id, decision_id, offer_id, device_id);
-create index messages_due on messages (due_ms) where state in ('queued', 'retry_at');
+create index messages_due on messages (app_id, route, due_ms) where state in ('queued', 'retry_at');
 create index messages_sending on messages (id) where state = 'sending';
 create index messages_unsettled on messages (id) where settled = false and ended_ms is not null;
 create index messages_user on messages (app_id, user_id, id);

@@ -6,6 +6,7 @@ use super::{Target, Trust};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
@@ -34,6 +35,8 @@ struct Inner {
     connecting: AtomicBool,
     changed: Arc<Notify>,
     on_change: OnChange,
+    /// Slots are also asked for on database threads, which are outside the runtime.
+    runtime: Handle,
 }
 
 #[derive(Default)]
@@ -45,6 +48,7 @@ struct State {
 
 impl Pool {
     /// A pool without connections yet; `on_change` is called when a connection came, went or changed its limit.
+    /// Call it inside a tokio runtime.
     pub fn new(target: Target, trust: Trust, limits: Limits, on_change: impl Fn() + Send + Sync + 'static) -> Self {
         let changed = Arc::new(Notify::new());
         let told = Arc::clone(&changed);
@@ -64,6 +68,7 @@ impl Pool {
             connecting: AtomicBool::new(false),
             changed,
             on_change,
+            runtime: Handle::current(),
         }))
     }
 
@@ -153,7 +158,7 @@ impl Pool {
             return;
         }
         let pool = self.clone();
-        tokio::spawn(async move {
+        self.0.runtime.spawn(async move {
             pool.connect().await;
             pool.0.connecting.store(false, Ordering::SeqCst);
             // Whoever still needs a slot asks again, and by that starts the next attempt.

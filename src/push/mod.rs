@@ -4,12 +4,24 @@
 //! the slot in hand, handed over, and settled in batches by what the gateway said ([`Verdict`]).
 
 pub mod apns;
+pub mod credentials;
+mod dispatch;
+pub mod ending;
 pub mod fcm;
+pub mod http;
+mod lane;
+pub mod latency;
 mod message;
+pub mod outbox;
 pub mod retry;
+mod route;
+mod settle;
 pub mod standin;
+mod store;
 pub mod verdict;
 
 pub use crate::people::device::Environment;
+pub use dispatch::{Dispatcher, Planned};
 pub use message::{Allowed, Attempt, Content, Gateway, Mode, NewMessage, Push, Stamp, State, fits, render};
+pub use route::Route;
 pub use verdict::Verdict;

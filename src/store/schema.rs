@@ -491,6 +491,7 @@ diesel::table! {
         environment -> Text,
         topic -> Nullable<Text>,
         test -> Bool,
+        route -> Text,
         payload -> Text,
         collapse_id -> Text,
         mode -> Text,

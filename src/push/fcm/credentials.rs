@@ -105,6 +105,7 @@ pub struct AccessToken {
     account: ServiceAccount,
     pool: Pool,
     clock: Clock,
+    runtime: tokio::runtime::Handle,
     state: Mutex<State>,
 }
 
@@ -126,9 +127,9 @@ struct Bought {
 }
 
 impl AccessToken {
-    /// No token yet; `pool` leads to the account's token host.
+    /// No token yet; `pool` leads to the account's token host. Call it inside a tokio runtime.
     pub fn new(account: ServiceAccount, pool: Pool, clock: Clock) -> Self {
-        Self { account, pool, clock, state: Mutex::default() }
+        Self { account, pool, clock, runtime: tokio::runtime::Handle::current(), state: Mutex::default() }
     }
 
     /// The project that this account sends for.
@@ -144,7 +145,7 @@ impl AccessToken {
         if left_ms < RENEW_BEFORE_MS && !state.renewing && now_ms >= state.not_before_ms {
             state.renewing = true;
             let me = Arc::clone(self);
-            tokio::spawn(async move {
+            self.runtime.spawn(async move {
                 me.renew().await;
                 then();
             });

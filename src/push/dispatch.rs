@@ -1,0 +1,405 @@
+//! The dispatcher: claims what is due under free stream slots, hands it over, and passes on what became of it.
+
+use super::ending::{End, Held};
+use super::lane::{Lane, Lanes};
+use super::latency::Latency;
+use super::message::{Gateway, NewMessage};
+use super::outbox::{self, Claim};
+use super::route::Route;
+use super::settle::{self, Flights, NO_CREDENTIAL, Outcome};
+use super::store::{self, Claimed, Waiting};
+use crate::config::Config;
+use crate::error::Result;
+use crate::id::AppId;
+use crate::outbound::{Flying, HandOver, Slot};
+use crate::platform::Platform;
+use crate::platform::fence::Flight;
+use crate::worker::{Progress, Worker};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use http::HeaderValue;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+/// Most messages in one claim.
+const BATCH: usize = 500;
+/// A claim waits for more free slots than this while the lane is busy: a transaction for one message is not worth it.
+const WORTH: usize = 64;
+/// How often a step looks again while a connection or a token is on its way, and how long for each.
+const LOOKS: usize = 8;
+const ON_ITS_WAY: Duration = Duration::from_secs(2);
+/// When to look again after that, by the domain's clock and by the machine's.
+const LATER_MS: i64 = 500;
+const POLL_MS: u64 = 500;
+/// How often the depth of the queue is counted, by the domain's clock.
+const COUNT_EVERY_MS: i64 = 10_000;
+
+/// Sends messages; cheap to clone.
+#[derive(Clone)]
+pub struct Dispatcher(Arc<Inner>);
+
+struct Inner {
+    platform: Platform,
+    lanes: Lanes,
+    outcomes: mpsc::UnboundedSender<Outcome>,
+    flights: Arc<Flights>,
+    latency: Latency,
+    counted_ms: AtomicI64,
+    /// Answers are awaited here, whoever hands over.
+    runtime: Handle,
+}
+
+/// A place for a message that is to go at once: a lane, a slot, an entered fence.
+pub(super) struct Berth {
+    pub(super) lane: Arc<Lane>,
+    pub(super) slot: Slot,
+    pub(super) flight: Flight,
+}
+
+/// A claimed message on its way to the hand-over.
+pub(super) struct Ready {
+    pub(super) claimed: Claimed,
+    pub(super) slot: Option<Slot>,
+    pub(super) flight: Flight,
+    pub(super) lane: Option<Arc<Lane>>,
+}
+
+/// What [`outbox::plan`] has put into the transaction; goes to [`Dispatcher::go`] after the commit.
+#[derive(Default)]
+#[must_use = "give it to Dispatcher::go after the commit"]
+pub struct Planned {
+    pub(super) sends: Vec<Ready>,
+    pub(super) queued: bool,
+}
+
+impl Planned {
+    /// Several plans of one transaction as one.
+    pub fn join(&mut self, other: Self) {
+        self.sends.extend(other.sends);
+        self.queued |= other.queued;
+    }
+}
+
+impl Dispatcher {
+    /// Opens the lanes and takes up what a crash has left. Call it inside a tokio runtime.
+    ///
+    /// # Errors
+    /// When the CA file cannot be read, or what the database says.
+    pub async fn open(platform: &Platform) -> Result<Self> {
+        let now_ms = platform.clock.now_ms();
+        let stranded = platform.store.write(move |conn| outbox::recover(conn, now_ms)).await?;
+        if stranded > 0 {
+            tracing::warn!(stranded, "messages were on their way when this server stopped; nobody knows whether they arrived");
+        }
+        let (outcomes, received) = mpsc::unbounded_channel();
+        let flights = Arc::new(Flights::default());
+        tokio::spawn(settle::run(platform.clone(), received, Arc::clone(&flights)));
+        Ok(Self(Arc::new(Inner {
+            platform: platform.clone(),
+            lanes: Lanes::new(platform)?,
+            outcomes,
+            flights,
+            latency: Latency::default(),
+            counted_ms: AtomicI64::new(0),
+            runtime: Handle::current(),
+        })))
+    }
+
+    /// The loop that claims what is due.
+    pub fn worker(&self) -> Worker {
+        let me = self.clone();
+        Worker::new("push", self.0.platform.push_hint.clone(), POLL_MS, move || {
+            let me = me.clone();
+            async move { me.step().await }
+        })
+    }
+
+    /// What the gateway has taken lately: p95 of the last hour in milliseconds, or the setting until enough is known.
+    pub fn latency_p95_ms(&self, gateway: Gateway) -> i64 {
+        let platform = &self.0.platform;
+        self.0.latency.p95_ms(gateway, platform.clock.now_ms()).unwrap_or(platform.config.push_latency_ms_initial)
+    }
+
+    /// Hands over what a committed transaction has planned.
+    pub fn go(&self, planned: Planned) {
+        if planned.queued {
+            self.0.platform.push_hint.nudge();
+        }
+        self.send(planned.sends);
+    }
+
+    /// Waits until nothing is on its way: every claimed message is settled.
+    pub async fn landed(&self) {
+        loop {
+            let landed = self.0.flights.landed.notified();
+            tokio::pin!(landed);
+            landed.as_mut().enable();
+            if self.0.flights.count() == 0 {
+                return;
+            }
+            landed.await;
+        }
+    }
+
+    pub(super) fn config(&self) -> &Config {
+        &self.0.platform.config
+    }
+
+    /// Berths for those of these messages that are due now, as far as there are any.
+    pub(super) fn board(&self, messages: &[NewMessage], now_ms: i64) -> Vec<Option<Berth>> {
+        let board = |message: &NewMessage| {
+            if message.due_ms > now_ms || message.deadline_ms <= now_ms {
+                return None;
+            }
+            let lane = self.0.lanes.opened(message.app_id, Route::of(message, self.config()))?;
+            let slot = lane.take(1, now_ms).pop()?;
+            let flight = self.0.platform.fence.enter(message.app_id, message.user_id);
+            Some(Berth { lane, slot, flight })
+        };
+        messages.iter().map(board).collect()
+    }
+
+    /// One look at the outbox, and patience while something is on its way.
+    async fn step(&self) -> Result<Progress> {
+        let mut look = Look::default();
+        for _ in 0..LOOKS {
+            look = self.look().await?;
+            if look.progress {
+                return Ok(Progress::More);
+            }
+            if !look.blocked || timeout(ON_ITS_WAY, self.0.platform.push_hint.nudged()).await.is_err() {
+                break;
+            }
+        }
+        let landed = self.0.flights.landed.notified();
+        tokio::pin!(landed);
+        landed.as_mut().enable();
+        if self.0.flights.count() > 0 {
+            let due = async {
+                match look.next_due_ms {
+                    Some(due_ms) => self.0.platform.clock.sleep_until(due_ms).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = landed => {}
+                () = self.0.platform.push_hint.nudged() => {}
+                () = due => {}
+            }
+            return Ok(Progress::More);
+        }
+        let later = look.blocked.then(|| self.0.platform.clock.now_ms() + LATER_MS);
+        Ok(match [look.next_due_ms, later].into_iter().flatten().min() {
+            Some(due_ms) => Progress::Until(due_ms),
+            None => Progress::Idle,
+        })
+    }
+
+    async fn look(&self) -> Result<Look> {
+        let mut look = Look::default();
+        let store = &self.0.platform.store;
+        for waiting in store.read(store::waiting).await? {
+            let now_ms = self.0.platform.clock.now_ms();
+            if waiting.due_ms > now_ms {
+                look.due(waiting.due_ms);
+            } else {
+                self.claim(&waiting, &mut look).await?;
+            }
+        }
+        self.count().await?;
+        Ok(look)
+    }
+
+    async fn claim(&self, waiting: &Waiting, look: &mut Look) -> Result<()> {
+        let platform = &self.0.platform;
+        let Some(route) = Route::parse(&waiting.route) else {
+            tracing::error!(route = waiting.route, "the outbox holds an unknown route");
+            return Ok(());
+        };
+        let app = waiting.app_id;
+        let lane = self.0.lanes.get(app, route).await?;
+        let slots = match &lane {
+            None => None,
+            Some(lane) => {
+                let now_ms = platform.clock.now_ms();
+                let slots = lane.take(BATCH, now_ms);
+                let in_flight = lane.in_flight.load(Ordering::SeqCst);
+                if slots.is_empty() || slots.len() < WORTH && in_flight > WORTH {
+                    return self.wait_for(lane, (app, route), look).await;
+                }
+                Some(slots)
+            }
+        };
+        let limit = slots.as_ref().map_or(BATCH, Vec::len);
+        let (fence, clock) = (platform.fence.clone(), platform.clock.clone());
+        let claim =
+            move |conn: &mut crate::store::Conn| outbox::claim(conn, &Claim { app, route, limit, fence: &fence, clock: &clock });
+        let claims = platform.store.write(claim).await?;
+        look.progress |= claims.ended || !claims.taken.is_empty();
+        if claims.ended {
+            platform.feedback_hint.nudge();
+        }
+        let mut slots = slots.unwrap_or_default().into_iter();
+        let ready = |(claimed, flight)| Ready { claimed, slot: slots.next(), flight, lane: lane.clone() };
+        self.send(claims.taken.into_iter().map(ready).collect());
+        Ok(())
+    }
+
+    /// No slot now: what ends without one (deadline, consent, device) still ends on time.
+    async fn wait_for(&self, lane: &Lane, at: (AppId, Route), look: &mut Look) -> Result<()> {
+        let now_ms = self.0.platform.clock.now_ms();
+        let paused_until_ms = lane.paused_until_ms();
+        if paused_until_ms > now_ms {
+            look.due(paused_until_ms);
+        } else if lane.in_flight.load(Ordering::SeqCst) == 0 {
+            look.blocked = true;
+        }
+        // A lane that is merely busy has slots again in a moment; one that is shut may stay so past many a deadline.
+        let shut = look.blocked || paused_until_ms > now_ms;
+        if !shut || !lane.may_expire(now_ms) {
+            return Ok(());
+        }
+        let ended = self.0.platform.store.write(move |conn| store::expire(conn, at, now_ms)).await?;
+        if ended > 0 {
+            look.progress = true;
+            self.0.platform.feedback_hint.nudge();
+        }
+        Ok(())
+    }
+
+    /// Hands over all of these, one after the other, without waiting for anything in between.
+    fn send(&self, sends: Vec<Ready>) {
+        if sends.is_empty() {
+            return;
+        }
+        self.0.flights.take_off(sends.len());
+        let flying: FuturesUnordered<_> =
+            sends.into_iter().filter_map(|ready| self.hand_over(ready)).map(|a| self.answer(a)).collect();
+        if flying.is_empty() {
+            return;
+        }
+        let me = self.clone();
+        self.0.runtime.spawn(async move {
+            let mut flying = flying;
+            while let Some((outcome, lane)) = flying.next().await {
+                lane.in_flight.fetch_sub(1, Ordering::SeqCst);
+                me.tell(outcome);
+            }
+        });
+    }
+
+    /// The last check and the hand-over, in one breath.
+    fn hand_over(&self, ready: Ready) -> Option<Airborne> {
+        let Ready { claimed, slot, flight, lane } = ready;
+        let clock = &self.0.platform.clock;
+        let Some(lane) = lane else {
+            self.tell_held(claimed, Held::Impossible(NO_CREDENTIAL));
+            return None;
+        };
+        let Some(slot) = slot else {
+            self.tell_held(claimed, Held::Slotless);
+            return None;
+        };
+        let mut shown = None;
+        let handed_over_ms = clock.now_ms();
+        let result = slot.hand_over(|| {
+            let now_ms = clock.now_ms();
+            if now_ms >= claimed.push.deadline_ms {
+                return Err(Held::Expired);
+            }
+            if !flight.may_go() {
+                return Err(Held::Fenced);
+            }
+            let (outgoing, bearer) = lane.request(&claimed.push, now_ms)?;
+            shown = Some(bearer);
+            Ok(outgoing)
+        });
+        drop(flight);
+        match (result, shown) {
+            (Ok(flying), Some(bearer)) => {
+                lane.in_flight.fetch_add(1, Ordering::SeqCst);
+                Some(Airborne { claimed, lane, flying, bearer, handed_over_ms })
+            }
+            (Err(HandOver::Refused(held)), _) => {
+                self.tell_held(claimed, held);
+                None
+            }
+            (Ok(_) | Err(HandOver::Closed), _) => {
+                self.tell_held(claimed, Held::Slotless);
+                None
+            }
+        }
+    }
+
+    fn answer(&self, airborne: Airborne) -> impl Future<Output = (Outcome, Arc<Lane>)> + Send + use<> {
+        let me = self.clone();
+        async move {
+            let Airborne { claimed, lane, flying, bearer, handed_over_ms } = airborne;
+            let within = Duration::from_millis(me.config().gateway_timeout_ms);
+            let result = flying.answer(within).await;
+            let end = lane.heard(result, &bearer, handed_over_ms);
+            let gateway = lane.gateway;
+            if settle::is_accepted(&end) {
+                let now_ms = me.0.platform.clock.now_ms();
+                let latency_ms = (now_ms - handed_over_ms).max(0);
+                me.0.latency.note(gateway, now_ms, latency_ms);
+                #[expect(clippy::cast_precision_loss, reason = "latencies are far below 2^52 ms")]
+                metrics::histogram!("kairos_push_latency_seconds", "gateway" => gateway.word())
+                    .record(latency_ms as f64 / 1_000.0);
+            }
+            (Outcome { claimed, gateway, end }, lane)
+        }
+    }
+
+    fn tell_held(&self, claimed: Claimed, held: Held) {
+        // The gateway matters only for pauses between attempts, and there was no attempt.
+        self.tell(Outcome { claimed, gateway: Gateway::Apns, end: End::Held(held) });
+    }
+
+    fn tell(&self, outcome: Outcome) {
+        // The settler lives as long as this sender: it cannot be gone.
+        let _ = self.0.outcomes.send(outcome);
+    }
+
+    /// Tells the metrics how long the queue is, now and then.
+    async fn count(&self) -> Result<()> {
+        let now_ms = self.0.platform.clock.now_ms();
+        #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+        metrics::gauge!("kairos_push_in_flight").set(self.0.flights.count() as f64);
+        if (now_ms - self.0.counted_ms.load(Ordering::SeqCst)).abs() < COUNT_EVERY_MS {
+            return Ok(());
+        }
+        self.0.counted_ms.store(now_ms, Ordering::SeqCst);
+        let depth = self.0.platform.store.read(store::depth).await?;
+        #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+        metrics::gauge!("kairos_push_queue_depth").set(depth as f64);
+        Ok(())
+    }
+}
+
+/// A push that was handed over.
+struct Airborne {
+    claimed: Claimed,
+    lane: Arc<Lane>,
+    flying: Flying,
+    bearer: HeaderValue,
+    handed_over_ms: i64,
+}
+
+/// What a look at the outbox found.
+#[derive(Default)]
+struct Look {
+    progress: bool,
+    blocked: bool,
+    next_due_ms: Option<i64>,
+}
+
+impl Look {
+    fn due(&mut self, due_ms: i64) {
+        self.next_due_ms = Some(self.next_due_ms.map_or(due_ms, |known| known.min(due_ms)));
+    }
+}

@@ -1,0 +1,242 @@
+//! The outbox: messages planned in their decision's transaction, claimed in batches under free stream slots.
+
+use super::dispatch::{Dispatcher, Planned, Ready};
+use super::ending::{Tried, unknown};
+use super::message::{Attempt, NewMessage, State};
+use super::route::Route;
+use super::store::{self, Claimed, Due, Row};
+use crate::clock::Clock;
+use crate::error::{Error, Result};
+use crate::id::{AppId, CampaignId, DeviceId, MessageId, UserId};
+use crate::people::consent::{self, Standing};
+use crate::people::device::{self, Device};
+use crate::platform::epoch::{self, Scope};
+use crate::platform::fence::{Fence, Flight};
+use crate::store::Conn;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+/// Inserts a decision's messages in the decision's own transaction. Those due now that find a free stream slot go in as
+/// `sending`; give the answer to [`Dispatcher::go`] after the commit. If the transaction fails, drop it: slots and
+/// fences come free by that.
+///
+/// # Errors
+/// What the database says.
+pub fn plan(conn: &mut Conn, dispatcher: &Dispatcher, messages: Vec<NewMessage>, now_ms: i64) -> Result<Planned> {
+    let mut berths = dispatcher.board(&messages, now_ms);
+    unboard_changed(conn, &messages, &mut berths)?;
+    let mut planned = Planned::default();
+    let mut rows = Vec::with_capacity(messages.len());
+    for (message, berth) in messages.into_iter().zip(berths) {
+        let route = Route::of(&message, dispatcher.config());
+        let row = Row::new(&message, route, (berth.is_some(), now_ms))?;
+        match berth {
+            Some(berth) => planned.sends.push(berth.ready(Claimed::of_row(&row, &message))),
+            None => planned.queued = true,
+        }
+        rows.push(row);
+    }
+    store::insert(conn, &rows)?;
+    Ok(planned)
+}
+
+/// Lets go of the berths whose consent epoch or device is no longer what the decision saw: the claim looks again.
+/// The fences were entered before the epochs are read here.
+fn unboard_changed(conn: &mut Conn, messages: &[NewMessage], berths: &mut [Option<super::dispatch::Berth>]) -> Result<()> {
+    let mut by_app: BTreeMap<AppId, Vec<usize>> = BTreeMap::new();
+    for (n, message) in messages.iter().enumerate() {
+        if berths.get(n).is_some_and(Option::is_some) {
+            by_app.entry(message.app_id).or_default().push(n);
+        }
+    }
+    for (app, numbers) in by_app {
+        let of_app = || numbers.iter().filter_map(|n| messages.get(*n).map(|m| (*n, m)));
+        let epochs = Epochs::read(conn, app, of_app().map(|(_, m)| m.user_id))?;
+        let ids: BTreeSet<DeviceId> = of_app().map(|(_, m)| m.device_id).collect();
+        let devices = device::by_ids(conn, app, &ids.into_iter().collect::<Vec<_>>())?;
+        for (n, message) in of_app() {
+            let same = epochs.are(message.user_id, (message.consent_epoch, message.app_consent_epoch))
+                && holds(devices.get(&message.device_id), message.user_id, &message.token);
+            if !same && let Some(berth) = berths.get_mut(n) {
+                *berth = None;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether a device is still this user's with this token (I6).
+fn holds(device: Option<&Device>, user: UserId, token: &str) -> bool {
+    device.is_some_and(|d| d.user_id == Some(user) && d.traits.token.as_deref() == Some(token))
+}
+
+/// The consent epochs of some users and their app.
+struct Epochs(HashMap<Scope, i64>);
+
+impl Epochs {
+    fn read(conn: &mut Conn, app: AppId, users: impl Iterator<Item = UserId>) -> Result<Self> {
+        let users: HashSet<UserId> = users.collect();
+        let scopes: Vec<Scope> = users.into_iter().map(Scope::Consent).chain([Scope::AppConsent]).collect();
+        epoch::read(conn, app, &scopes).map(Self)
+    }
+
+    fn of(&self, user: UserId) -> (i64, i64) {
+        let value = |scope| self.0.get(&scope).copied().unwrap_or(0);
+        (value(Scope::Consent(user)), value(Scope::AppConsent))
+    }
+
+    fn are(&self, user: UserId, stored: (i64, i64)) -> bool {
+        self.of(user) == stored
+    }
+}
+
+/// Puts messages into the outbox as `queued`, with nothing decided about them: for benches.
+///
+/// # Errors
+/// What the database says.
+pub fn insert_many(conn: &mut Conn, dispatcher: &Dispatcher, messages: &[NewMessage], now_ms: i64) -> Result<()> {
+    let rows: Result<Vec<Row>> =
+        messages.iter().map(|m| Row::new(m, Route::of(m, dispatcher.config()), (false, now_ms))).collect();
+    store::insert(conn, &rows?)
+}
+
+/// Ends what waits of a campaign as `cancelled`; answers how many messages that were.
+///
+/// # Errors
+/// What the database says.
+pub fn cancel_campaign(conn: &mut Conn, app: AppId, campaign: CampaignId, now_ms: i64) -> Result<usize> {
+    store::cancel_campaign(conn, app, campaign, now_ms)
+}
+
+/// Ends one waiting message as `cancelled`; false when it waits no more, or is not there.
+///
+/// # Errors
+/// What the database says.
+pub fn cancel(conn: &mut Conn, app: AppId, message: MessageId, now_ms: i64) -> Result<bool> {
+    store::cancel(conn, app, message, now_ms)
+}
+
+/// What to claim.
+pub(super) struct Claim<'a> {
+    pub(super) app: AppId,
+    pub(super) route: Route,
+    pub(super) limit: usize,
+    pub(super) fence: &'a Fence,
+    /// Read inside the transaction: waiting for the writer must not make a passed deadline look ahead.
+    pub(super) clock: &'a Clock,
+}
+
+/// Moves due messages to `sending` and those that may no longer go to their ends.
+pub(super) struct Claims {
+    pub(super) taken: Vec<(Claimed, Flight)>,
+    /// Whether some ended here.
+    pub(super) ended: bool,
+}
+
+pub(super) fn claim(conn: &mut Conn, claim: &Claim<'_>) -> Result<Claims> {
+    let &Claim { app, route, limit, fence, clock } = claim;
+    let now_ms = clock.now_ms();
+    let mut due = store::due(conn, app, route, (now_ms, limit))?;
+    // First of all: whoever withdraws from now on waits for these, or is seen below.
+    let mut flights: HashMap<MessageId, Flight> = due.iter().map(|d| (d.id, fence.enter(app, d.user_id))).collect();
+    let mut ends = Ends::default();
+    due.retain(|d| {
+        let alive = d.deadline_ms > now_ms;
+        if !alive {
+            ends.expired.push(d.id);
+        }
+        alive
+    });
+    consented(conn, app, &mut due, &mut ends)?;
+    let ids: BTreeSet<DeviceId> = due.iter().map(|d| d.device_id).collect();
+    let devices = device::by_ids(conn, app, &ids.into_iter().collect::<Vec<_>>())?;
+    due.retain(|d| {
+        let alive = holds(devices.get(&d.device_id), d.user_id, &d.token);
+        if !alive {
+            ends.token_dead.push(d.id);
+        }
+        alive
+    });
+    store::end(conn, app, (&ends.expired, State::Expired, "deadline"), now_ms)?;
+    store::end(conn, app, (&ends.revoked, State::Revoked, "consent"), now_ms)?;
+    store::end(conn, app, (&ends.token_dead, State::TokenDead, "token_dead"), now_ms)?;
+    let moved: Vec<MessageId> = due.iter().map(|d| d.id).collect();
+    if store::start(conn, app, &moved, now_ms)? != moved.len() {
+        // Somebody else has moved one since it was read: nothing is claimed, the next step looks again.
+        return Err(Error::Busy("a message was claimed twice at once"));
+    }
+    let ended = !(ends.expired.is_empty() && ends.revoked.is_empty() && ends.token_dead.is_empty());
+    let taken = due.into_iter().filter_map(|d| flights.remove(&d.id).map(|f| (d.claimed((app, now_ms)), f))).collect();
+    Ok(Claims { taken, ended })
+}
+
+#[derive(Default)]
+struct Ends {
+    expired: Vec<MessageId>,
+    revoked: Vec<MessageId>,
+    token_dead: Vec<MessageId>,
+}
+
+/// Evaluates consent again where an epoch has moved since the message was allowed.
+fn consented(conn: &mut Conn, app: AppId, due: &mut Vec<Due>, ends: &mut Ends) -> Result<()> {
+    if due.is_empty() {
+        return Ok(());
+    }
+    let epochs = Epochs::read(conn, app, due.iter().map(|d| d.user_id))?;
+    let changed: Vec<UserId> =
+        due.iter().filter(|d| !epochs.are(d.user_id, d.epochs)).map(|d| d.user_id).collect::<HashSet<_>>().into_iter().collect();
+    if changed.is_empty() {
+        return Ok(());
+    }
+    let ledgers = consent::ledgers(conn, app, &changed)?;
+    let purposes = consent::purposes(conn, app)?;
+    let mut kept = Vec::with_capacity(due.len());
+    for message in std::mem::take(due) {
+        let now = epochs.of(message.user_id);
+        if now == message.epochs {
+            kept.push(message);
+            continue;
+        }
+        let mut allowed = message.allowed()?;
+        let standing = ledgers.get(&message.user_id).map(|ledger| ledger.standing(&purposes, &allowed.need()));
+        match standing {
+            Some(Standing::Granted(id)) => allowed.consent_ids = vec![id],
+            Some(Standing::NotNeeded) => allowed.consent_ids = Vec::new(),
+            Some(Standing::Refused(_)) | None => {
+                ends.revoked.push(message.id);
+                continue;
+            }
+        }
+        store::allow(conn, app, message.id, (&allowed, now))?;
+        kept.push(message);
+    }
+    *due = kept;
+    Ok(())
+}
+
+/// After a crash: nobody knows what became of the messages that were `sending`. One process owns the outbox; call it
+/// before the first claim. Answers how many there were.
+///
+/// # Errors
+/// What the database says.
+pub(super) fn recover(conn: &mut Conn, now_ms: i64) -> Result<usize> {
+    let stranded = store::stranded(conn)?;
+    for row in &stranded {
+        let tried = Tried { attempt: row.attempt, deadline_ms: row.deadline_ms, mode: row.mode()?, now_ms };
+        let next = unknown(tried, "crash");
+        let attempt = Attempt {
+            n: row.attempt,
+            started_ms: row.sending_ms.unwrap_or(now_ms),
+            ended_ms: now_ms,
+            status: None,
+            reason: Some("crash".to_owned()),
+        };
+        store::settle_one(conn, &row.settlement(&next, &attempt, now_ms)?)?;
+    }
+    Ok(stranded.len())
+}
+
+impl super::dispatch::Berth {
+    fn ready(self, claimed: Claimed) -> Ready {
+        Ready { claimed, slot: Some(self.slot), flight: self.flight, lane: Some(self.lane) }
+    }
+}

@@ -1,0 +1,155 @@
+//! The ends of attempts, written in batches: while one batch commits, the next one gathers.
+
+use super::ending::{End, Held, Next, next};
+use super::message::{Attempt, Gateway};
+use super::retry::Pauses;
+use super::store::{self, Claimed, Settlement};
+use crate::error::{Error, Result};
+use crate::id::{AppId, DeviceId};
+use crate::people::device;
+use crate::platform::Platform;
+use crate::store::Conn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc};
+
+/// Ends in one transaction.
+const BATCH: usize = 500;
+/// Google asks never to retry sooner.
+const FCM_FLOOR_MS: i64 = 10_000;
+
+/// The end of one attempt.
+pub(super) struct Outcome {
+    pub(super) claimed: Claimed,
+    pub(super) gateway: Gateway,
+    pub(super) end: End,
+}
+
+/// How many messages are claimed and not settled yet.
+#[derive(Default)]
+pub(super) struct Flights {
+    count: AtomicUsize,
+    pub(super) landed: Notify,
+}
+
+impl Flights {
+    pub(super) fn take_off(&self, n: usize) {
+        self.count.fetch_add(n, Ordering::SeqCst);
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.count.load(Ordering::SeqCst)
+    }
+
+    fn land(&self, n: usize) {
+        self.count.fetch_sub(n, Ordering::SeqCst);
+        self.landed.notify_waiters();
+    }
+}
+
+/// Settles until the dispatcher is gone.
+pub(super) async fn run(platform: Platform, mut outcomes: mpsc::UnboundedReceiver<Outcome>, flights: Arc<Flights>) {
+    let mut batch = Vec::with_capacity(BATCH);
+    while outcomes.recv_many(&mut batch, BATCH).await > 0 {
+        let n = batch.len();
+        let ends: Vec<Written> = batch.drain(..).filter_map(|outcome| written(&platform, outcome)).collect();
+        let releases = ends.iter().any(|w| w.next.state.is_end() && !w.next.state.counts());
+        commit(&platform, Arc::new(ends)).await;
+        flights.land(n);
+        platform.push_hint.nudge();
+        if releases {
+            platform.feedback_hint.nudge();
+        }
+    }
+}
+
+/// What one outcome writes.
+struct Written {
+    settlement: Settlement,
+    next: Next,
+    dead: Option<(AppId, DeviceId, String, i64)>,
+}
+
+fn written(platform: &Platform, outcome: Outcome) -> Option<Written> {
+    let Outcome { claimed, gateway, end } = outcome;
+    let now_ms = platform.clock.now_ms();
+    let config = &platform.config;
+    let floor_ms = match gateway {
+        Gateway::Apns => 0,
+        Gateway::Fcm => FCM_FLOOR_MS,
+    };
+    let pauses = Pauses { base_ms: config.retry_base_ms, limit_ms: config.retry_limit_ms, floor_ms };
+    let whim = f64::from(u16::from_le_bytes(platform.ids.bytes())) / 65_536.0;
+    let next = next(claimed.tried(now_ms), &end, pauses, whim);
+    metrics::counter!("kairos_push_sent_total", "gateway" => gateway.word(), "outcome" => next.state.word()).increment(1);
+    let status = match &end {
+        End::Said { status, .. } => Some(*status),
+        End::Lost(_) | End::Held(_) => None,
+    };
+    let attempt = Attempt {
+        n: claimed.attempt,
+        started_ms: claimed.started_ms,
+        ended_ms: now_ms,
+        status,
+        reason: next.reason.as_ref().map(|r| r.clone().into_owned()),
+    };
+    let left = !matches!(end, End::Held(Held::Fenced | Held::Slotless | Held::Expired));
+    let settlement = claimed.settlement(&next, left.then_some(&attempt), now_ms);
+    let dead = next.dead_ms.map(|at_ms| (claimed.app_id, claimed.device_id, claimed.push.token, at_ms));
+    match settlement {
+        Ok(settlement) => Some(Written { settlement, next, dead }),
+        Err(error) => {
+            tracing::error!(%error, "the end of an attempt cannot be written");
+            None
+        }
+    }
+}
+
+/// Writes a batch, however long it takes: what gateways have said must not be lost while the database is away.
+async fn commit(platform: &Platform, ends: Arc<Vec<Written>>) {
+    let mut failures: u32 = 0;
+    loop {
+        let all = Arc::clone(&ends);
+        match platform.store.write(move |conn| write(conn, &all)).await {
+            Ok(()) => return,
+            Err(Error::Busy(what)) => {
+                failures = failures.saturating_add(1);
+                tracing::warn!(what, failures, "the ends of attempts wait for the database");
+                #[expect(clippy::disallowed_methods, reason = "back-off is in machine time, not in the domain's")]
+                tokio::time::sleep(Duration::from_millis(20 << failures.min(7))).await;
+            }
+            Err(error) => {
+                tracing::error!(%error, "a batch of ends was refused; trying them one by one");
+                break;
+            }
+        }
+    }
+    for n in 0..ends.len() {
+        let one = Arc::clone(&ends);
+        if let Err(error) = platform.store.write(move |conn| write(conn, one.get(n..=n).unwrap_or_default())).await {
+            tracing::error!(%error, "the end of an attempt was refused; it will be unknown after the next start");
+        }
+    }
+}
+
+fn write(conn: &mut Conn, ends: &[Written]) -> Result<()> {
+    for Written { settlement, dead, .. } in ends {
+        if !store::settle_one(conn, settlement)? {
+            tracing::warn!("a message was moved while it was being sent");
+            continue;
+        }
+        if let Some((app, device, token, at_ms)) = dead {
+            device::kill_token(conn, *app, *device, device::Verdict { token, at_ms: *at_ms })?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a message of this state was taken by its gateway.
+pub(super) fn is_accepted(end: &End) -> bool {
+    matches!(end, End::Said { verdict: super::Verdict::Accepted, .. })
+}
+
+/// The state that a lane without credential leads to.
+pub(super) const NO_CREDENTIAL: &str = "no_credential";
