@@ -158,31 +158,37 @@ impl Ledger {
         if purpose.basis == Basis::Contract && need.partner.is_none() {
             return Standing::NotNeeded;
         }
-        match self.decider(purpose, need) {
-            Ok(row) if row.granted => Standing::Granted(row.id),
-            Ok(_) => Standing::Refused(Reason::Withdrawn),
+        match self.grant(purpose, need) {
+            Ok(row) => Standing::Granted(row.id),
             Err(reason) => Standing::Refused(reason),
         }
     }
 
-    fn decider(&self, purpose: &Purpose, need: &Need) -> Result<&Row, Reason> {
-        let (mut naming, mut other) = (None, None);
-        let mut nothing = Reason::NotGranted;
+    fn grant(&self, purpose: &Purpose, need: &Need) -> Result<&Row, Reason> {
+        let (mut naming, mut other): (Option<&Row>, Option<&Row>) = (None, None);
+        let (mut outdated_ever, mut outdated_last) = (false, false);
         for row in self.0.iter().filter(|row| row.matches(need)) {
+            // A grant for a text that has to be asked again is as if it had not been made: it allows nothing, and it
+            // lifts no withdrawal.
+            outdated_last = row.granted && !purpose.counts(row.text_version.as_deref());
+            outdated_ever |= outdated_last;
+            if outdated_last {
+                continue;
+            }
             let slot = if row.extent.channel.is_some() { &mut naming } else { &mut other };
             *slot = Some(row);
-            if row.granted && !purpose.counts(row.text_version.as_deref()) {
-                // A text that must be asked again has ended this grant; what came before it stays superseded.
-                *slot = None;
-                nothing = Reason::AskAgain;
-            }
             // A withdrawal that names no channel ends the grants that name one. A withdrawal that names the
             // channel stays: a wide grant does not imply what was withdrawn by name.
             if !row.granted && row.extent.channel.is_none() && naming.is_some_and(|n| n.granted) {
                 naming = None;
             }
         }
-        naming.or(other).ok_or(nothing)
+        match naming.or(other) {
+            Some(row) if row.granted => Ok(row),
+            Some(_) if !outdated_last => Err(Reason::Withdrawn),
+            None if !outdated_ever => Err(Reason::NotGranted),
+            Some(_) | None => Err(Reason::AskAgain),
+        }
     }
 
     /// The grants that stand: neither withdrawn in whole, nor replaced by a later row of the same extent.
