@@ -58,10 +58,12 @@ impl Kairos {
         let options =
             Options { url: config.database_url.expose().to_owned(), readers: config.db_readers, writers: config.db_writers };
         let store = tokio::task::spawn_blocking(move || Store::open(&options)).await.map_err(Error::broken)??;
+        let channel = name_of(&master_key.derive("redis channel", b""));
+        let cache = Cache::open(&config.redis_url, format!("kairos:{channel}"), name_of(&ids.bytes::<16>()))?;
         let platform = Platform::new(Parts {
             config,
             store,
-            cache: Cache::default(),
+            cache,
             clock,
             ids,
             fence: Fence::default(),
@@ -190,4 +192,9 @@ impl Running {
             tracing::warn!("some loops did not finish in time; what they held is taken up at the next start");
         }
     }
+}
+
+/// A short name for bytes that are as good as random.
+fn name_of(bytes: &[u8]) -> String {
+    bytes.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }

@@ -3,10 +3,8 @@
 use super::Platform;
 use crate::error::{Error, Result};
 use crate::http::ProblemBody;
-use crate::on;
 use crate::telemetry;
 use actix_web::{HttpResponse, web};
-use diesel::RunQueryDsl as _;
 use std::time::Duration;
 
 /// How long the database may take to answer before this node counts as not ready.
@@ -24,7 +22,7 @@ pub async fn livez() -> &'static str {
 /// 503.
 #[utoipa::path(get, path = "/readyz", tag = "operations", responses((status = 200, body = String), (status = 503, body = ProblemBody)))]
 pub async fn readyz(platform: web::Data<Platform>) -> Result<&'static str> {
-    let asked = platform.store.read(|conn| Ok(on!(conn, c => diesel::sql_query("SELECT 1").execute(c))?));
+    let asked = platform.store.read(|conn| conn.batch("SELECT 1"));
     match tokio::time::timeout(DATABASE_PATIENCE, asked).await {
         Ok(Ok(_)) => Ok("ok"),
         Ok(Err(_)) | Err(_) => Err(Error::Busy("the database does not answer")),

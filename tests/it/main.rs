@@ -6,6 +6,7 @@ mod world;
 
 mod account;
 mod app;
+mod cache;
 mod campaign;
 mod choice;
 mod consent;

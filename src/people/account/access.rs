@@ -65,8 +65,11 @@ impl Accounts {
         }));
         let weak = Arc::downgrade(&accounts.0);
         platform.cache.subscribe(SESSIONS_TOPIC, move |session| {
-            if let (Some(inner), Ok(session)) = (weak.upgrade(), session.parse()) {
-                inner.ended.insert(session, ());
+            let Some(inner) = weak.upgrade() else { return };
+            match session.parse() {
+                Ok(session) => inner.ended.insert(session, ()),
+                // Some news were missed: every token is checked against the database again.
+                Err(_) => inner.checked.invalidate_all(),
             }
         });
         Ok(accounts)
