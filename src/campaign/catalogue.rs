@@ -30,7 +30,8 @@ impl Default for Catalogue {
 }
 
 impl Catalogue {
-    /// What this app may say, as the transaction of `conn` sees it.
+    /// What this app may say, as the transaction of `conn` sees it. Not for a transaction that has changed it itself:
+    /// that may yet be undone.
     ///
     /// # Errors
     /// What the database says.

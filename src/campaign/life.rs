@@ -1,9 +1,10 @@
 //! A campaign's life: published, paused, resumed, ended, and what each step takes with it.
 
-use super::store::{campaigns, campaigns::CampaignRow, runs};
+use super::store::{self, campaigns, campaigns::CampaignRow, runs};
 use super::{Status, run};
 use crate::error::{Error, Result};
 use crate::id::{AppId, CampaignId};
+use crate::push::outbox;
 use crate::store::Conn;
 
 /// A step of a campaign's life.
@@ -45,13 +46,22 @@ pub fn act(conn: &mut Conn, (app, id): (AppId, CampaignId), action: Action, now_
     let Some(next) = status.after(action) else {
         return Err(Error::conflict("wrong_status", format!("The campaign is {}; this step cannot be taken.", status.name())));
     };
+    // Before anything is cancelled: who decides meanwhile under `hold_still` either is done by now, and its messages are
+    // among the queued ones, or finds the catalogue changed.
+    store::touch(conn, app)?;
     match action {
         Action::Publish => {
             old.spec.0.check_names(conn, app)?;
             run::open(conn, app, (id, &old.spec.0), now_ms)?;
         }
-        Action::Resume | Action::Pause => {}
-        Action::End => runs::cancel(conn, app, id)?,
+        Action::Resume => {}
+        Action::Pause => {
+            outbox::cancel_campaign(conn, app, id, now_ms)?;
+        }
+        Action::End => {
+            outbox::cancel_campaign(conn, app, id, now_ms)?;
+            runs::cancel(conn, app, id)?;
+        }
     }
     let row = CampaignRow { status: next.name().to_owned(), revision: old.revision + 1, updated_ms: now_ms, ..old };
     campaigns::update(conn, &row)

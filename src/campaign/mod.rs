@@ -30,6 +30,16 @@ use crate::id::{AppId, OfferId};
 use crate::store::Conn;
 use std::collections::HashMap;
 
+/// Keeps what an app may say as it is until the transaction ends; false when it is no longer at this revision of a
+/// [`Snapshot`]. Decisions are written under it: a campaign that was paused meanwhile must not speak after its queued
+/// messages were cancelled.
+///
+/// # Errors
+/// What the database says.
+pub fn hold_still(conn: &mut Conn, app: AppId, revision: i64) -> Result<bool> {
+    store::hold(conn, app, revision)
+}
+
 /// Takes from the stock of these offers, each alone: whether it had so much. Every choice takes, also from an offer
 /// without a stock, so that a stock set later counts them. Never more than the stock is taken, on any number of nodes.
 ///

@@ -1,7 +1,9 @@
 //! Moment kinds, offers and campaigns over HTTP; stock; the runs of scheduled campaigns.
 
 use crate::world::{Caller, World};
-use kairos::campaign::{Catalogue, Name, Run, Scope, release_stock, reserve_stock, run_advance, runs_due, stock_left};
+use kairos::campaign::{
+    Catalogue, Name, Run, Scope, hold_still, release_stock, reserve_stock, run_advance, runs_due, stock_left,
+};
 use kairos::error::Error;
 use kairos::id::{OfferId, UserId};
 use proptest::prelude::*;
@@ -387,6 +389,15 @@ both! {
         assert!(current(world).await.kinds_for("thing.changed")[0].campaigns[0].offers.is_empty());
         world.post(&format!("/v1/campaigns/{campaign}/pause"), by, json!({})).await.expect(200);
         assert!(current(world).await.campaign(campaign.parse().unwrap()).is_none());
+    }
+
+    async fn a_catalogue_that_has_moved_cannot_be_held(world) {
+        let (_, campaign) = draft(world).await;
+        let (app, store) = (world.app.id, world.kairos.platform.store.clone());
+        let seen = store.read(move |conn| Catalogue::default().current(conn, app)).await.unwrap().revision;
+        assert!(store.write(move |conn| hold_still(conn, app, seen)).await.unwrap());
+        world.post(&format!("/v1/campaigns/{campaign}/publish"), &world.app.server, json!({})).await.expect(200);
+        assert!(!store.write(move |conn| hold_still(conn, app, seen)).await.unwrap());
     }
 
     async fn stock_is_never_taken_twice_by_many_at_once(world) {

@@ -31,6 +31,15 @@ pub(super) fn revision(conn: &mut Conn, app: AppId) -> Result<i64> {
     Ok(found.unwrap_or(0))
 }
 
+/// Keeps the catalogue from moving until the transaction ends, if it still is at this revision.
+pub(super) fn hold(conn: &mut Conn, app: AppId, revision: i64) -> Result<bool> {
+    // A write of the same value: the portable way to lock a row. Before the first change there is no row, and nothing
+    // that could speak.
+    let target = catalogues::table.filter(catalogues::app_id.eq(app).and(catalogues::revision.eq(revision)));
+    let held = on!(conn, c => diesel::update(target).set(catalogues::revision.eq(revision)).execute(c))?;
+    Ok(held == 1 || revision == 0)
+}
+
 /// Refuses one more when an app has as many as it may.
 fn room_for_one(count: i64, most: i64, what: &str) -> Result<()> {
     if count < most {
