@@ -51,7 +51,7 @@ async fn notes(world: &World) -> i64 {
 }
 
 /// `table.column type null?` of every column on disk, in SQLite's and PostgreSQL's shared words.
-async fn columns_on_disk(world: &World) -> Vec<String> {
+pub async fn columns_on_disk(world: &World) -> Vec<String> {
     const SQLITE: &str = "select m.name || '.' || p.name || ' ' || lower(p.type) || case when p.\"notnull\" = 1 or p.pk > 0 then '' \
         else '?' end as line from sqlite_master m join pragma_table_info(m.name) p where m.type = 'table' \
         and m.name not like '\\_\\_%' escape '\\' and m.name not like 'sqlite%' order by m.name, p.cid";

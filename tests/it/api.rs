@@ -1,0 +1,354 @@
+//! The API as a whole, generated from its own OpenAPI document: who may call, what is refused, what never happens.
+
+use crate::world::{Answer, Caller, Db, Request, World, story};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Stdio;
+use std::time::Duration;
+
+/// One operation of the document.
+#[derive(Debug, Clone)]
+struct Operation {
+    method: String,
+    path: String,
+    callers: BTreeSet<String>,
+    takes_body: bool,
+}
+
+impl Operation {
+    fn name(&self) -> String {
+        format!("{} {}", self.method, self.path)
+    }
+
+    fn serves(&self, caller: &str) -> bool {
+        self.callers.contains(caller)
+    }
+
+    /// The path with every placeholder filled in; a placeholder without a value fails the test.
+    fn fill(&self, values: &BTreeMap<String, String>) -> String {
+        let mut filled = Vec::new();
+        let mut before = "";
+        for part in self.path.split('/') {
+            match part.strip_prefix('{').and_then(|p| p.strip_suffix('}')) {
+                Some(name) => {
+                    let key = format!("{before}.{name}");
+                    let value = values.get(&key).unwrap_or_else(|| panic!("tests/it/api.rs makes no {key} for {}", self.name()));
+                    filled.push(value.clone());
+                }
+                None => {
+                    before = part;
+                    filled.push(part.to_owned());
+                }
+            }
+        }
+        filled.join("/")
+    }
+}
+
+/// Every operation, from the document that the server itself serves.
+async fn operations(world: &World) -> Vec<Operation> {
+    let document = world.get("/openapi.json", &Caller::Nobody).await.expect(200);
+    let mut found = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for method in ["get", "post", "put", "patch", "delete"] {
+            let Some(operation) = item.get(method) else { continue };
+            let callers = operation["security"].as_array().into_iter().flatten();
+            let callers = callers.flat_map(|s| s.as_object().unwrap().keys().cloned()).collect();
+            let takes_body = operation.get("requestBody").is_some();
+            found.push(Operation { method: method.to_uppercase(), path: path.clone(), callers, takes_body });
+        }
+    }
+    assert!(found.len() > 40, "the document is not whole");
+    found
+}
+
+/// One thing of each sort in an app, by `segment.parameter`, and who may ask for it.
+struct Furnished {
+    values: BTreeMap<String, String>,
+    server: Caller,
+    user: Caller,
+    phone: Caller,
+}
+
+impl Furnished {
+    fn callers(&self, operation: &Operation) -> Vec<Caller> {
+        let all = [("server_key", &self.server), ("user_token", &self.user), ("publishable_key", &self.phone)];
+        all.iter().filter(|(name, _)| operation.serves(name)).map(|(_, caller)| (*caller).clone()).collect()
+    }
+}
+
+/// Fills an app with one thing of each sort, under names that only this app has.
+async fn furnish(world: &World, tag: &'static str) -> Furnished {
+    let tenant = world.new_app(tag).await;
+    let (server, key) = (tenant.server.clone(), |name: &str| format!("{tag}-{name}"));
+    let mut values = BTreeMap::new();
+    let mut put = |name: &str, value: &str| drop(values.insert(name.to_owned(), value.to_owned()));
+    let id = |answer: &Value| answer["id"].as_str().unwrap_or_else(|| panic!("no id: {answer}")).to_owned();
+
+    story::declare(world, &tenant).await;
+    story::credentials(world, &tenant, &world.standin).await;
+    let (offer_id, campaign_id) = story::campaign(world, &tenant, &story::offer(&key("offer"))).await;
+    put("offers.id", &offer_id);
+    put("campaigns.id", &campaign_id);
+    put("push-credentials.gateway", "apns");
+
+    let texts = json!({"en": "May we?"});
+    let purpose = json!({"key": key("purpose"), "name": "P", "basis": "consent", "version": "v1", "texts": texts});
+    world.post("/v1/purposes", &server, purpose).await.expect(201);
+    put("purposes.key", &key("purpose"));
+    world.post("/v1/topics", &server, json!({"key": key("topic"), "name": "T"})).await.expect(201);
+    put("topics.key", &key("topic"));
+    let attribute = format!("{tag}_attribute");
+    world.post("/v1/attributes", &server, json!({"scope": "user", "key": attribute, "kind": "string"})).await.expect(201);
+    put("attributes.scope", "user");
+    put("attributes.key", &attribute);
+    let mut kind = story::kind();
+    kind["key"] = key("kind").into();
+    world.post("/v1/moment-kinds", &server, kind).await.expect(201);
+    put("moment-kinds.key", &key("kind"));
+    world.put(&format!("/v1/event-types/{}", key("type")), &server, json!({})).await;
+    put("event-types.type", &key("type"));
+
+    let made = world.post("/v1/keys", &server, json!({"kind": "publishable", "name": "k"})).await.expect(201);
+    put("keys.id", made["id"].as_str().or(made["key"]["id"].as_str()).unwrap());
+    let partner = id(&world.post("/v1/partners", &server, json!({"name": key("partner")})).await.expect(201));
+    put("partners.id", &partner);
+    let made = world.post(&format!("/v1/partners/{partner}/keys"), &server, json!({"name": "k"})).await.expect(201);
+    put("keys.key_id", made["id"].as_str().or(made["key"]["id"].as_str()).unwrap());
+
+    let person = story::person(world, &tenant, &key("person")).await;
+    put("users.id", &person.id);
+    let (user_id, user) = story::sign_up(world, &tenant, &format!("{tag}@example.com")).await;
+    let (installation, device, _) = story::phone(&key("own"), "android");
+    put("devices.installation_id", &installation);
+    for path in [format!("/v1/me/devices/{installation}")] {
+        assert!(world.put(&path, &user, device.clone()).await.status < 300);
+    }
+    let (other, device, _) = story::phone(&key("made"), "android");
+    assert!(world.put(&format!("/v1/users/{}/devices/{other}", person.id), &server, device).await.status < 300);
+    story::consent(world, &tenant, &user_id, true).await;
+
+    let thing = id(&world.post("/v1/things", &server, json!({"key": key("thing")})).await.expect(201));
+    put("things.id", &thing);
+    let link = world.post(&format!("/v1/things/{thing}/links"), &server, json!({"user": person.id})).await.expect(201);
+    put("links.link", &id(&link));
+    let place = json!({"name": key("place"), "circle": {"lat": 48.7, "lon": 2.3, "radius_m": 3000.0}});
+    put("places.id", &id(&world.post("/v1/places", &server, place).await.expect(201)));
+
+    // The whole story once, for the signed-in user: an event, its decision, its message.
+    let event = json!({
+        "id": key("event"), "type": story::EVENT, "occurred_at": world.time(0), "subject": user_id, "properties": {"n": "1"},
+    });
+    let taken = world.post("/v1/events", &server, json!({"events": [event]})).await.expect(202);
+    put("events.id", taken["results"][0]["event_id"].as_str().unwrap_or_else(|| panic!("{taken}")));
+    world.drain().await;
+    let decisions = world.get(&format!("/v1/decisions?user={user_id}"), &server).await.expect(200);
+    put("decisions.id", &id(&decisions["items"][0]));
+    let messages = world.get(&format!("/v1/messages?user={user_id}"), &server).await.expect(200);
+    put("messages.id", &id(&messages["items"][0]));
+    Furnished { values, server, user, phone: tenant.phone }
+}
+
+/// A body that passes every check of shape, so that only the ids can be the reason of a refusal.
+fn body_for(operation: &Operation, of: &Furnished) -> Value {
+    let value = |key: &str| of.values[key].clone();
+    match operation.name().as_str() {
+        "POST /v1/users/{id}/consents" => json!({"purpose": "offers", "granted": false}),
+        "PUT /v1/users/{id}/devices/{installation_id}" | "PUT /v1/me/devices/{installation_id}" => json!({"platform": "android"}),
+        "POST /v1/purposes/{key}/versions" => json!({"version": "v2", "texts": {"en": "Really?"}}),
+        "POST /v1/things/{id}/links" => json!({"user": value("users.id")}),
+        "PUT /v1/offers/{id}" => story::offer("changed"),
+        "PUT /v1/campaigns/{id}" => {
+            json!({"name": "changed", "offers": [value("offers.id")], "trigger": {"moment": value("moment-kinds.key")}})
+        }
+        "PUT /v1/moment-kinds/{key}" => {
+            let mut kind = story::kind();
+            kind["key"] = value("moment-kinds.key").into();
+            kind["window_ms"] = 5_000.into();
+            kind
+        }
+        "POST /v1/partners/{id}/keys" => json!({"name": "mine now"}),
+        "POST /v1/messages/{id}/receipts" => json!({"kind": "opened"}),
+        "PATCH /v1/places/{id}" | "PATCH /v1/users/{id}" | "PATCH /v1/things/{id}" => json!({}),
+        _ => json!({}),
+    }
+}
+
+async fn send(world: &World, operation: &Operation, path: &str, by: &Caller, body: Value) -> Answer {
+    let request: Request = world.call(&operation.method, path).by(by);
+    if operation.takes_body { request.json(&body).send().await } else { request.send().await }
+}
+
+/// Every row of an app, as text.
+async fn rows_of(world: &World, app: &str) -> BTreeMap<String, Vec<String>> {
+    let mut tables: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for line in crate::store::columns_on_disk(world).await {
+        let (name, kind) = line.split_once(' ').unwrap();
+        let (table, column) = name.split_once('.').unwrap();
+        let text = match (kind.trim_end_matches('?'), world.database.db()) {
+            ("bytea", Db::Sqlite) => format!("hex(\"{column}\")"),
+            ("bytea", Db::Postgres) => format!("encode(\"{column}\", 'hex')"),
+            _ => format!("coalesce(cast(\"{column}\" as text), '~')"),
+        };
+        if !matches!(column, "last_used_ms" | "last_seen_ms") {
+            tables.entry(table.to_owned()).or_default().push(if column == "app_id" { "app_id".to_owned() } else { text });
+        }
+    }
+    let mut rows = BTreeMap::new();
+    for (table, columns) in tables.into_iter().filter(|(_, columns)| columns.iter().any(|c| c == "app_id")) {
+        let sql = format!("select {} as line from {table} where app_id = '{app}' order by 1", columns.join(" || '|' || "));
+        rows.insert(table, world.lines(&sql).await);
+    }
+    assert!(rows.values().map(Vec::len).sum::<usize>() > 20, "the app's rows were not found");
+    rows
+}
+
+both! {
+    /// I8: with the credentials of one app nothing of another is visible or changeable, on any route.
+    async fn no_route_leads_from_one_app_into_another(world) {
+        let (theirs, mine) = (furnish(world, "theirs").await, furnish(world, "mine").await);
+        let their_app = world.lines("select id as line from apps where name = 'theirs'").await.remove(0);
+        let operations = operations(world).await;
+        // With the right credentials what is looked for is there, so a 404 below means something.
+        for operation in operations.iter().filter(|o| o.method == "GET" && o.path.contains('{')) {
+            for caller in theirs.callers(operation) {
+                let answer = send(world, operation, &operation.fill(&theirs.values), &caller, Value::Null).await;
+                assert_eq!(answer.status, 200, "{}: {}", operation.name(), answer.text());
+            }
+        }
+        let before = rows_of(world, &their_app).await;
+        let ids: Vec<&String> = theirs.values.values().filter(|v| v.len() == 36 && v.as_bytes()[3] == b'_').collect();
+        assert!(ids.len() >= 10);
+        for operation in &operations {
+            let path = operation.fill(&theirs.values);
+            for caller in mine.callers(operation) {
+                let answer = send(world, operation, &path, &caller, body_for(operation, &theirs)).await;
+                let name = operation.name();
+                assert!(answer.status < 500, "{name}: {}", answer.text());
+                let text = answer.text();
+                // A PUT under a name that the caller chooses makes a thing of its own.
+                if operation.path.contains('{') && !(operation.method == "PUT" && answer.status < 300) {
+                    assert!(matches!(answer.status, 400 | 401 | 403 | 404 | 409 | 412), "{name}: {} {text}", answer.status);
+                }
+                if answer.status < 300 {
+                    assert!(ids.iter().all(|id| !text.contains(id.as_str())), "{name} shows an id of another app: {text}");
+                }
+            }
+        }
+        world.drain().await;
+        assert_eq!(rows_of(world, &their_app).await, before, "something of the other app was changed");
+    }
+
+    async fn no_route_works_without_credentials_or_with_made_up_ones(world) {
+        let mine = furnish(world, "mine").await;
+        let forged = [
+            Caller::Nobody,
+            Caller::App("pk_live_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".to_owned()),
+            Caller::Bearer("sk_live_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".to_owned()),
+            Caller::Bearer("pt_live_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".to_owned()),
+            Caller::Bearer("eyJhbGciOiJub25lIn0.eyJzdWIiOiJ1c3IifQ.".to_owned()),
+            Caller::Bearer(String::new()),
+        ];
+        let operations = operations(world).await;
+        let closed: Vec<_> = operations.iter().filter(|o| !o.callers.is_empty()).collect();
+        assert!(operations.len() - closed.len() <= 3, "only the documents are open to everybody");
+        for operation in closed {
+            for caller in &forged {
+                let answer = send(world, operation, &operation.fill(&mine.values), caller, body_for(operation, &mine)).await;
+                answer.refused(401, "unauthorized");
+            }
+            // The other kinds of caller are not let in either.
+            let strangers = [("server_key", &mine.server), ("user_token", &mine.user), ("publishable_key", &mine.phone)];
+            for (kind, caller) in strangers.iter().filter(|(kind, _)| !operation.serves(kind)) {
+                let answer = send(world, operation, &operation.fill(&mine.values), caller, body_for(operation, &mine)).await;
+                assert!(matches!(answer.status, 401 | 403), "{} lets a {kind} in: {}", operation.name(), answer.text());
+            }
+        }
+    }
+
+    async fn a_key_without_the_scope_may_not(world) {
+        let mine = furnish(world, "mine").await;
+        let made = world.post("/v1/keys", &mine.server, json!({"kind": "server", "name": "few", "scopes": ["app:read"]})).await;
+        let few = Caller::Bearer(made.expect(201)["secret"].as_str().unwrap().to_owned());
+        for operation in operations(world).await.iter().filter(|o| o.serves("server_key")) {
+            if operation.name() == "GET /v1/app" {
+                continue;
+            }
+            let answer = send(world, operation, &operation.fill(&mine.values), &few, body_for(operation, &mine)).await;
+            // A body that is refused before the key is looked at gives nothing away.
+            assert!(matches!(answer.status, 400 | 403), "{}: {} {}", operation.name(), answer.status, answer.text());
+            if !operation.takes_body {
+                answer.refused(403, "missing_scope");
+            }
+        }
+    }
+
+    async fn every_write_refuses_what_it_does_not_understand(world) {
+        let mine = furnish(world, "mine").await;
+        let large = format!("{{\"surprise\": \"{}\"}}", "x".repeat(1 << 20));
+        let broken = ["", "{", "[]", "null", "\"text\"", "{\"a\": 1, \"a\": 2}", "{\"a\": NaN}", "\u{feff}{}", "{} {}"];
+        let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+        for operation in operations(world).await.iter().filter(|o| o.takes_body) {
+            let path = operation.fill(&mine.values);
+            for caller in mine.callers(operation) {
+                let with = |kind: &str, body: &str| world.call(&operation.method, &path).by(&caller).text(kind, body).send();
+                let name = operation.name();
+                for body in broken.iter().copied().chain([deep.as_str(), "{\"surprise\": 1}"]) {
+                    let answer = with("application/json", body).await;
+                    assert_eq!(answer.status, 400, "{name} takes {:.40}: {}", body, answer.text());
+                    assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{name}");
+                }
+                let unknown = with("application/json", "{\"surprise\": 1}").await.json();
+                assert!(unknown.to_string().contains("surprise") || unknown["errors"].is_array(), "{name} names no field: {unknown}");
+                assert_eq!(with("application/json", &large).await.status, 413, "{name}");
+                assert_eq!(with("text/plain", "{}").await.status, 415, "{name}");
+            }
+        }
+    }
+}
+
+/// Generated requests of every shape against every operation: no answer may be our fault.
+async fn schemathesis(world: &World, callers: &[&Caller]) {
+    let program = std::env::var("KAIROS_TEST_SCHEMATHESIS").unwrap_or_else(|_| {
+        panic!("KAIROS_TEST_SCHEMATHESIS is not set: run `make test`, which provides it, or set it to the program's path")
+    });
+    let mut command = tokio::process::Command::new(program);
+    command
+        .args(["run", &format!("http://{}/openapi.json", world.api.address), "--no-color", "--seed", "1", "--workers", "2"])
+        .args(["--checks", "not_a_server_error", "--phases", "examples,coverage,fuzzing", "--max-examples", "15"])
+        .args(["--max-time", "150", "--request-timeout", "20", "--continue-on-failure", "--no-shrink"])
+        .args(["--suppress-health-check", "all", "--generation-database", "none"])
+        .current_dir(world.database.folder())
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    for caller in callers {
+        match caller {
+            Caller::Nobody => {}
+            Caller::App(key) => drop(command.args(["--header", &format!("X-Kairos-Key:{key}")])),
+            Caller::Bearer(token) => drop(command.args(["--header", &format!("Authorization:Bearer {token}")])),
+        }
+    }
+    let done = tokio::time::timeout(Duration::from_secs(400), command.output()).await.expect("schemathesis does not end").unwrap();
+    let report = String::from_utf8_lossy(&done.stdout);
+    let told = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{report}\n{told}");
+    assert!(report.contains("generated") || report.contains("passed"), "did it test anything?\n{report}");
+}
+
+#[test]
+fn schemathesis_finds_no_fault_of_ours_as_a_server_on_sqlite() {
+    crate::world::run(Db::Sqlite, async |world: &mut World| {
+        world.may_leave_work();
+        let mine = furnish(world, "mine").await;
+        schemathesis(world, &[&mine.server, &mine.phone]).await;
+    });
+}
+
+#[test]
+fn schemathesis_finds_no_fault_of_ours_as_a_user_on_postgres() {
+    crate::world::run(Db::Postgres, async |world: &mut World| {
+        world.may_leave_work();
+        let mine = furnish(world, "mine").await;
+        schemathesis(world, &[&mine.user, &mine.phone]).await;
+    });
+}
