@@ -5,6 +5,7 @@
 mod world;
 
 mod account;
+mod api;
 mod app;
 mod cache;
 mod campaign;
@@ -17,6 +18,7 @@ mod event;
 mod gates;
 mod gateway;
 mod ground;
+mod kill_9;
 mod map;
 mod outbound;
 mod partner;

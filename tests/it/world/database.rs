@@ -78,12 +78,7 @@ impl Database {
 
     /// The column `n` of a query's one row, over a connection of its own.
     pub fn number(&self, sql: &str) -> i64 {
-        let path = self.url.trim_start_matches("sqlite://");
-        let mut conn = match self.db() {
-            Db::Sqlite => Conn::Sqlite(SqliteConnection::establish(path).unwrap()),
-            Db::Postgres => Conn::Postgres(PgConnection::establish(&self.url).unwrap()),
-        };
-        number(&mut conn, sql).unwrap()
+        number(&mut self.connect(), sql).unwrap()
     }
 
     /// Ends every connection to this PostgreSQL database, as a failing server or network does.
@@ -91,8 +86,20 @@ impl Database {
         cut_connections(&self.url);
     }
 
+    /// The column `line` of every row, over a connection of its own.
+    pub fn lines(&self, sql: &str) -> Vec<String> {
+        lines(&mut self.connect(), sql).unwrap()
+    }
+
+    fn connect(&self) -> Conn {
+        match self.db() {
+            Db::Sqlite => Conn::Sqlite(SqliteConnection::establish(self.url.trim_start_matches("sqlite://")).unwrap()),
+            Db::Postgres => Conn::Postgres(PgConnection::establish(&self.url).unwrap()),
+        }
+    }
+
     /// Removes it, whoever is still connected.
-    pub fn remove(self) {
+    pub fn remove(&self) {
         if let Some(name) = &self.name {
             admin(&format!("drop database if exists {name} with (force)"));
         }
