@@ -14,9 +14,12 @@ use tokio::sync::Notify;
 #[derive(Clone, Default)]
 pub struct Fence(Arc<Inner>);
 
+/// Whether each send in flight has been told to let go.
+type Flights = HashMap<(AppId, UserId), Vec<Arc<AtomicBool>>>;
+
 #[derive(Default)]
 struct Inner {
-    flights: Mutex<HashMap<(AppId, UserId), Vec<Arc<AtomicBool>>>>,
+    flights: Mutex<Flights>,
     landed: Notify,
 }
 
@@ -75,7 +78,7 @@ impl Fence {
         }
     }
 
-    fn flights(&self) -> std::sync::MutexGuard<'_, HashMap<(AppId, UserId), Vec<Arc<AtomicBool>>>> {
+    fn flights(&self) -> std::sync::MutexGuard<'_, Flights> {
         self.0.flights.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

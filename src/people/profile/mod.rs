@@ -16,7 +16,6 @@ use crate::http::{IfMatch, check_text};
 use crate::id::{AppId, UserId};
 use crate::people::{check, device};
 use crate::store::Conn;
-use serde_json::Map;
 use std::collections::{BTreeMap, HashMap};
 
 /// Longest external id, in characters.
