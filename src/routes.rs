@@ -115,6 +115,7 @@ use utoipa_swagger_ui::SwaggerUi;
         moment::decisions::read,
         moment::messages::list,
         moment::messages::read,
+        moment::cancel::cancel,
         moment::receipts::create,
         moment::mine::list,
         moment::mine::read,
@@ -252,6 +253,7 @@ pub fn mount(config: &mut ServiceConfig) {
     config.route("/v1/decisions/{id}", web::get().to(moment::decisions::read));
     config.route("/v1/messages", web::get().to(moment::messages::list));
     config.route("/v1/messages/{id}", web::get().to(moment::messages::read));
+    config.route("/v1/messages/{id}/cancel", web::post().to(moment::cancel::cancel));
     config.route("/v1/messages/{id}/receipts", web::post().to(moment::receipts::create));
     config.route("/v1/me/messages", web::get().to(moment::mine::list));
     config.route("/v1/me/messages/{id}", web::get().to(moment::mine::read));

@@ -3,12 +3,14 @@
 
 use crate::app::{Keys, Origins, Quotas, cors};
 use crate::cache::Cache;
+use crate::campaign::Catalogue;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::event::{Log, Schemas};
 use crate::http::{BodyLimit, Templates, TrustedProxies, door, no_route};
 use crate::id::Ids;
+use crate::moment::Live;
 use crate::people::account::Accounts;
 use crate::place::Places;
 use crate::platform::{MasterKey, Parts, Platform, fence::Fence};
@@ -79,7 +81,9 @@ impl Kairos {
         let log = Log::open(&platform, &Places::default());
         let schemas = Schemas::open(&platform);
         let dispatcher = Dispatcher::open(&platform).await?;
-        let workers = vec![keys.worker(), log.worker(), dispatcher.worker()];
+        let live = Live::open(&platform, Catalogue::default(), dispatcher.clone());
+        let mut workers = vec![keys.worker(), log.worker(), dispatcher.worker()];
+        workers.extend(live.workers());
         let workers = workers.into_iter().map(Arc::new).collect();
         Ok(Self { platform, keys, accounts, quotas, origins, log, schemas, dispatcher, workers })
     }

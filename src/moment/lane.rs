@@ -83,12 +83,7 @@ pub(super) async fn step(parts: &Arc<Parts>) -> Result<Progress> {
 }
 
 /// Reads everything that the work needs, app by app.
-fn gather(
-    conn: &mut Conn,
-    catalogue: &crate::campaign::Catalogue,
-    work: Vec<WorkRow>,
-    now_ms: i64,
-) -> Result<Vec<Batch>> {
+fn gather(conn: &mut Conn, catalogue: &crate::campaign::Catalogue, work: Vec<WorkRow>, now_ms: i64) -> Result<Vec<Batch>> {
     let mut by_app: HashMap<AppId, Vec<WorkRow>> = HashMap::new();
     for row in work {
         by_app.entry(row.app_id).or_default().push(row);
@@ -206,14 +201,12 @@ impl Court<'_> {
     }
 
     fn must_wait(&self, kind: &LiveKind, user: UserId) -> bool {
-        kind.spec.supersede
-            && self.made.iter().any(|m| m.user_id == user && m.input.moment.kind == kind.spec.key)
+        kind.spec.supersede && self.made.iter().any(|m| m.user_id == user && m.input.moment.kind == kind.spec.key)
     }
 
     /// Opens a moment and decides.
     fn open(&mut self, event: &Event, kind: &LiveKind, key: String, (user, mut facts): (UserId, super::input::Facts)) {
-        let span =
-            Span { opened_ms: event.occurred_ms, window_ms: kind.spec.window_ms, curve: kind.spec.curve.clone() };
+        let span = Span { opened_ms: event.occurred_ms, window_ms: kind.spec.window_ms, curve: kind.spec.curve.clone() };
         let (id, closes_ms): (MomentId, i64) = (self.ids.next(), span.closes_ms());
         facts.moment = trigger::moment_facts(&kind.spec.key, &key, (span.opened_ms, closes_ms));
         let context = json!({ "event_type": event.kind, "place": facts.place, "thing": facts.thing["key"] });

@@ -161,8 +161,7 @@ fn write(
             Err(_) => ("release_refused", one.row.planned_ms, false),
         };
         let input = packed.as_deref();
-        let release =
-            Release { app_id: known.app_id, id: one.row.id, state, planned_ms, counts, input, said: &said };
+        let release = Release { app_id: known.app_id, id: one.row.id, state, planned_ms, counts, input, said: &said };
         if !store::release(conn, &release)? {
             return Err(stale());
         }

@@ -39,7 +39,8 @@ pub(super) async fn step(parts: &Arc<Parts>) -> Result<Progress> {
     let now_ms = parts.platform.clock.now_ms();
     let store = &parts.platform.store;
     // Looking for due walks also finds zones that have appeared, so it may write.
-    let (due, next_ms) = store.write(move |conn| Ok((campaign::runs_due(conn, now_ms, 1)?, campaign::next_run_ms(conn)?))).await?;
+    let (due, next_ms) =
+        store.write(move |conn| Ok((campaign::runs_due(conn, now_ms, 1)?, campaign::next_run_ms(conn)?))).await?;
     let Some(run) = due.into_iter().next() else {
         return Ok(match next_ms {
             Some(at_ms) if at_ms <= now_ms => Progress::More,

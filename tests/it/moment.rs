@@ -5,7 +5,8 @@ use crate::world::World;
 use serde_json::{Value, json};
 
 async fn patch_preferences(world: &World, who: &Listener, change: Value) {
-    let answer = world.call("PATCH", "/v1/me/preferences").by(&who.person.token).header("If-Match", "*").json(&change).send().await;
+    let answer =
+        world.call("PATCH", "/v1/me/preferences").by(&who.person.token).header("If-Match", "*").json(&change).send().await;
     assert_eq!(answer.status, 200, "{}", answer.text());
 }
 

@@ -57,9 +57,11 @@ impl Stage {
         let by = &self.app.server;
         let apns = self.standin.issue_apns(kairos::push::Environment::Production, &[TOPIC]).unwrap();
         world.put("/v1/push-credentials/apns", by, apns).await.expect(200);
-        let purpose = json!({"key": "marketing", "name": "Offers", "basis": "consent", "version": "1", "texts": {"en": "May we?"}});
+        let purpose =
+            json!({"key": "marketing", "name": "Offers", "basis": "consent", "version": "1", "texts": {"en": "May we?"}});
         world.post("/v1/purposes", by, purpose).await.expect(201);
-        let contract = json!({"key": "service", "name": "Service", "basis": "contract", "version": "1", "texts": {"en": "We do."}});
+        let contract =
+            json!({"key": "service", "name": "Service", "basis": "contract", "version": "1", "texts": {"en": "We do."}});
         world.post("/v1/purposes", by, contract).await.expect(201);
         let topic = json!({"key": "offers", "name": "Offers", "default_on": true});
         world.post("/v1/topics", by, topic).await.expect(201);
@@ -184,8 +186,7 @@ impl Stage {
             .unwrap();
         assert!(faults.is_empty(), "{faults:?}");
         // The gateways' account: nobody got a message twice, and what we call accepted has arrived.
-        let arrived: Vec<String> =
-            self.standin.ledger().into_iter().filter(|r| r.delivered).filter_map(|r| r.push_id).collect();
+        let arrived: Vec<String> = self.standin.ledger().into_iter().filter(|r| r.delivered).filter_map(|r| r.push_id).collect();
         let mut once = arrived.clone();
         once.sort();
         once.dedup();

@@ -1,5 +1,6 @@
 //! The decision trail and the messages, for servers and for the people whom they concern.
 
+pub mod cancel;
 pub mod decisions;
 pub mod messages;
 pub mod mine;
