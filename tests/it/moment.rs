@@ -1,6 +1,6 @@
 //! Every ending of the story, told over HTTP, judged by the gateways' own ledger.
 
-use crate::stage::{Listener, Stage, grant, minutes, phone};
+use crate::stage::{Good, Listener, Stage, grant, minutes, phone};
 use crate::world::World;
 use serde_json::{Value, json};
 
@@ -53,12 +53,12 @@ both! {
 
         let id = message["id"].as_str().unwrap();
         let path = format!("/v1/messages/{id}/receipts");
-        world.post(&path, &who.person.token, json!({"kind": "opened"})).await.expect(200);
-        let twice = world.post(&path, &who.person.token, json!({"kind": "opened"})).await.expect(200);
+        world.post(&path, &who.person.token, json!({"kind": "opened"})).await.good();
+        let twice = world.post(&path, &who.person.token, json!({"kind": "opened"})).await.good();
         assert_eq!(twice["receipts"].as_array().unwrap().len(), 1);
-        let mine = world.get("/v1/me/messages", &who.person.token).await.expect(200);
+        let mine = world.get("/v1/me/messages", &who.person.token).await.good();
         assert_eq!(mine["items"][0]["body"], "You are at Orly");
-        let why = world.get(&format!("/v1/me/messages/{id}/why"), &who.person.token).await.expect(200);
+        let why = world.get(&format!("/v1/me/messages/{id}/why"), &who.person.token).await.good();
         assert_eq!(why["decision_id"], decision["id"]);
         assert_eq!(why["because"].as_array().unwrap().len(), 3);
         let other = stage.listener(world).await;
@@ -259,7 +259,7 @@ both! {
         assert_eq!(stage.decision(world, &other).await["outcome"], "chosen");
         assert_eq!(world.number(&path).await, 2, "what was refused gives its stock back");
         stage.adds_up(world).await;
-        world.post(&format!("/v1/campaigns/{campaign}/pause"), &stage.app.server, json!({})).await.expect(200);
+        world.post(&format!("/v1/campaigns/{campaign}/pause"), &stage.app.server, json!({})).await.good();
         world.advance(minutes(5)).await;
         let refused = stage.decision(world, &longer).await;
         assert_eq!((&refused["outcome"], &refused["reason"]), (&json!("release_refused"), &json!("campaign_not_live")));
@@ -308,8 +308,8 @@ both! {
     async fn two_partners_compete_and_the_better_offer_wins(world) {
         let stage = Stage::set(world).await;
         let partner = |name: &str| json!({ "name": name });
-        let coffee = world.post("/v1/partners", &stage.app.server, partner("Coffee")).await.expect(201);
-        let taxi = world.post("/v1/partners", &stage.app.server, partner("Taxi")).await.expect(201);
+        let coffee = world.post("/v1/partners", &stage.app.server, partner("Coffee")).await.good();
+        let taxi = world.post("/v1/partners", &stage.app.server, partner("Taxi")).await.good();
         let (low, _) = stage.one_offer(world, json!({"partner_id": coffee["id"], "base_value": 3.0}), json!({})).await;
         let (high, _) = stage.one_offer(world, json!({"partner_id": taxi["id"], "base_value": 7.0}), json!({})).await;
         let who = stage.listener(world).await;

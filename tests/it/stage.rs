@@ -1,6 +1,6 @@
 //! The stage of the story: an app that may speak, gateways that keep a ledger, and people who listen.
 
-use crate::world::{Person, Tenant, World};
+use crate::world::{Answer, Person, Tenant, World};
 use kairos::moment::{books, decide_again};
 use kairos::push::Gateway;
 use kairos::push::standin::{Options, Row, StandIn};
@@ -56,17 +56,17 @@ impl Stage {
     async fn declare(&self, world: &World) {
         let by = &self.app.server;
         let apns = self.standin.issue_apns(kairos::push::Environment::Production, &[TOPIC]).unwrap();
-        world.put("/v1/push-credentials/apns", by, apns).await.expect(200);
+        world.put("/v1/push-credentials/apns", by, apns).await.good();
         let purpose =
             json!({"key": "marketing", "name": "Offers", "basis": "consent", "version": "1", "texts": {"en": "May we?"}});
-        world.post("/v1/purposes", by, purpose).await.expect(201);
+        world.post("/v1/purposes", by, purpose).await.good();
         let contract =
             json!({"key": "service", "name": "Service", "basis": "contract", "version": "1", "texts": {"en": "We do."}});
-        world.post("/v1/purposes", by, contract).await.expect(201);
+        world.post("/v1/purposes", by, contract).await.good();
         let topic = json!({"key": "offers", "name": "Offers", "default_on": true});
-        world.post("/v1/topics", by, topic).await.expect(201);
+        world.post("/v1/topics", by, topic).await.good();
         let alerts = json!({"key": "alerts", "name": "Alerts", "default_on": true, "critical": true});
-        world.post("/v1/topics", by, alerts).await.expect(201);
+        world.post("/v1/topics", by, alerts).await.good();
         self.kind(world, json!({})).await;
     }
 
@@ -75,8 +75,7 @@ impl Stage {
         let mut body = json!({"key": "landing", "trigger": {"event_type": "landed"}, "window_ms": 1_800_000,
             "moment_key": "event.properties.airport"});
         merge(&mut body, change);
-        let answer = world.put("/v1/moment-kinds/landing", &self.app.server, body).await;
-        assert!([200, 201].contains(&answer.status), "{}", answer.text());
+        world.put("/v1/moment-kinds/landing", &self.app.server, body).await.good();
     }
 
     /// An offer with these fields changed; its id.
@@ -85,7 +84,7 @@ impl Stage {
             "template": {"fallback": "en", "variants": {"en": {
                 "title": "Welcome", "body": "You are at {{ event.properties.airport }}"}}}});
         merge(&mut body, change);
-        let made = world.post("/v1/offers", &self.app.server, body).await.expect(201);
+        let made = world.post("/v1/offers", &self.app.server, body).await.good();
         made["id"].as_str().unwrap().to_owned()
     }
 
@@ -93,9 +92,9 @@ impl Stage {
     pub async fn campaign(&self, world: &World, offers: &[&str], change: Value) -> String {
         let mut body = json!({"name": "Arrivals", "offers": offers, "trigger": {"moment": "landing"}});
         merge(&mut body, change);
-        let made = world.post("/v1/campaigns", &self.app.server, body).await.expect(201);
+        let made = world.post("/v1/campaigns", &self.app.server, body).await.good();
         let id = made["id"].as_str().unwrap().to_owned();
-        world.post(&format!("/v1/campaigns/{id}/publish"), &self.app.server, json!({})).await.expect(200);
+        world.post(&format!("/v1/campaigns/{id}/publish"), &self.app.server, json!({})).await.good();
         id
     }
 
@@ -131,12 +130,12 @@ impl Stage {
 
     /// What became of an event.
     pub async fn event(&self, world: &World, id: &str) -> Value {
-        world.get(&format!("/v1/events/{id}"), &self.app.server).await.expect(200)
+        world.get(&format!("/v1/events/{id}"), &self.app.server).await.good()
     }
 
     /// The decisions about somebody, the oldest first.
     pub async fn decisions(&self, world: &World, who: &Listener) -> Vec<Value> {
-        let page = world.get(&format!("/v1/decisions?user={}", who.person.id), &self.app.server).await.expect(200);
+        let page = world.get(&format!("/v1/decisions?user={}", who.person.id), &self.app.server).await.good();
         page["items"].as_array().unwrap().clone()
     }
 
@@ -149,7 +148,7 @@ impl Stage {
 
     /// The messages to somebody, the oldest first.
     pub async fn messages(&self, world: &World, who: &Listener) -> Vec<Value> {
-        let page = world.get(&format!("/v1/messages?user={}", who.person.id), &self.app.server).await.expect(200);
+        let page = world.get(&format!("/v1/messages?user={}", who.person.id), &self.app.server).await.good();
         page["items"].as_array().unwrap().clone()
     }
 
@@ -231,3 +230,16 @@ pub fn minutes(n: u64) -> Duration {
 
 /// Which gateway the phones of these tests hang on.
 pub const GATEWAY: Gateway = Gateway::Apns;
+
+/// An answer that has to be good, whichever of the good ones it is.
+pub trait Good {
+    /// Its body, or null.
+    fn good(&self) -> Value;
+}
+
+impl Good for Answer {
+    fn good(&self) -> Value {
+        assert!((200..300).contains(&self.status), "{}: {}", self.status, self.text());
+        serde_json::from_str(&self.text()).unwrap_or_default()
+    }
+}
