@@ -277,7 +277,7 @@ create table events (
 create unique index events_external on events (app_id, source, external_id);
 create index events_user on events (app_id, user_id, id);
 -- raw fixes of people, to be forgotten
-create index events_fixes on events (received_ms) where lat is not null and user_id is not null;
+create index events_fixes on events (app_id, received_ms) where lat is not null and user_id is not null;
 
 -- Duplicates and conflicts of events, counted against their source.
 create table event_counts (
@@ -334,8 +334,9 @@ create table positions (
     subject_id text not null,
     user_id text,
     at_ms bigint not null,
-    lat double precision not null,
-    lon double precision not null,
+    -- of people: null once the retention is over
+    lat double precision,
+    lon double precision,
     accuracy_m double precision,
     -- when it was seen how well, so that a place knows its first sight
     sights text not null,

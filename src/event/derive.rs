@@ -56,7 +56,7 @@ pub(super) fn follow(
             out.extend(moved.into_iter().map(|m| transition(index, cause.who, m, Some(&cause))));
         }
         if let Some(thing) = thing.as_deref_mut() {
-            changes(&cause, settle_times, thing, (index, track), &mut out);
+            out.extend(changes(&cause, settle_times, thing, || track.inside(index)));
         }
     }
     out
@@ -89,13 +89,14 @@ pub(super) fn transition(index: &Index, who: Who, moved: Moved, cause: Option<&C
     }
 }
 
+/// The changes that an event makes to what is declared of its thing; `inside` tells the places that it is in.
 fn changes(
     cause: &Cause<'_>,
     settle_times: &HashMap<String, i64>,
     thing: &mut Thing,
-    (index, track): (&Index, &Track),
-    out: &mut Vec<Derived>,
-) {
+    inside: impl Fn() -> Vec<PlaceId>,
+) -> Vec<Derived> {
+    let mut out = Vec::new();
     let newest = thing.seen_ms.is_none_or(|seen| cause.occurred_ms >= seen);
     for (property, value) in cause.properties {
         // A blank says nothing: what was known last stays known.
@@ -110,7 +111,7 @@ fn changes(
         let change = settle::see(&mut held, value, cause.occurred_ms, *settle_ms);
         thing.held.extend(held.map(|held| (property.clone(), held)));
         if let Some(settle::Change { from, to }) = change {
-            let places = track.inside(index);
+            let places = inside();
             let properties = json!({ "property": property, "from": from, "to": to, "places": places });
             out.push(Derived {
                 cause_id: Some(cause.id),
@@ -125,4 +126,5 @@ fn changes(
         }
     }
     thing.seen_ms = thing.seen_ms.max(Some(cause.occurred_ms));
+    out
 }

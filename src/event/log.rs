@@ -2,7 +2,7 @@
 
 use super::ingest::{self, Floor};
 use super::item::{Item, Subject};
-use super::{Source, timer};
+use super::{Source, retention, timer};
 use crate::error::{Error, FieldError, Result};
 use crate::id::{AppId, EventId, PartnerId, UserId};
 use crate::place::Places;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// Calls that may wait for the log.
 const QUEUE_LIMIT: usize = 4_096;
 /// Calls that share a transaction.
-const CALLS_PER_COMMIT: usize = 256;
+const CALLS_PER_COMMIT: usize = 128;
 /// Longest wait of the clock's worker without a hint, in milliseconds.
 const TIMER_POLL_MS: u64 = 5_000;
 
@@ -139,6 +139,11 @@ impl Log {
     /// The places in memory.
     pub fn places(&self) -> &Places {
         &self.places
+    }
+
+    /// The worker that forgets raw fixes of people.
+    pub fn retention(&self) -> Worker {
+        retention::worker(&self.platform)
     }
 
     /// The worker of dwells and silent visits.

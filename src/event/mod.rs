@@ -10,6 +10,7 @@ mod ingest;
 mod item;
 mod log;
 mod resolve;
+mod retention;
 mod schema;
 pub mod settle;
 mod store;

@@ -108,3 +108,11 @@ pub fn next_due_ms(conn: &mut Conn) -> Result<Option<i64>> {
 pub fn forget(conn: &mut Conn, app: AppId, subjects: &[String]) -> Result<()> {
     store::forget(conn, app, subjects)
 }
+
+/// Forgets people's raw positions from before a time; when they were seen, and where they are in, stays.
+///
+/// # Errors
+/// What the database says.
+pub fn forget_fixes(conn: &mut Conn, app: AppId, before_ms: i64) -> Result<()> {
+    store::forget_fixes(conn, app, before_ms)
+}

@@ -46,8 +46,8 @@ struct PositionRow {
     subject_id: String,
     user_id: Option<UserId>,
     at_ms: i64,
-    lat: f64,
-    lon: f64,
+    lat: Option<f64>,
+    lon: Option<f64>,
     accuracy_m: Option<f64>,
     sights: Doc<Sights>,
 }
@@ -204,8 +204,8 @@ pub(super) fn tracks(conn: &mut Conn, app: AppId, subjects: &[String]) -> Result
             .select(PositionRow::as_select()).load(c))?;
         for row in rows {
             let track = tracks.entry(row.subject_id).or_default();
-            let point = Point { lat: row.lat, lon: row.lon };
-            track.last = Some(Fix { at_ms: row.at_ms, point, accuracy_m: row.accuracy_m });
+            let point = row.lat.zip(row.lon).map(|(lat, lon)| Point { lat, lon });
+            track.last = point.map(|point| Fix { at_ms: row.at_ms, point, accuracy_m: row.accuracy_m });
             track.sights = row.sights.0;
         }
         let rows: Vec<StateRow> = on!(conn, c => place_states::table
@@ -227,8 +227,8 @@ pub(super) fn keep(conn: &mut Conn, app: AppId, index: &Index, all: &[Kept<'_>])
                 subject_id: kept.subject_id.to_owned(),
                 user_id: kept.user_id,
                 at_ms: fix.at_ms,
-                lat: fix.point.lat,
-                lon: fix.point.lon,
+                lat: Some(fix.point.lat),
+                lon: Some(fix.point.lon),
                 accuracy_m: fix.accuracy_m,
                 sights: Doc(kept.after.sights.clone()),
             });
@@ -287,5 +287,14 @@ pub(super) fn forget(conn: &mut Conn, app: AppId, subjects: &[String]) -> Result
         on!(conn, c => diesel::delete(positions::table.filter(positions::app_id.eq(app)
             .and(positions::subject_id.eq_any(chunk)))).execute(c))?;
     }
+    Ok(())
+}
+
+/// Takes the coordinates from people's positions that are older than a time; when they were seen stays.
+pub(super) fn forget_fixes(conn: &mut Conn, app: AppId, before_ms: i64) -> Result<()> {
+    on!(conn, c => diesel::update(positions::table.filter(positions::app_id.eq(app).and(positions::user_id.is_not_null())
+            .and(positions::at_ms.lt(before_ms)).and(positions::lat.is_not_null())))
+        .set((positions::lat.eq(None::<f64>), positions::lon.eq(None::<f64>), positions::accuracy_m.eq(None::<f64>)))
+        .execute(c))?;
     Ok(())
 }

@@ -50,7 +50,7 @@ pub struct Moved {
 /// One subject's standing with all places. Absent from `stands`: outside, or never seen by that place.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Track {
-    /// The newest fix judged.
+    /// The newest fix judged, until its coordinates are forgotten.
     pub last: Option<Fix>,
     /// How well it has been seen.
     pub sights: Sights,
@@ -68,6 +68,11 @@ impl Sights {
         self.0.push((fix.at_ms, accuracy_m));
     }
 
+    /// The time of the newest fix: of all, since it is never dropped for a better one.
+    fn newest_ms(&self) -> Option<i64> {
+        self.0.last().map(|(at_ms, _)| *at_ms)
+    }
+
     /// Whether a fix at or after `from_ms` was at least this accurate.
     fn any(&self, from_ms: i64, accuracy_m: f64) -> bool {
         self.0.iter().find(|(at_ms, _)| *at_ms >= from_ms).is_some_and(|(_, best_m)| *best_m <= accuracy_m)
@@ -77,9 +82,8 @@ impl Sights {
 impl Track {
     /// Judges a fix against all places. `None`: late, the same time again, or impossibly fast, so it counts in no pair.
     pub fn see(&mut self, index: &Index, class: Class, fix: Fix) -> Option<Vec<Moved>> {
-        if let Some(last) = &self.last
-            && (fix.at_ms <= last.at_ms || class == Class::Phone && speed(last, &fix) > PHONE_SPEED_MAX)
-        {
+        let late = self.sights.newest_ms().is_some_and(|newest_ms| fix.at_ms <= newest_ms);
+        if late || self.last.as_ref().is_some_and(|last| class == Class::Phone && speed(last, &fix) > PHONE_SPEED_MAX) {
             return None;
         }
         let mut moved = Vec::new();

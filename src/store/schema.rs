@@ -311,8 +311,8 @@ diesel::table! {
         subject_id -> Text,
         user_id -> Nullable<Text>,
         at_ms -> BigInt,
-        lat -> Double,
-        lon -> Double,
+        lat -> Nullable<Double>,
+        lon -> Nullable<Double>,
         accuracy_m -> Nullable<Double>,
         sights -> Text,
     }

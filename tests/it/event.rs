@@ -354,4 +354,54 @@ both! {
         let read = world.get(&format!("/v1/events/{}", results[0]["event_id"].as_str().unwrap()), &other.server).await.expect(200);
         assert_eq!(read["disposition"], "unknown_subject");
     }
+
+    async fn what_a_partner_sends_or_links_is_matched_only_under_the_users_consent_for_that_partner(world) {
+        listen(world, "hotel.ready").await;
+        let server = &world.app.server;
+        let mut partners = Vec::new();
+        for name in ["Hotel", "Taxi"] {
+            let partner = world.post("/v1/partners", server, json!({"name": name})).await.expect(201)["id"].as_str().unwrap().to_owned();
+            let key = world.post(&format!("/v1/partners/{partner}/keys"), server, json!({"name": "k"})).await.expect(201);
+            partners.push((partner, Caller::Bearer(key["secret"].as_str().unwrap().to_owned())));
+        }
+        let (hotel, taxi) = (&partners[0], &partners[1]);
+        let (user_id, user) = anonymous(world).await;
+        let of = |id: &str, subject: &str| json!([{"id": id, "type": "hotel.ready", "occurred_at": world.time(0), "subject": subject}]);
+        let refused = send(world, &hotel.1, of("1", &user_id)).await;
+        assert_eq!(disposition(world, &refused[0]).await, "no_consent");
+        let room = thing(world, "room").await;
+        world.post(&format!("/v1/things/{room}/links"), server, json!({"user": user_id, "partner_id": hotel.0})).await.expect(201);
+        let by_link = send(world, server, of("2", &room)).await;
+        assert_eq!(disposition(world, &by_link[0]).await, "no_consent");
+        assert_eq!(world.number("select count(*) from lane_work").await, 0);
+        grant(world, &user, "partner_events", Some(&hotel.0)).await;
+        for (by, id, subject, disposed) in [
+            (&hotel.1, "3", &user_id, Value::Null),
+            (server, "4", &room, Value::Null),
+            (&taxi.1, "5", &user_id, json!("no_consent")),
+            (&taxi.1, "6", &room, json!("no_consent")),
+        ] {
+            let sent = send(world, by, of(id, subject)).await;
+            assert_eq!(disposition(world, &sent[0]).await, disposed, "{id}");
+        }
+        assert_eq!(world.number("select count(*) from lane_work").await, 2);
+        assert_eq!(world.number(&format!("select count(*) from lane_work where link_partner_id = '{}'", hotel.0)).await, 1);
+        world.may_leave_work();
+    }
+
+    async fn raw_fixes_of_people_are_forgotten_after_the_retention_and_those_of_things_are_not(world) {
+        let (_, user) = anonymous(world).await;
+        grant(world, &user, "location", None).await;
+        let aircraft = thing(world, "a").await;
+        let location = json!({"lat": 48.7, "lon": 2.3, "accuracy_m": 5});
+        send(world, &user, json!([{"id": "1", "type": "location", "occurred_at": world.time(0), "location": location}])).await;
+        send(world, &world.app.server, json!([{"id": "1", "type": "position", "occurred_at": world.time(0), "subject": aircraft, "location": location}])).await;
+        world.advance(Duration::from_secs(86_400)).await;
+        assert_eq!(world.number("select count(*) from events where lat is not null").await, 2);
+        world.advance(Duration::from_secs(1)).await;
+        assert_eq!(world.number("select count(*) from events where lat is not null and thing_id is null").await, 0);
+        assert_eq!(world.number("select count(*) from events where lat is not null").await, 1);
+        assert_eq!(world.number("select count(*) from positions where lat is not null").await, 1);
+        assert_eq!(world.number("select count(*) from positions").await, 2);
+    }
 }

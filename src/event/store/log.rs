@@ -305,3 +305,26 @@ pub fn tally(conn: &mut Conn, app: AppId) -> Result<Vec<(String, String, i64)>> 
         .select((events::source, events::disposition, diesel::dsl::count_star())).load(c))?;
     Ok(rows.into_iter().map(|(source, disposition, n)| (source, disposition.unwrap_or_default(), n)).collect())
 }
+
+/// The oldest fix of a person that is kept, of each app that keeps any.
+pub fn oldest_fixes(conn: &mut Conn) -> Result<Vec<(AppId, i64)>> {
+    let rows: Vec<(AppId, Option<i64>)> = on!(conn, c => events::table
+        .filter(events::lat.is_not_null().and(events::user_id.is_not_null()))
+        .group_by(events::app_id)
+        .select((events::app_id, diesel::dsl::min(events::received_ms))).load(c))?;
+    Ok(rows.into_iter().filter_map(|(app, oldest_ms)| Some((app, oldest_ms?))).collect())
+}
+
+/// Takes the fixes from people's events that came before a time, the oldest first.
+pub fn forget_fixes(conn: &mut Conn, app: AppId, (before_ms, limit): (i64, i64)) -> Result<()> {
+    let ids: Vec<EventId> = on!(conn, c => events::table
+        .filter(events::app_id.eq(app).and(events::lat.is_not_null()).and(events::user_id.is_not_null())
+            .and(events::received_ms.lt(before_ms)))
+        .order(events::received_ms).limit(limit).select(events::id).load(c))?;
+    for chunk in ids.chunks(CHUNK) {
+        on!(conn, c => diesel::update(events::table.filter(events::app_id.eq(app).and(events::id.eq_any(chunk))))
+            .set((events::lat.eq(None::<f64>), events::lon.eq(None::<f64>), events::accuracy_m.eq(None::<f64>)))
+            .execute(c))?;
+    }
+    Ok(())
+}

@@ -5,7 +5,10 @@ mod things;
 mod types;
 
 pub use log::WorkRow;
-pub(super) use log::{EventRow, Known, NewWork, count, done, insert, insert_work, known, load, lock, settle, tally, work};
+pub(super) use log::{
+    EventRow, Known, NewWork, count, done, forget_fixes, insert, insert_work, known, load, lock, oldest_fixes, settle, tally,
+    work,
+};
 pub use things::{Link, Thing};
 pub(super) use things::{
     LinkPage, delete_link, delete_thing, insert_links, insert_things, link_page, links_of, put_link, put_thing, save_things,
