@@ -316,9 +316,9 @@ both! {
 fn message(id: &str, state: &str) -> String {
     format!(
         "insert into messages (app_id, id, decision_id, choice_id, user_id, device_id, campaign_id, offer_id, platform, token, \
-         environment, topic, test, payload, collapse_id, mode, consent, consent_epoch, app_consent_epoch, state, reason, attempt, \
+         environment, topic, test, route, payload, collapse_id, mode, consent, consent_epoch, app_consent_epoch, state, reason, attempt, \
          attempts, due_ms, deadline_ms, created_ms, sending_ms, ended_ms, settled) values ('app', '{id}', 'dec-{id}', 'cho', 'usr', \
-         'dev', 'cmp', 'ofr', 'ios', 'token', 'production', null, false, '{{}}', 'c', 'at_most_once', '{{}}', 0, 0, '{state}', null, \
+         'dev', 'cmp', 'ofr', 'ios', 'token', 'production', null, false, 'apns.production', '{{}}', 'c', 'at_most_once', '{{}}', 0, 0, '{state}', null, \
          0, '[]', 1, 2, 1, null, null, false)"
     )
 }

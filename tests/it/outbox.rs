@@ -1,0 +1,491 @@
+//! The outbox on both databases, judged by the stand-in's ledger: every ending of a message.
+
+use crate::gateway::{TOPIC, open_standin};
+use crate::world::{Caller, Person, World};
+use kairos::clock::{HOUR_MS, MINUTE_MS};
+use kairos::id::{DeviceId, MessageId, UserId};
+use kairos::people::device::Platform;
+use kairos::platform::epoch;
+use kairos::push::standin::{Fault, GoneTo, Phone, Row, Rule, StandIn};
+use kairos::push::{Allowed, Content, Environment, Gateway, Mode, NewMessage, outbox};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+static TOKENS: AtomicU32 = AtomicU32::new(1);
+
+/// A world with a stand-in, credentials stored, one user with one phone.
+struct Post {
+    standin: StandIn,
+    person: Person,
+    phone: Phoned,
+}
+
+#[derive(Clone)]
+struct Phoned {
+    user: UserId,
+    device: DeviceId,
+    token: String,
+    gateway: Gateway,
+}
+
+async fn post(world: &mut World) -> Post {
+    let standin = open_standin(&world.clock).await;
+    let ca = world.database.folder().join("standin-ca.pem");
+    std::fs::write(&ca, standin.ca_pem()).unwrap();
+    let url = standin.url();
+    world
+        .restart(|config| {
+            (config.apns_url, config.fcm_url) = (url.clone(), url);
+            config.ca_file = ca.display().to_string();
+            config.gateway_timeout_ms = 3_000;
+        })
+        .await;
+    let apns = standin.issue_apns(Environment::Production, &[TOPIC]).unwrap();
+    let fcm = standin.issue_fcm("demo-project").unwrap();
+    world.put("/v1/push-credentials/apns", &world.app.server, apns).await.expect(204);
+    world.put("/v1/push-credentials/fcm", &world.app.server, fcm).await.expect(204);
+    world.post("/v1/purposes", &world.app.server, purpose()).await.expect(201);
+    let person = world.person(&world.app).await;
+    grant(world, &person.token, true).await;
+    let phone = phone(world, &person, Gateway::Apns).await;
+    Post { standin, person, phone }
+}
+
+fn purpose() -> Value {
+    json!({"key": "offers", "name": "Offers", "basis": "consent", "version": "1", "texts": {"en": "May we send you offers?"}})
+}
+
+async fn grant(world: &World, user: &Caller, granted: bool) {
+    let body = json!({"purpose": "offers", "granted": granted, "text_version": "1", "evidence": {"screen": "test"}});
+    let answer = world.post("/v1/me/consents", user, body).await;
+    assert!(answer.status < 300, "{answer:?}");
+}
+
+async fn phone(world: &World, person: &Person, gateway: Gateway) -> Phoned {
+    let token = format!("{:064x}", TOKENS.fetch_add(1, Ordering::SeqCst));
+    phone_with(world, person, (gateway, &token, "phone-1")).await
+}
+
+async fn phone_with(world: &World, person: &Person, (gateway, token, installation): (Gateway, &str, &str)) -> Phoned {
+    let platform = gateway.platform().name();
+    let body = json!({"platform": platform, "token": token, "environment": "production", "topic": TOPIC,
+        "locale": "en", "time_zone": "Europe/Paris", "push_permission": "granted", "app_version": "1.0"});
+    let answer = world.put(&format!("/v1/me/devices/{installation}"), &person.token, body).await;
+    assert!(answer.status < 300, "{answer:?}");
+    let id = answer.json()["id"].as_str().unwrap().parse().unwrap();
+    Phoned { user: person.id.parse().unwrap(), device: id, token: token.to_owned(), gateway }
+}
+
+impl Post {
+    fn message(&self, world: &World, change: impl FnOnce(&mut NewMessage)) -> NewMessage {
+        message(world, &self.phone, change)
+    }
+
+    fn arrivals(&self, message: &NewMessage) -> Vec<Row> {
+        arrivals(&self.standin, message.id)
+    }
+}
+
+fn arrivals(standin: &StandIn, id: MessageId) -> Vec<Row> {
+    let hyphenated = id.uuid().to_string();
+    let is = |row: &Row| row.push_id.as_deref() == Some(&hyphenated) || row.push_id.as_deref() == Some(&id.to_string());
+    standin.ledger().into_iter().filter(is).collect()
+}
+
+fn message(world: &World, phone: &Phoned, change: impl FnOnce(&mut NewMessage)) -> NewMessage {
+    let ids = &world.kairos.platform.ids;
+    let mut message = NewMessage {
+        id: ids.next(),
+        app_id: world.app.id,
+        decision_id: ids.next(),
+        choice_id: ids.next(),
+        user_id: phone.user,
+        device_id: phone.device,
+        campaign_id: ids.next(),
+        offer_id: ids.next(),
+        gateway: phone.gateway,
+        token: phone.token.clone(),
+        environment: Environment::Production,
+        topic: Some(TOPIC.to_owned()),
+        test: false,
+        content: Content { title: Some("Welcome".into()), body: "Lounge, 2 min".into(), ..Content::default() },
+        collapse_id: "lounge".into(),
+        mode: Mode::AtMostOnce,
+        allowed: Allowed { purpose: "offers".into(), partner_id: None, consent_ids: vec![] },
+        consent_epoch: 0,
+        app_consent_epoch: 0,
+        due_ms: world.now_ms(),
+        deadline_ms: world.now_ms() + HOUR_MS,
+    };
+    change(&mut message);
+    message
+}
+
+/// Plans as a decision does, with the epochs of this moment, and hands over after the commit.
+async fn plan(world: &World, message: &NewMessage) {
+    let (dispatcher, now_ms) = (world.kairos.dispatcher().clone(), world.now_ms());
+    let (mut message, planner) = (message.clone(), dispatcher.clone());
+    let planned = world
+        .kairos
+        .platform
+        .store
+        .write(move |conn| {
+            let scopes = [epoch::Scope::Consent(message.user_id), epoch::Scope::AppConsent];
+            let epochs = epoch::read(conn, message.app_id, &scopes)?;
+            message.consent_epoch = epochs[&scopes[0]];
+            message.app_consent_epoch = epochs[&scopes[1]];
+            outbox::plan(conn, &planner, vec![message], now_ms)
+        })
+        .await
+        .unwrap();
+    dispatcher.go(planned);
+}
+
+async fn state(world: &World, message: &NewMessage) -> String {
+    let sql = format!("select state || coalesce(':' || reason, '') as line from messages where id = '{}'", message.id);
+    world.lines(&sql).await.pop().unwrap()
+}
+
+async fn token_of(world: &World, phone: &Phoned) -> String {
+    world
+        .lines(&format!("select coalesce(token, 'none') as line from devices where id = '{}'", phone.device))
+        .await
+        .pop()
+        .unwrap()
+}
+
+fn gone(timestamp_ms: i64) -> Fault {
+    Fault::Answer { status: 410, reason: "Unregistered".into(), retry_after_s: None, timestamp_ms: Some(timestamp_ms) }
+}
+
+fn later(status: u16, reason: &str, retry_after_s: Option<i64>) -> Fault {
+    Fault::Answer { status, reason: reason.into(), retry_after_s, timestamp_ms: None }
+}
+
+both! {
+    async fn a_message_due_now_is_accepted_once_with_its_ids_and_deadline(world) {
+        let post = post(world).await;
+        for _ in 0..2 {
+            // The first finds no connection and waits in the queue; the second goes from its own transaction.
+            let message = post.message(world, |m| m.deadline_ms += 999);
+            plan(world, &message).await;
+            world.drain().await;
+            assert_eq!(state(world, &message).await, "accepted");
+            let rows = post.arrivals(&message);
+            assert_eq!(rows.len(), 1);
+            let row = &rows[0];
+            assert_eq!((row.answer.as_str(), row.token.as_str()), ("200", post.phone.token.as_str()));
+            assert_eq!(row.collapse_id.as_deref(), Some("lounge"));
+            assert_eq!(row.keep_until_ms, Some(message.deadline_ms / 1_000 * 1_000));
+            let stamp = row.kairos.as_ref().unwrap();
+            assert_eq!((stamp.message_id.as_str(), stamp.deadline_ms), (message.id.to_string().as_str(), message.deadline_ms));
+        }
+        let attempts = world.lines("select attempts as line from messages").await;
+        assert!(attempts.iter().all(|a| a.contains("\"n\":1") && a.contains("\"status\":200")), "{attempts:?}");
+    }
+
+    async fn a_phone_of_googles_gets_it_with_a_ttl_that_ends_by_the_deadline(world) {
+        let post = post(world).await;
+        let person = world.person(&world.app).await;
+        grant(world, &person.token, true).await;
+        let android = phone(world, &person, Gateway::Fcm).await;
+        let message = message(world, &android, |m| m.deadline_ms = m.due_ms + 90_500);
+        plan(world, &message).await;
+        world.drain().await;
+        assert_eq!(state(world, &message).await, "accepted");
+        let rows = post.arrivals(&message);
+        assert_eq!((rows.len(), rows[0].keep_until_ms), (1, Some(world.now_ms() + 90_000)));
+    }
+
+    async fn a_message_for_later_waits_for_its_time(world) {
+        let post = post(world).await;
+        let message = post.message(world, |m| m.due_ms += 10 * MINUTE_MS);
+        plan(world, &message).await;
+        world.drain().await;
+        assert_eq!((state(world, &message).await, post.standin.arrivals()), ("queued".to_owned(), 0));
+        world.advance(Duration::from_mins(10)).await;
+        assert_eq!((state(world, &message).await, post.standin.arrivals()), ("accepted".to_owned(), 1));
+    }
+
+    async fn a_message_whose_deadline_passes_in_the_queue_expires_unsent(world) {
+        let post = post(world).await;
+        let message = post.message(world, |m| (m.due_ms, m.deadline_ms) = (m.due_ms + MINUTE_MS, m.due_ms + 2 * MINUTE_MS));
+        plan(world, &message).await;
+        world.advance(Duration::from_mins(2)).await;
+        assert_eq!((state(world, &message).await, post.standin.arrivals()), ("expired:deadline".to_owned(), 0));
+    }
+
+    async fn a_withdrawn_consent_ends_what_waits_as_revoked(world) {
+        let post = post(world).await;
+        let message = post.message(world, |m| m.due_ms += MINUTE_MS);
+        plan(world, &message).await;
+        grant(world, &post.person.token, false).await;
+        world.advance(Duration::from_mins(1)).await;
+        assert_eq!((state(world, &message).await, post.standin.arrivals()), ("revoked:consent".to_owned(), 0));
+    }
+
+    async fn a_consent_that_was_withdrawn_and_given_again_lets_it_go_under_the_new_record(world) {
+        let post = post(world).await;
+        let message = post.message(world, |m| m.due_ms += MINUTE_MS);
+        plan(world, &message).await;
+        grant(world, &post.person.token, false).await;
+        grant(world, &post.person.token, true).await;
+        world.advance(Duration::from_mins(1)).await;
+        assert_eq!(state(world, &message).await, "accepted");
+        assert!(world.lines("select consent as line from messages").await[0].contains("con_"));
+    }
+
+    async fn a_phone_that_now_is_someone_elses_ends_what_waits_as_token_dead(world) {
+        let post = post(world).await;
+        let message = post.message(world, |m| m.due_ms += MINUTE_MS);
+        plan(world, &message).await;
+        let other = world.person(&world.app).await;
+        phone_with(world, &other, (Gateway::Apns, &post.phone.token, "phone-1")).await;
+        world.advance(Duration::from_mins(1)).await;
+        assert_eq!((state(world, &message).await, post.standin.arrivals()), ("token_dead:token_dead".to_owned(), 0));
+    }
+
+    async fn a_new_token_on_the_same_phone_ends_what_waits_for_the_old_one(world) {
+        let post = post(world).await;
+        let message = post.message(world, |m| m.due_ms += MINUTE_MS);
+        plan(world, &message).await;
+        phone(world, &post.person, Gateway::Apns).await;
+        world.advance(Duration::from_mins(1)).await;
+        assert_eq!(state(world, &message).await, "token_dead:token_dead");
+    }
+
+    async fn a_gone_phone_is_rejected_and_its_token_deleted_if_it_was_registered_before(world) {
+        let post = post(world).await;
+        world.advance(Duration::from_mins(5)).await;
+        let now_ms = world.now_ms();
+        // Dead since before its registration: the phone has come back since, the verdict says nothing about it.
+        post.standin.inject(Rule::once(gone(now_ms - 6 * MINUTE_MS)));
+        let first = post.message(world, |_| {});
+        plan(world, &first).await;
+        world.drain().await;
+        assert_eq!(state(world, &first).await, "rejected:unregistered");
+        assert_eq!(token_of(world, &post.phone).await, post.phone.token);
+        post.standin.inject(Rule::once(gone(now_ms - MINUTE_MS)));
+        let second = post.message(world, |_| {});
+        plan(world, &second).await;
+        world.drain().await;
+        assert_eq!((state(world, &second).await, token_of(world, &post.phone).await), ("rejected:unregistered".into(), "none".into()));
+        // From now on nothing is sent to it.
+        let third = post.message(world, |_| {});
+        plan(world, &third).await;
+        world.drain().await;
+        assert_eq!((state(world, &third).await, post.arrivals(&third).len()), ("token_dead:token_dead".into(), 0));
+    }
+
+    async fn a_refusal_for_now_is_tried_again_when_the_gateway_asked_for_it(world) {
+        let post = post(world).await;
+        for (status, reason) in [(429, "TooManyRequests"), (500, "InternalServerError"), (503, "ServiceUnavailable")] {
+            post.standin.inject(Rule::once(later(status, reason, Some(30))));
+            let message = post.message(world, |_| {});
+            plan(world, &message).await;
+            world.drain().await;
+            assert!(state(world, &message).await.starts_with("retry_at:"), "{status}");
+            world.advance(Duration::from_millis(29_999)).await;
+            assert_eq!(post.arrivals(&message).len(), 1, "{status}");
+            world.advance(Duration::from_millis(1)).await;
+            assert_eq!((state(world, &message).await, post.arrivals(&message).len()), ("accepted".to_owned(), 2), "{status}");
+        }
+    }
+
+    async fn without_a_word_from_the_gateway_the_pauses_grow_and_end_at_the_deadline(world) {
+        let post = post(world).await;
+        post.standin.inject(Rule::always(later(503, "ServiceUnavailable", None)));
+        let message = post.message(world, |_| {});
+        plan(world, &message).await;
+        for _ in 0..60 {
+            world.advance(Duration::from_mins(1)).await;
+        }
+        assert_eq!(state(world, &message).await, "expired:deadline");
+        let rows = post.arrivals(&message);
+        assert!(rows.len() >= 3 && rows.len() <= 40, "{}", rows.len());
+        assert!(rows.iter().all(|row| row.at_ms < message.deadline_ms));
+    }
+
+    async fn a_retry_after_beyond_the_deadline_is_not_tried(world) {
+        let post = post(world).await;
+        post.standin.inject(Rule::once(later(429, "TooManyRequests", Some(7_200))));
+        let message = post.message(world, |_| {});
+        plan(world, &message).await;
+        world.drain().await;
+        world.advance(Duration::from_hours(3)).await;
+        assert_eq!((state(world, &message).await, post.arrivals(&message).len()), ("expired:deadline".to_owned(), 1));
+    }
+
+    async fn a_cut_after_the_request_ends_as_unknown_and_is_not_sent_again(world) {
+        let post = post(world).await;
+        post.standin.inject(Rule::once(Fault::CutAfterRequest));
+        let message = post.message(world, |_| {});
+        plan(world, &message).await;
+        world.drain().await;
+        assert_eq!(state(world, &message).await, "unknown:connection_lost");
+        world.advance(Duration::from_mins(30)).await;
+        assert_eq!(post.arrivals(&message).len(), 1);
+    }
+
+    async fn a_cut_after_the_request_is_sent_again_under_the_same_ids_where_the_campaign_wants_that(world) {
+        let post = post(world).await;
+        post.standin.inject(Rule::once(Fault::CutAfterRequest));
+        let message = post.message(world, |m| m.mode = Mode::AtLeastOnce);
+        plan(world, &message).await;
+        world.drain().await;
+        let rows = post.arrivals(&message);
+        assert_eq!((state(world, &message).await, rows.len()), ("accepted".to_owned(), 2));
+        assert_eq!((&rows[0].push_id, &rows[0].collapse_id), (&rows[1].push_id, &rows[1].collapse_id));
+    }
+
+    async fn a_silent_gateway_leaves_it_unknown(world) {
+        let post = post(world).await;
+        post.standin.inject(Rule::once(Fault::Silent));
+        let message = post.message(world, |_| {});
+        plan(world, &message).await;
+        world.drain().await;
+        assert_eq!((state(world, &message).await, post.arrivals(&message).len()), ("unknown:timeout".to_owned(), 1));
+    }
+
+    async fn a_refused_stream_is_sent_again_at_once(world) {
+        let post = post(world).await;
+        post.standin.inject(Rule::once(Fault::RefuseStream));
+        let message = post.message(world, |_| {});
+        plan(world, &message).await;
+        world.drain().await;
+        let delivered = post.arrivals(&message).iter().filter(|row| row.delivered).count();
+        assert_eq!((state(world, &message).await, delivered), ("accepted".to_owned(), 1));
+    }
+
+    async fn a_goaway_resends_what_was_not_processed_and_nothing_else(world) {
+        let post = post(world).await;
+        let safe = post.message(world, |_| {});
+        post.standin.inject(Rule::once(Fault::GoAway { last: GoneTo::Before, close: false }));
+        plan(world, &safe).await;
+        world.drain().await;
+        let delivered = post.arrivals(&safe).iter().filter(|row| row.delivered).count();
+        assert_eq!((state(world, &safe).await, delivered), ("accepted".to_owned(), 1));
+        let ambiguous = post.message(world, |_| {});
+        post.standin.inject(Rule::once(Fault::GoAway { last: GoneTo::This, close: true }));
+        plan(world, &ambiguous).await;
+        world.drain().await;
+        assert!(state(world, &ambiguous).await.starts_with("unknown:"));
+        assert_eq!(post.arrivals(&ambiguous).len(), 1);
+    }
+
+    async fn a_permanent_refusal_ends_the_message_and_keeps_the_token(world) {
+        let post = post(world).await;
+        for reason in ["BadDeviceToken", "PayloadTooLarge", "SomethingNew"] {
+            post.standin.inject(Rule::once(later(400, reason, None)));
+            let message = post.message(world, |_| {});
+            plan(world, &message).await;
+            world.drain().await;
+            assert!(state(world, &message).await.starts_with("rejected:"), "{reason}");
+        }
+        assert_eq!(token_of(world, &post.phone).await, post.phone.token);
+    }
+
+    async fn a_token_of_ours_that_apple_calls_expired_is_made_anew_once(world) {
+        let post = post(world).await;
+        let first = post.message(world, |_| {});
+        plan(world, &first).await;
+        world.drain().await;
+        world.advance(Duration::from_mins(25)).await;
+        post.standin.inject(Rule::once(later(403, "ExpiredProviderToken", None)));
+        let second = post.message(world, |_| {});
+        plan(world, &second).await;
+        world.drain().await;
+        assert_eq!((state(world, &second).await, post.arrivals(&second).len()), ("accepted".to_owned(), 2));
+    }
+
+    async fn pushes_go_on_past_the_hour_for_which_a_token_of_ours_is_good(world) {
+        let post = post(world).await;
+        for _ in 0..8 {
+            let apns = post.message(world, |_| {});
+            plan(world, &apns).await;
+            world.drain().await;
+            assert_eq!(state(world, &apns).await, "accepted");
+            world.advance(Duration::from_mins(23)).await;
+        }
+    }
+
+    async fn an_app_without_a_credential_gets_a_reason(world) {
+        let post = post(world).await;
+        world.delete("/v1/push-credentials/apns", &world.app.server).await.expect(204);
+        let message = post.message(world, |_| {});
+        plan(world, &message).await;
+        world.drain().await;
+        assert_eq!((state(world, &message).await, post.standin.arrivals()), ("rejected:no_credential".to_owned(), 0));
+    }
+
+    async fn a_credential_is_checked_on_write_and_never_shown_again(world) {
+        let post = post(world).await;
+        let shown = world.get("/v1/push-credentials/apns", &world.app.server).await.expect(200).to_string();
+        assert!(shown.contains(TOPIC) && !shown.contains("PRIVATE") && !shown.contains("key_p8"), "{shown}");
+        let mut wrong = post.standin.issue_apns(Environment::Production, &[TOPIC]).unwrap();
+        wrong["key_p8"] = json!("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----");
+        world.put("/v1/push-credentials/apns", &world.app.server, wrong).await.refused(400, "validation_failed");
+        let mut elsewhere = post.standin.issue_fcm("demo-project").unwrap();
+        elsewhere["service_account"]["token_uri"] = json!("https://169.254.169.254/token");
+        world.put("/v1/push-credentials/fcm", &world.app.server, elsewhere).await.refused(400, "validation_failed");
+        let other = world.new_app("Harbour").await;
+        world.get("/v1/push-credentials/apns", &other.server).await.refused(404, "not_found");
+    }
+
+    async fn a_crash_leaves_what_was_on_its_way_unknown_or_sends_it_again_by_its_mode(world) {
+        let post = post(world).await;
+        let once = post.message(world, |m| m.due_ms += MINUTE_MS);
+        let again = post.message(world, |m| (m.due_ms, m.mode) = (m.due_ms + MINUTE_MS, Mode::AtLeastOnce));
+        plan(world, &once).await;
+        plan(world, &again).await;
+        let sql = "update messages set state = 'sending', attempt = 1, sending_ms = due_ms";
+        world.kairos.platform.store.write(move |conn| conn.batch(sql)).await.unwrap();
+        world.restart(|_| {}).await;
+        world.drain().await;
+        assert_eq!((state(world, &once).await, post.arrivals(&once).len()), ("unknown:crash".to_owned(), 0));
+        assert_eq!((state(world, &again).await, post.arrivals(&again).len()), ("accepted".to_owned(), 1));
+    }
+
+    async fn a_stopped_campaign_ends_what_waits_of_it_and_nothing_else(world) {
+        let post = post(world).await;
+        let stopped = post.message(world, |m| m.due_ms += MINUTE_MS);
+        let other = post.message(world, |m| m.due_ms += MINUTE_MS);
+        plan(world, &stopped).await;
+        plan(world, &other).await;
+        let (app, campaign, now_ms) = (world.app.id, stopped.campaign_id, world.now_ms());
+        let ended = world.kairos.platform.store.write(move |c| outbox::cancel_campaign(c, app, campaign, now_ms)).await;
+        assert_eq!(ended.unwrap(), 1);
+        world.advance(Duration::from_mins(1)).await;
+        assert_eq!(state(world, &stopped).await, "cancelled:campaign_stopped");
+        assert_eq!((state(world, &other).await, post.standin.arrivals()), ("accepted".to_owned(), 1));
+    }
+
+    async fn an_edge_that_no_life_has_is_refused_by_the_database(world) {
+        let post = post(world).await;
+        let message = post.message(world, |_| {});
+        plan(world, &message).await;
+        world.drain().await;
+        for state in ["queued", "sending", "retry_at", "rejected", "unknown"] {
+            let sql = format!("update messages set state = '{state}'");
+            assert!(world.kairos.platform.store.write(move |conn| conn.batch(&sql)).await.is_err(), "{state}");
+        }
+    }
+
+    async fn many_messages_go_in_batches_and_each_arrives_once(world) {
+        let post = post(world).await;
+        let known = post.standin.clone();
+        known.register(post.phone.token.clone(), Phone { gateway: Gateway::Apns, environment: Environment::Production, topic: None, dead_ms: None });
+        let messages: Vec<NewMessage> = (0..1_500).map(|_| post.message(world, |_| {})).collect();
+        let (dispatcher, now_ms) = (world.kairos.dispatcher().clone(), world.now_ms());
+        let shared = Arc::new(messages);
+        let rows = Arc::clone(&shared);
+        world.kairos.platform.store.write(move |c| outbox::insert_many(c, &dispatcher, &rows, now_ms)).await.unwrap();
+        world.drain().await;
+        assert_eq!(world.number("select count(*) from messages where state = 'accepted'").await, 1_500);
+        let ids: std::collections::HashSet<_> = post.standin.ledger().into_iter().map(|row| row.push_id).collect();
+        assert_eq!((post.standin.arrivals(), ids.len()), (1_500, 1_500));
+        assert_eq!(Gateway::of(Platform::Ios), Gateway::Apns);
+    }
+}
