@@ -2,7 +2,7 @@
 
 use super::context::{HeardBy, Known};
 use super::decide;
-use super::decision::{Choice, Decision};
+use super::decision::{Choice, Decision, Outcome};
 use super::input::Input;
 use super::message::collapse_id;
 use super::store::{self, NewChoice, NewDecision, NewMoment};
@@ -215,4 +215,11 @@ pub(super) fn messages_of(ids: &Ids, known: &Known, to: &Addressed, (choice, ter
         })
     };
     choice.devices.iter().zip(&choice.words).filter_map(for_device).collect()
+}
+
+/// Counts decisions that are on disk, for the figures that the server shows of itself.
+pub(super) fn count(outcomes: &[Outcome]) {
+    for outcome in outcomes {
+        metrics::counter!("kairos_decisions_total", "outcome" => outcome.name()).increment(1);
+    }
 }

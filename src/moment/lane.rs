@@ -2,6 +2,7 @@
 
 use super::commit::{self, Hops, Made, stale};
 use super::context::{Known, Latency, Question};
+use super::decision::Outcome;
 use super::input::{Input, Opening};
 use super::live::Parts;
 use super::store::{self, HeldMoment, NewMoment, OpenMoment};
@@ -9,7 +10,7 @@ use super::supersede::{self, Superseded};
 use super::terms::Terms;
 use super::trigger;
 use super::value::{Span, too_old};
-use crate::campaign::{LiveKind, Snapshot};
+use crate::campaign::{self, LiveKind, Snapshot};
 use crate::error::{Error, Result};
 use crate::event::{self, Disposition, Event, Settlement, Thing, WorkRow};
 use crate::id::{AppId, EventId, Ids, MomentId, PlaceId, ThingId, UserId, WorkId};
@@ -179,7 +180,7 @@ impl Court<'_> {
                 continue;
             }
             let Some(key) = trigger::key(kind, &facts, event, place) else { continue };
-            match trigger::standing(&kind.spec, &key, user, &self.batch.open, now_ms) {
+            match trigger::standing(&kind.spec, (user, &key), &self.batch.open, now_ms) {
                 Some(disposition) => said.push(disposition),
                 None => opening.push((Arc::clone(kind), key, facts)),
             }
@@ -272,6 +273,7 @@ impl Court<'_> {
 /// Writes what was judged, and hands the messages over after the commit.
 async fn commit(parts: &Arc<Parts>, judged: Vec<Judged>, now_ms: i64) -> Result<()> {
     let shared = Arc::clone(parts);
+    let outcomes: Vec<Outcome> = judged.iter().flat_map(|j| &j.made).map(|m| m.decision.outcome).collect();
     let planned = parts
         .platform
         .store
@@ -286,15 +288,14 @@ async fn commit(parts: &Arc<Parts>, judged: Vec<Judged>, now_ms: i64) -> Result<
         .await?;
     parts.dispatcher.go(planned);
     parts.release_hint.nudge();
+    commit::count(&outcomes);
     Ok(())
 }
 
 fn write(conn: &mut Conn, parts: &Parts, judged: &Judged, now_ms: i64) -> Result<Vec<push::NewMessage>> {
     let app = judged.known.app_id;
     // Somebody else has done this work, or a campaign has stopped since.
-    if store::work_left(conn, &judged.done)? != judged.done.len()
-        || parts.catalogue.current(conn, app)?.revision != judged.revision
-    {
+    if store::work_left(conn, &judged.done)? != judged.done.len() || !campaign::hold_still(conn, app, judged.revision)? {
         return Err(stale());
     }
     let messages = commit::write(conn, &parts.platform.ids, &judged.known, &judged.made)?;

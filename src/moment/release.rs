@@ -141,8 +141,7 @@ fn write(
 ) -> Result<Vec<push::NewMessage>> {
     let users: BTreeSet<UserId> = looked.iter().map(|l| l.row.user_id).collect();
     let users: Vec<UserId> = users.into_iter().collect();
-    let current = parts.catalogue.current(conn, known.app_id)?;
-    if !known.is_fresh(conn, &users)? || current.revision != snapshot.revision {
+    if !known.is_fresh(conn, &users)? || !campaign::hold_still(conn, known.app_id, snapshot.revision)? {
         return Err(stale());
     }
     commit::keep_versions(conn, known.app_id, looked.iter().filter_map(|l| l.terms.as_ref()))?;

@@ -55,7 +55,7 @@ pub(super) fn key(kind: &LiveKind, facts: &Facts, event: &Event, place: Option<&
 }
 
 /// Whether a user's moments of this kind and key let another one open.
-pub(super) fn standing(kind: &Kind, key: &str, user: UserId, open: &[OpenMoment], now_ms: i64) -> Option<Disposition> {
+pub(super) fn standing(kind: &Kind, (user, key): (UserId, &str), open: &[OpenMoment], now_ms: i64) -> Option<Disposition> {
     let same = |m: &&OpenMoment| m.user_id == user && m.kind == kind.key && m.key == key;
     let closes_ms = open.iter().filter(same).map(|m| m.closes_ms).max()?;
     if now_ms < closes_ms {

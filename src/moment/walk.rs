@@ -2,6 +2,7 @@
 
 use super::commit::{self, Hops, Made, stale};
 use super::context::{Known, Question};
+use super::decision::Outcome;
 use super::input::{Facts, Opening};
 use super::live::Parts;
 use super::store;
@@ -52,6 +53,7 @@ pub(super) async fn step(parts: &Arc<Parts>) -> Result<Progress> {
     let mut stretch = store.read(move |conn| gather(conn, &catalogue, run, now_ms)).await?;
     let made = decide_all(&mut stretch, parts)?;
     let shared = Arc::clone(parts);
+    let outcomes: Vec<Outcome> = made.iter().map(|m| m.decision.outcome).collect();
     let planned = store
         .write(move |conn| {
             conn.serialise(commit::LOCK)?;
@@ -61,6 +63,7 @@ pub(super) async fn step(parts: &Arc<Parts>) -> Result<Progress> {
         .await?;
     parts.dispatcher.go(planned);
     parts.release_hint.nudge();
+    commit::count(&outcomes);
     Ok(Progress::More)
 }
 
@@ -104,7 +107,7 @@ fn decide_all(stretch: &mut Stretch, parts: &Parts) -> Result<Vec<Made>> {
 }
 
 fn write(conn: &mut Conn, parts: &Parts, stretch: &Stretch, made: &[Made]) -> Result<Vec<push::NewMessage>> {
-    if parts.catalogue.current(conn, stretch.run.app_id)?.revision != stretch.revision {
+    if !campaign::hold_still(conn, stretch.run.app_id, stretch.revision)? {
         return Err(stale());
     }
     let messages = commit::write(conn, &parts.platform.ids, &stretch.known, made)?;
