@@ -60,6 +60,8 @@ pub fn insert(conn: &mut Conn, row: &OfferRow) -> Result<()> {
 
 /// Writes a new spec; the stock that is reserved stays. Whether the new stock holds it.
 pub fn update(conn: &mut Conn, row: &OfferRow) -> Result<bool> {
+    // The catalogue first, then the offer, as whoever writes decisions does: so nobody waits in a circle.
+    touch(conn, row.app_id)?;
     let fits = offers::stock_reserved.le(row.stock.unwrap_or(i64::MAX));
     let target = offers::table.filter(offers::app_id.eq(row.app_id).and(offers::id.eq(row.id)).and(fits));
     let values = (
@@ -71,7 +73,6 @@ pub fn update(conn: &mut Conn, row: &OfferRow) -> Result<bool> {
         offers::updated_ms.eq(row.updated_ms),
     );
     let written = on!(conn, c => diesel::update(target).set(values).execute(c))?;
-    touch(conn, row.app_id)?;
     Ok(written == 1)
 }
 
