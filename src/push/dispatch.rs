@@ -3,6 +3,7 @@
 use super::ending::{End, Held};
 use super::lane::{Lane, Lanes};
 use super::latency::Latency;
+use super::look::Look;
 use super::message::{Gateway, NewMessage};
 use super::outbox::{self, Claim};
 use super::route::Route;
@@ -388,18 +389,4 @@ struct Airborne {
     flying: Flying,
     bearer: HeaderValue,
     handed_over_ms: i64,
-}
-
-/// What a look at the outbox found.
-#[derive(Default)]
-struct Look {
-    progress: bool,
-    blocked: bool,
-    next_due_ms: Option<i64>,
-}
-
-impl Look {
-    fn due(&mut self, due_ms: i64) {
-        self.next_due_ms = Some(self.next_due_ms.map_or(due_ms, |known| known.min(due_ms)));
-    }
 }

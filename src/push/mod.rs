@@ -11,6 +11,7 @@ pub mod fcm;
 pub mod http;
 mod lane;
 pub mod latency;
+mod look;
 mod message;
 pub mod outbox;
 pub mod retry;

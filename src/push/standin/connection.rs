@@ -122,19 +122,19 @@ async fn handle(inner: &Inner, wire: &Wire, received: Received, respond: &mut Se
         let authority = head.uri.authority().map_or("", http::uri::Authority::as_str);
         let arrived = apns::Arrived { authority, token, headers: &head.headers, body: &body };
         let row = arrived.row(at_ms);
-        return finish(inner, wire, row, respond, || arrived.judge(inner, wire)).await;
+        return finish((inner, wire), row, respond, || arrived.judge(inner, wire)).await;
     }
     let project = path.strip_prefix("/v1/projects/").and_then(|rest| rest.strip_suffix("/messages:send"));
     if let (Some(project_id), true) = (project, post) {
         let arrived = fcm::Arrived::new(project_id, &head.headers, &body);
         let row = arrived.row(at_ms);
-        return finish(inner, wire, row, respond, || arrived.judge(inner, inner.ledger.len())).await;
+        return finish((inner, wire), row, respond, || arrived.judge(inner, inner.ledger.len())).await;
     }
     send(respond, apns::error(404, "BadPath", None));
 }
 
 /// Lets a fault strike, else judges; writes the ledger before the answer leaves.
-async fn finish(inner: &Inner, wire: &Wire, row: Row, respond: &mut SendResponse<Bytes>, judge: impl FnOnce() -> Reply) {
+async fn finish((inner, wire): (&Inner, &Wire), row: Row, respond: &mut SendResponse<Bytes>, judge: impl FnOnce() -> Reply) {
     let stream = respond.stream_id().as_u32();
     let log = |answer: &str, delivered: bool| {
         inner.ledger.append(Row { answer: answer.to_owned(), delivered, ..row.clone() });

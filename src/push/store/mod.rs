@@ -1,0 +1,191 @@
+//! The tables of the outbox: messages and gateway credentials.
+
+mod credentials;
+mod ends;
+mod queue;
+
+pub(super) use credentials::{credentials, delete_credentials, put_credential, sealed};
+pub(super) use ends::{cancel, cancel_campaign, settle_one, stranded};
+pub(super) use queue::{Due, Waiting, allow, depth, due, end, expire, start, waiting};
+
+use super::ending::{Next, Tried};
+use super::message::{Attempt, Mode, NewMessage, Push, State};
+use super::route::Route;
+use crate::error::{Error, Result};
+use crate::id::{AppId, CampaignId, ChoiceId, DecisionId, DeviceId, MessageId, OfferId, UserId};
+use crate::store::Conn;
+use crate::store::schema::messages;
+use diesel::prelude::*;
+
+/// Ids in one statement.
+const CHUNK: usize = 500;
+/// The condition of the index on what waits, word for word: with bound words the databases would not use it.
+const WAITS: &str = "state in ('queued', 'retry_at')";
+
+/// A message as it is inserted.
+#[derive(Insertable)]
+#[diesel(table_name = messages)]
+#[diesel(treat_none_as_default_value = false)]
+pub(super) struct Row {
+    app_id: AppId,
+    id: MessageId,
+    decision_id: DecisionId,
+    choice_id: ChoiceId,
+    user_id: UserId,
+    device_id: DeviceId,
+    campaign_id: CampaignId,
+    offer_id: OfferId,
+    platform: &'static str,
+    token: String,
+    environment: &'static str,
+    topic: Option<String>,
+    test: bool,
+    route: &'static str,
+    payload: String,
+    collapse_id: String,
+    mode: &'static str,
+    consent: String,
+    consent_epoch: i64,
+    app_consent_epoch: i64,
+    state: &'static str,
+    reason: Option<String>,
+    attempt: i64,
+    attempts: &'static str,
+    due_ms: i64,
+    deadline_ms: i64,
+    created_ms: i64,
+    sending_ms: Option<i64>,
+    ended_ms: Option<i64>,
+    settled: bool,
+}
+
+impl Row {
+    /// The row of a message that is claimed at once (`sending`), or waits.
+    pub(super) fn new(message: &NewMessage, route: Route, (sending, now_ms): (bool, i64)) -> Result<Self> {
+        Ok(Self {
+            app_id: message.app_id,
+            id: message.id,
+            decision_id: message.decision_id,
+            choice_id: message.choice_id,
+            user_id: message.user_id,
+            device_id: message.device_id,
+            campaign_id: message.campaign_id,
+            offer_id: message.offer_id,
+            platform: message.gateway.platform().name(),
+            token: message.token.clone(),
+            environment: message.environment.name(),
+            topic: message.topic.clone(),
+            test: message.test,
+            route: route.word(),
+            payload: message.payload(),
+            collapse_id: message.collapse_id.clone(),
+            mode: message.mode.word(),
+            consent: serde_json::to_string(&message.allowed).map_err(Error::broken)?,
+            consent_epoch: message.consent_epoch,
+            app_consent_epoch: message.app_consent_epoch,
+            state: if sending { State::Sending.word() } else { State::Queued.word() },
+            reason: None,
+            attempt: i64::from(sending),
+            attempts: "[]",
+            due_ms: message.due_ms,
+            deadline_ms: message.deadline_ms,
+            created_ms: now_ms,
+            sending_ms: sending.then_some(now_ms),
+            ended_ms: None,
+            settled: false,
+        })
+    }
+}
+
+/// A message that is being sent.
+#[derive(Debug, Clone)]
+pub(super) struct Claimed {
+    pub(super) app_id: AppId,
+    pub(super) device_id: DeviceId,
+    pub(super) push: Push,
+    pub(super) mode: Mode,
+    pub(super) attempt: i64,
+    pub(super) started_ms: i64,
+    attempts: String,
+}
+
+impl Claimed {
+    pub(super) fn of_row(row: &Row, message: &NewMessage) -> Self {
+        Self {
+            app_id: row.app_id,
+            device_id: row.device_id,
+            push: Push {
+                id: row.id,
+                token: row.token.clone(),
+                topic: row.topic.clone(),
+                collapse_id: row.collapse_id.clone(),
+                deadline_ms: row.deadline_ms,
+                payload: row.payload.clone().into(),
+            },
+            mode: message.mode,
+            attempt: 1,
+            started_ms: row.created_ms,
+            attempts: "[]".to_owned(),
+        }
+    }
+
+    pub(super) fn tried(&self, now_ms: i64) -> Tried {
+        Tried { attempt: self.attempt, deadline_ms: self.push.deadline_ms, mode: self.mode, now_ms }
+    }
+
+    /// What is written at the end of this attempt; an attempt that never left is not listed.
+    pub(super) fn settlement(&self, next: &Next, attempt: Option<&Attempt>, now_ms: i64) -> Result<Settlement> {
+        let attempts = attempt.map_or_else(|| Ok(self.attempts.clone()), |a| with(&self.attempts, a))?;
+        Ok(Settlement::new((self.app_id, self.push.id), (self.attempt, attempts), next, now_ms))
+    }
+}
+
+/// The list of attempts with one more, without parsing what is there.
+fn with(attempts: &str, attempt: &Attempt) -> Result<String> {
+    let text = serde_json::to_string(attempt).map_err(Error::broken)?;
+    Ok(match attempts.strip_suffix(']') {
+        None | Some("[") => format!("[{text}]"),
+        Some(before) => format!("{before},{text}]"),
+    })
+}
+
+/// What is written at the end of an attempt.
+#[derive(Debug, Clone)]
+pub(super) struct Settlement {
+    app_id: AppId,
+    id: MessageId,
+    attempt: i64,
+    attempts: String,
+    state: State,
+    reason: Option<String>,
+    due_ms: Option<i64>,
+    now_ms: i64,
+}
+
+impl Settlement {
+    fn new((app_id, id): (AppId, MessageId), (attempt, attempts): (i64, String), next: &Next, now_ms: i64) -> Self {
+        let reason = next.reason.as_ref().map(|r| r.clone().into_owned());
+        Self { app_id, id, attempt, attempts, state: next.state, reason, due_ms: next.due_ms, now_ms }
+    }
+}
+
+pub(super) fn insert(conn: &mut Conn, rows: &[Row]) -> Result<()> {
+    match conn {
+        // Cached single-row statements are the fastest form on SQLite, one statement for many rows on PostgreSQL.
+        Conn::Sqlite(c) => {
+            for row in rows {
+                diesel::insert_into(messages::table).values(row).execute(c)?;
+            }
+        }
+        Conn::Postgres(c) => {
+            for chunk in rows.chunks(CHUNK) {
+                diesel::insert_into(messages::table).values(chunk).execute(c)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn mode(word: &str) -> Result<Mode> {
+    Mode::parse(word).ok_or_else(|| Error::broken("the outbox holds an unknown mode"))
+}
