@@ -1,5 +1,6 @@
 //! Bounded, strict request bodies and queries: what is wrong is named by its field.
 
+use super::strict::Strict;
 use crate::error::{Error, Problem, Result};
 use actix_web::dev::Payload;
 use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
@@ -68,7 +69,7 @@ pub fn read_json(request: &HttpRequest, payload: &mut Payload) -> LocalBoxFuture
 /// 400 `validation_failed`.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut reader).map_err(|e| {
+    let value = serde_path_to_error::deserialize(Strict(&mut reader)).map_err(|e| {
         let path = e.path().to_string();
         refuse(&path, &e.into_inner().to_string())
     })?;

@@ -10,6 +10,7 @@ mod no_route;
 mod page;
 mod problem;
 mod request_id;
+mod strict;
 mod unique;
 
 pub use address::{ClientAddress, TrustedProxies};

@@ -51,13 +51,16 @@ async fn operations(world: &World) -> Vec<Operation> {
     for (path, item) in document["paths"].as_object().unwrap() {
         for method in ["get", "post", "put", "patch", "delete"] {
             let Some(operation) = item.get(method) else { continue };
-            let callers = operation["security"].as_array().into_iter().flatten();
-            let callers = callers.flat_map(|s| s.as_object().unwrap().keys().cloned()).collect();
+            // Credentials that are enough alone; some operations also take two at once.
+            let ways = operation["security"].as_array().into_iter().flatten().map(|way| way.as_object().unwrap());
+            let callers = ways.filter(|way| way.len() == 1).flat_map(|way| way.keys().cloned()).collect();
             let takes_body = operation.get("requestBody").is_some();
             found.push(Operation { method: method.to_uppercase(), path: path.clone(), callers, takes_body });
         }
     }
     assert!(found.len() > 40, "the document is not whole");
+    // What makes a thing under a name that the caller chooses comes last, so that the others do not find it.
+    found.sort_by_key(|operation| operation.method == "PUT");
     found
 }
 
@@ -248,10 +251,8 @@ both! {
             Caller::Bearer("eyJhbGciOiJub25lIn0.eyJzdWIiOiJ1c3IifQ.".to_owned()),
             Caller::Bearer(String::new()),
         ];
-        let operations = operations(world).await;
-        let closed: Vec<_> = operations.iter().filter(|o| !o.callers.is_empty()).collect();
-        assert!(operations.len() - closed.len() <= 3, "only the documents are open to everybody");
-        for operation in closed {
+        for operation in operations(world).await.iter().filter(|o| o.path.starts_with("/v1/")) {
+            assert!(!operation.callers.is_empty(), "{} is open to everybody", operation.name());
             for caller in &forged {
                 let answer = send(world, operation, &operation.fill(&mine.values), caller, body_for(operation, &mine)).await;
                 answer.refused(401, "unauthorized");
@@ -285,7 +286,7 @@ both! {
     async fn every_write_refuses_what_it_does_not_understand(world) {
         let mine = furnish(world, "mine").await;
         let large = format!("{{\"surprise\": \"{}\"}}", "x".repeat(1 << 20));
-        let broken = ["", "{", "[]", "null", "\"text\"", "{\"a\": 1, \"a\": 2}", "{\"a\": NaN}", "\u{feff}{}", "{} {}"];
+        let broken = ["", "{", "[]", "null", "\"text\"", "{\"a\": 1, \"a\": 2}", "[1, 2]", "{\"a\": NaN}", "\u{feff}{}", "{} {}"];
         let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
         for operation in operations(world).await.iter().filter(|o| o.takes_body) {
             let path = operation.fill(&mine.values);
