@@ -394,6 +394,37 @@ both! {
         stage.adds_up(world).await;
     }
 
+    async fn two_nodes_on_one_database_decide_everything_once_and_never_beyond_stock_or_cap(world) {
+        let stage = Stage::set(world).await;
+        settings(world, &stage, json!({"caps": {"overall": [{"limit": 1, "window_ms": 3_600_000}]}})).await;
+        let (offer, _) = stage.one_offer(world, json!({"stock": 3}), json!({})).await;
+        let mut people = Vec::new();
+        for _ in 0..6 {
+            people.push(stage.listener(world).await);
+        }
+        let config = world.kairos.platform.config.clone();
+        let second = kairos::serve::Kairos::open(config, world.clock.clone()).await.unwrap();
+        for airport in ["Orly", "Roissy"] {
+            for who in &people {
+                stage.lands_at(world, who, airport, 0).await;
+            }
+            // A node that finds the database busy comes back.
+            for _ in 0..20 {
+                let (one, two) = tokio::join!(world.kairos.drain(), second.drain());
+                if one.is_ok() && two.is_ok() {
+                    break;
+                }
+            }
+        }
+        assert_eq!(world.number("select count(*) from lane_work").await, 0);
+        assert_eq!(world.number("select count(*) from decisions").await, 12);
+        assert_eq!(world.number("select count(*) from decisions where outcome = 'chosen'").await, 3);
+        assert_eq!(world.number(&format!("select stock_reserved from offers where id = '{offer}'")).await, 3);
+        assert!(people.iter().all(|who| stage.arrived(who).len() <= 1), "the cap is one an hour");
+        assert_eq!(stage.standin.ledger().len(), 3);
+        stage.adds_up(world).await;
+    }
+
     async fn a_planted_bug_is_found_by_the_books(world) {
         let stage = Stage::set(world).await;
         stage.one_offer(world, json!({}), json!({})).await;
