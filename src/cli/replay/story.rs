@@ -136,7 +136,7 @@ impl Story {
             *outcomes.entry(outcome).or_insert(0_usize) += 1;
             for candidate in decision["candidates"].as_array().map_or(&[][..], Vec::as_slice) {
                 let gates = candidate["gates"].as_array().map_or(&[][..], Vec::as_slice);
-                if let Some(gate) = gates.iter().find(|g| text(g, "/verdict") == "refuse") {
+                if let Some(gate) = gates.iter().find(|g| text(g, "/verdict") == "refused") {
                     *refusals.entry(format!("{}: {}", text(gate, "/gate"), text(gate, "/reason"))).or_insert(0) += 1;
                 }
             }
