@@ -20,6 +20,7 @@ mod fcm;
 mod gates;
 mod gateway;
 mod ground;
+mod isolation;
 mod kill_9;
 mod map;
 mod moment;

@@ -1,0 +1,339 @@
+//! Nothing of one app is visible or changeable through another app's credentials (I8), for every route there is; no
+//! route takes the wrong kind of credential; no body takes a field that the server makes.
+//!
+//! The operations come from the OpenAPI document: a new route without a sample here fails.
+
+#[path = "isolation/document.rs"]
+mod document;
+
+use crate::stage::Stage;
+use crate::world::{Answer, Caller, Person, Tenant, World};
+use document::{Operation, operations};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Where names are chosen by callers: another app may make a thing of its own under the same name.
+const NAMED: [&str; 5] = [
+    "/v1/moment-kinds/{key}",
+    "/v1/event-types/{type}",
+    "/v1/me/devices/{installation_id}",
+    "/v1/push-credentials/apns",
+    "/v1/push-credentials/fcm",
+];
+
+fn makes_its_own(operation: &Operation) -> bool {
+    let is_new = operation.method == "POST" && !operation.path.contains('{');
+    is_new || operation.method == "PUT" && NAMED.contains(&operation.path.as_str())
+}
+
+/// An app with one of everything.
+struct House {
+    tenant: Tenant,
+    person: Person,
+    partner: Caller,
+    /// Path parameters by template, in order.
+    samples: BTreeMap<&'static str, Vec<String>>,
+}
+
+impl House {
+    fn path(&self, operation: &Operation) -> String {
+        if !operation.path.contains('{') {
+            return operation.path.clone();
+        }
+        // The longest template that the path begins with has its parameters first.
+        let sample = self.samples.get(operation.path.as_str()).or_else(|| {
+            let prefix = self.samples.keys().filter(|template| operation.path.starts_with(&format!("{template}/")));
+            prefix.max_by_key(|template| template.len()).map(|template| &self.samples[template])
+        });
+        let sample = sample.unwrap_or_else(|| panic!("give a sample of {} in this file", operation.path));
+        let mut path = operation.path.clone();
+        for value in sample {
+            let (open, close) = (path.find('{').unwrap(), path.find('}').unwrap());
+            path.replace_range(open..=close, value);
+        }
+        assert!(!path.contains('{'), "the sample of {} is too short", operation.path);
+        path
+    }
+
+    fn caller(&self, scheme: &str) -> Caller {
+        match scheme {
+            "publishable_key" => self.tenant.phone.clone(),
+            "server_key" => self.tenant.server.clone(),
+            "user_token" => self.person.token.clone(),
+            "partner_key" => self.partner.clone(),
+            other => panic!("a new kind of caller: {other}"),
+        }
+    }
+}
+
+async fn made(world: &World, path: &str, by: &Caller, body: Value) -> String {
+    let answer = world.post(path, by, body).await;
+    assert!([200, 201].contains(&answer.status), "{path}: {}", answer.text());
+    let made = answer.json();
+    made["id"].as_str().unwrap_or_default().to_owned()
+}
+
+async fn partner_key(world: &World, by: &Caller) -> (String, String, Caller) {
+    let partner = made(world, "/v1/partners", by, json!({"name": "canary taxi"})).await;
+    let key = world.post(&format!("/v1/partners/{partner}/keys"), by, json!({"name": "canary key"})).await.expect(201);
+    let text = |name: &str| key[name].as_str().unwrap().to_owned();
+    (partner, text("id"), Caller::Bearer(text("secret")))
+}
+
+/// An app with one of everything, made the way a real one is.
+async fn furnish(world: &mut World) -> House {
+    let stage = Stage::set(world).await;
+    let by = stage.app.server.clone();
+    let (offer, campaign) = stage.one_offer(world, json!({}), json!({})).await;
+    let listener = stage.listener(world).await;
+    let event = stage.lands(world, &listener, 1).await;
+    world.drain().await;
+    let decision = stage.decision(world, &listener).await["id"].as_str().unwrap().to_owned();
+    let message = stage.messages(world, &listener).await[0]["id"].as_str().unwrap().to_owned();
+    let (partner, partners_key, partner_caller) = partner_key(world, &by).await;
+    made(world, "/v1/attributes", &by, json!({"scope": "user", "key": "canary_tier", "kind": "string"})).await;
+    made(world, "/v1/users", &by, json!({"external_id": "canary-crm"})).await;
+    let thing = made(world, "/v1/things", &by, json!({"key": "canary-39a415", "class": "aircraft"})).await;
+    let link =
+        made(world, &format!("/v1/things/{thing}/links"), &by, json!({"user": listener.person.id, "ends_at": world.time(500)}))
+            .await;
+    let circle = json!({"key": "ORY", "name": "canary Orly", "circle": {"lat": 48.72, "lon": 2.36, "radius_m": 3000}});
+    let place = made(world, "/v1/places", &by, circle).await;
+    world.put("/v1/event-types/landed", &by, json!({"max_useful_age_ms": 3_600_000})).await.expect(200);
+    let key = made(world, "/v1/keys", &by, json!({"kind": "server", "name": "canary spare", "scopes": ["app:read"]})).await;
+    let installation = format!("phone-{}", &listener.person.id[4..]);
+    let user = listener.person.id.clone();
+    let samples = [
+        ("/v1/users/{id}", vec![user.clone()]),
+        ("/v1/users/{id}/devices/{installation_id}", vec![user, installation.clone()]),
+        ("/v1/me/devices/{installation_id}", vec![installation]),
+        ("/v1/me/messages/{id}", vec![message.clone()]),
+        ("/v1/purposes/{key}", vec!["marketing".to_owned()]),
+        ("/v1/topics/{key}", vec!["offers".to_owned()]),
+        ("/v1/attributes/{scope}/{key}", vec!["user".to_owned(), "canary_tier".to_owned()]),
+        ("/v1/partners/{id}", vec![partner.clone()]),
+        ("/v1/partners/{id}/keys/{key_id}", vec![partner, partners_key]),
+        ("/v1/moment-kinds/{key}", vec!["landing".to_owned()]),
+        ("/v1/offers/{id}", vec![offer]),
+        ("/v1/campaigns/{id}", vec![campaign]),
+        ("/v1/events/{id}", vec![event]),
+        ("/v1/event-types/{type}", vec!["landed".to_owned()]),
+        ("/v1/things/{id}", vec![thing.clone()]),
+        ("/v1/things/{id}/links/{link}", vec![thing, link]),
+        ("/v1/places/{id}", vec![place]),
+        ("/v1/decisions/{id}", vec![decision]),
+        ("/v1/messages/{id}", vec![message]),
+        ("/v1/push-credentials/{gateway}", vec!["apns".to_owned()]),
+        ("/v1/keys/{id}", vec![key]),
+    ];
+    House { tenant: stage.app, person: listener.person, partner: partner_caller, samples: samples.into() }
+}
+
+/// A body that this operation takes; `{}` where anything may be left out.
+fn body(operation: &Operation) -> Value {
+    let device = json!({"platform": "ios", "topic": "app.kairos.demo", "push_permission": "granted"});
+    let consent = json!({"purpose": "location", "granted": false});
+    let kind = json!({"key": "landing", "trigger": {"event_type": "landed"}, "window_ms": 60_000});
+    let offer = json!({"name": "x", "purpose": "location", "topic": "offers", "base_value": 1.0,
+        "template": {"fallback": "en", "variants": {"en": {"title": "x", "body": "x"}}}});
+    match (operation.method.as_str(), operation.path.as_str()) {
+        ("POST", "/v1/users/{id}/consents" | "/v1/me/consents") => consent,
+        ("PUT", "/v1/users/{id}/devices/{installation_id}" | "/v1/me/devices/{installation_id}") => device,
+        ("POST", "/v1/purposes/{key}/versions") => json!({"version": "9", "texts": {"en": "x"}, "re_ask": true}),
+        ("PATCH", "/v1/topics/{key}" | "/v1/purposes/{key}") => json!({"name": "taken over"}),
+        ("PATCH", "/v1/attributes/{scope}/{key}") => json!({"settle_ms": 1}),
+        ("POST", "/v1/partners/{id}/keys") => json!({"name": "taken over"}),
+        ("POST" | "PUT", "/v1/moment-kinds" | "/v1/moment-kinds/{key}") => kind,
+        ("POST" | "PUT", "/v1/offers" | "/v1/offers/{id}") => offer,
+        ("PUT" | "POST", "/v1/campaigns/{id}" | "/v1/campaigns") => {
+            json!({"name": "x", "offers": [], "trigger": {"moment": "landing"}})
+        }
+        ("POST", "/v1/messages/{id}/receipts") => json!({"kind": "opened"}),
+        ("POST", "/v1/things/{id}/links") => json!({"user": "usr_00000000000070008000000000000000"}),
+        ("POST", "/v1/attributes") => json!({"scope": "user", "key": "x", "kind": "string"}),
+        ("POST", "/v1/events") => json!({"events": []}),
+        ("POST", "/v1/keys") => json!({"kind": "publishable", "name": "x"}),
+        ("POST", "/v1/partners") => json!({"name": "x"}),
+        ("POST", "/v1/places") => json!({"name": "x", "circle": {"lat": 0, "lon": 0, "radius_m": 100}}),
+        ("POST", "/v1/purposes") => json!({"key": "x", "name": "x", "basis": "consent", "version": "1", "texts": {"en": "x"}}),
+        ("POST", "/v1/things") => json!({"key": "x", "class": "x"}),
+        ("POST", "/v1/topics") => json!({"key": "x", "name": "x"}),
+        _ => json!({}),
+    }
+}
+
+/// Bodies that hold references, or secrets of a form that only a gateway issues: they are refused before anything is
+/// looked up, so that a 400 here says nothing of the target. That the target stays as it is is checked all the same.
+fn may_be_refused_by_its_body(operation: &Operation) -> bool {
+    operation.method == "PUT"
+        && ["/v1/campaigns", "/v1/offers", "/v1/push-credentials"].iter().any(|p| operation.path.starts_with(p))
+}
+
+async fn ask(world: &World, operation: &Operation, path: &str, callers: &[Caller]) -> Answer {
+    let query = if operation.path == "/v1/places/nearby" { "?lat=48.7&lon=2.3" } else { "" };
+    let mut request = world.call(&operation.method, &format!("{path}{query}"));
+    for caller in callers {
+        request = request.by(caller);
+    }
+    if operation.has_body || operation.method == "POST" {
+        request = request.json(&body(operation));
+    }
+    request.send().await
+}
+
+/// What an app's own callers read of it, at every path, without when its keys were last used.
+async fn everything(world: &World, house: &House) -> BTreeMap<String, Value> {
+    let mut all = BTreeMap::new();
+    for operation in operations().iter().filter(|o| o.method == "GET" && !o.callers.is_empty()) {
+        let callers: Vec<Caller> = operation.callers[0].iter().map(|scheme| house.caller(scheme)).collect();
+        let path = house.path(operation);
+        let answer = ask(world, operation, &path, &callers).await;
+        assert_eq!(answer.status, 200, "the sample of {path} must be there, or the test proves nothing: {}", answer.text());
+        let mut value = answer.json();
+        for item in value["items"].as_array_mut().into_iter().flatten() {
+            item.as_object_mut().unwrap().remove("last_used_at");
+        }
+        all.insert(path, value);
+    }
+    all
+}
+
+/// Every id in a text.
+fn ids(text: &str) -> BTreeSet<String> {
+    let bytes = text.as_bytes();
+    let is_id = |at: usize| {
+        let end = at + 36;
+        end <= bytes.len()
+            && bytes[at..at + 3].iter().all(u8::is_ascii_lowercase)
+            && bytes[at + 3] == b'_'
+            && bytes[at + 4..end].iter().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(b))
+    };
+    (0..bytes.len()).filter(|at| is_id(*at)).map(|at| text[at..at + 36].to_owned()).filter(|id| !id.starts_with("req_")).collect()
+}
+
+async fn stranger(world: &World) -> House {
+    let tenant = world.new_app("Stranger").await;
+    let (_, _, partner) = partner_key(world, &tenant.server).await;
+    let person = world.person(&tenant).await;
+    House { tenant, person, partner, samples: BTreeMap::new() }
+}
+
+both! {
+    async fn no_route_shows_or_changes_anything_of_another_app(world) {
+        let house = furnish(world).await;
+        let before = everything(world, &house).await;
+        let secret: BTreeSet<String> = before.values().flat_map(|value| ids(&value.to_string())).collect();
+        assert!(secret.len() > 15, "{secret:?}");
+        let stranger = stranger(world).await;
+        let (mut asked, mut wrong) = (0, Vec::new());
+        let mut all = operations();
+        // What makes things of the stranger's own comes last: under a name that the other app uses too, they would be
+        // taken for the other app's.
+        all.sort_by_key(|o| makes_its_own(o));
+        for operation in all.iter().filter(|o| !o.callers.is_empty() && !o.path.starts_with("/v1/auth/")) {
+            let path = house.path(operation);
+            for schemes in &operation.callers {
+                let callers: Vec<Caller> = schemes.iter().map(|scheme| stranger.caller(scheme)).collect();
+                let answer = ask(world, operation, &path, &callers).await;
+                let what = format!("{} {path} by {schemes:?}: {} {}", operation.method, answer.status, answer.text());
+                assert!(answer.status < 500, "{what}");
+                let refused = answer.status == 404 || answer.status == 400 && may_be_refused_by_its_body(operation);
+                if path != operation.path && !makes_its_own(operation) && !refused {
+                    wrong.push(what.clone());
+                }
+                let shown: Vec<_> = ids(&answer.text()).intersection(&secret).cloned().collect();
+                assert!(shown.is_empty() && !answer.text().contains("canary Orly"), "{shown:?} in {what}");
+                asked += 1;
+            }
+        }
+        assert!(wrong.is_empty(), "{wrong:#?}");
+        assert!(asked > 80, "{asked}");
+        let after = everything(world, &house).await;
+        for (path, value) in &before {
+            assert_eq!(value, &after[path], "{path} has changed");
+        }
+    }
+
+    async fn a_neighbour_in_the_same_app_is_a_stranger_too(world) {
+        let house = furnish(world).await;
+        let neighbour = world.person(&house.tenant).await;
+        let mine = operations().into_iter().filter(|o| o.path.contains('{') && o.callers.iter().any(|c| c.contains("user_token")));
+        let mut asked = 0;
+        for operation in mine {
+            let path = house.path(&operation);
+            // Registering is what a second person on the same phone does: the law of devices has its own tests.
+            if operation.method == "PUT" {
+                continue;
+            }
+            let answer = ask(world, &operation, &path, std::slice::from_ref(&neighbour.token)).await;
+            assert_eq!(answer.status, 404, "{} {path}: {}", operation.method, answer.text());
+            asked += 1;
+        }
+        assert!(asked >= 3, "{asked}");
+    }
+
+    async fn every_route_refuses_callers_without_its_kind_of_credential(world) {
+        let house = furnish(world).await;
+        for operation in operations().iter().filter(|o| !o.callers.is_empty()) {
+            let path = house.path(operation);
+            let answer = ask(world, operation, &path, &[]).await;
+            assert_eq!(answer.status, 401, "{} {path} by nobody: {}", operation.method, answer.text());
+            for scheme in ["publishable_key", "server_key", "user_token", "partner_key"] {
+                let alone = BTreeSet::from([scheme.to_owned()]);
+                if operation.callers.contains(&alone) {
+                    continue;
+                }
+                let answer = ask(world, operation, &path, &[house.caller(scheme)]).await;
+                assert_eq!(answer.status, 401, "{} {path} by {scheme}: {}", operation.method, answer.text());
+            }
+        }
+    }
+
+    async fn a_key_without_any_scope_of_a_route_may_do_nothing_there(world) {
+        let house = furnish(world).await;
+        let by_scope = [world.server_key(&house.tenant, &["app:read"]).await, world.server_key(&house.tenant, &["keys:read"]).await];
+        let mut wrong = Vec::new();
+        for operation in operations().iter().filter(|o| o.callers.contains(&BTreeSet::from(["server_key".to_owned()]))) {
+            let path = house.path(operation);
+            let (mut refused, mut other) = (0, 0);
+            for key in &by_scope {
+                let answer = ask(world, operation, &path, std::slice::from_ref(key)).await;
+                refused += u32::from(answer.status == 403);
+                other += u32::from(![200, 403].contains(&answer.status) && !may_be_refused_by_its_body(operation));
+            }
+            if other > 0 || refused == 0 && !may_be_refused_by_its_body(operation) {
+                wrong.push(format!("{} {path}", operation.method));
+            }
+        }
+        assert!(wrong.is_empty(), "these ask for no scope: {wrong:#?}");
+    }
+
+    async fn no_body_takes_a_field_that_the_server_makes(world) {
+        let house = furnish(world).await;
+        let before = everything(world, &house).await;
+        let mut tried = 0;
+        for operation in operations().iter().filter(|o| o.has_body) {
+            let path = house.path(operation);
+            let callers: Vec<Caller> = operation.callers[0].iter().map(|scheme| house.caller(scheme)).collect();
+            let sample = body(operation).to_string();
+            for field in &operation.answered_only {
+                // First in the object, so that it is the first thing that can be wrong.
+                let rest = sample.strip_prefix('{').unwrap();
+                let comma = if rest == "}" { "" } else { "," };
+                let text = format!("{{\"{field}\":\"forged\"{comma}{rest}");
+                let mut request = world.call(&operation.method, &path);
+                for caller in &callers {
+                    request = request.by(caller);
+                }
+                let answer = request.text("application/json", &text).send().await;
+                let what = format!("{} {path} with {field}: {} {}", operation.method, answer.status, answer.text());
+                assert_eq!(answer.status, 400, "{what}");
+                let named = answer.json()["errors"].as_array().is_some_and(|all| all.iter().any(|e| e["field"] == field.as_str()));
+                assert!(named, "{what}");
+                tried += 1;
+            }
+        }
+        assert!(tried > 200, "{tried}");
+        assert_eq!(before, everything(world, &house).await);
+    }
+}
