@@ -17,8 +17,6 @@ pub(crate) struct Airport {
     pub(crate) iata: String,
     /// Its name.
     pub(crate) name: String,
-    /// The city it serves.
-    pub(crate) city: String,
     /// Degrees north.
     pub(crate) lat: f64,
     /// Degrees east.

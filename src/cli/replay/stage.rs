@@ -130,11 +130,6 @@ impl Stage {
         }
     }
 
-    /// The app's id and keys.
-    pub(crate) fn app(&self) -> &app::Created {
-        &self.app
-    }
-
     /// Plays the whole recording and reads back what came of it.
     ///
     /// # Errors
