@@ -110,7 +110,6 @@ fn campaign(server: &super::server::Server, house: &House) {
     let must = |path: &str, body: Value| server.must("POST", path, &house.server, &body);
     must("/v1/purposes", json!({ "key": "service", "name": "Service", "basis": "contract", "version": "1", "texts": { "en": "Service" } }));
     must("/v1/topics", json!({ "key": "orders", "name": "Orders", "default_on": true }));
-    must("/v1/event-types", json!({ "type": "order.ready" }));
     must("/v1/moment-kinds", json!({ "key": "ready", "trigger": { "event_type": "order.ready" }, "window_ms": 600_000 }));
     let template = json!({ "fallback": "en", "variants": { "en": { "title": "Ready", "body": "Order {{ user.external_id }}" } } });
     let offer = must("/v1/offers", json!({ "name": "Ready", "purpose": "service", "topic": "orders", "base_value": 1.0, "template": template }));

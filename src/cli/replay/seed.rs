@@ -88,7 +88,8 @@ impl Seed<'_> {
         }
         let settle = json!({ "scope": "thing", "key": scene::ON_GROUND, "kind": "boolean", "settle_ms": scene::SETTLE_MS });
         post("/v1/attributes", settle).await?;
-        post("/v1/event-types", json!({ "type": POSITION, "max_useful_age_ms": HOUR_MS })).await?;
+        let path = format!("/v1/event-types/{POSITION}");
+        self.client.must(http::Method::PUT, &path, Some(&json!({ "max_useful_age_ms": HOUR_MS }))).await?;
         post("/v1/moment-kinds", scene::landing()).await?;
         let (mut partners, mut own, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
         for competitor in &COMPETITORS {
