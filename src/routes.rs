@@ -153,19 +153,39 @@ impl Modify for Credentials {
 
 /// Mounts every route.
 pub fn mount(config: &mut ServiceConfig) {
+    config
+        .configure(operations)
+        .configure(accounts)
+        .configure(me)
+        .configure(users)
+        .configure(declarations)
+        .configure(campaigns)
+        .configure(events)
+        .configure(decisions)
+        .configure(administration);
+}
+
+/// Health, figures, documents.
+fn operations(config: &mut ServiceConfig) {
     config.route("/livez", web::get().to(health::livez));
     config.route("/readyz", web::get().to(health::readyz));
     config.route("/metrics", web::get().to(health::metrics));
     config.service(SwaggerUi::new("/docs/{_:.*}").url("/openapi.json", ApiDoc::openapi()));
     config.service(web::redirect("/docs", "/docs/"));
+}
 
+/// Sign-up, sign-in, sessions.
+fn accounts(config: &mut ServiceConfig) {
     config.route("/v1/auth/sign-up", web::post().to(account::http::sign::sign_up));
     config.route("/v1/auth/sign-in", web::post().to(account::http::sign::sign_in));
     config.route("/v1/auth/anonymous", web::post().to(account::http::sign::anonymous));
     config.route("/v1/auth/refresh", web::post().to(account::http::session::refresh));
     config.route("/v1/auth/sign-out", web::post().to(account::http::session::sign_out));
     config.route("/.well-known/jwks.json", web::get().to(account::http::session::jwks));
+}
 
+/// What a user may do with their own.
+fn me(config: &mut ServiceConfig) {
     config.route("/v1/me", web::get().to(people::me::read));
     config.route("/v1/me", web::patch().to(people::me::patch));
     config.route("/v1/me/preferences", web::get().to(people::preferences::read));
@@ -177,7 +197,10 @@ pub fn mount(config: &mut ServiceConfig) {
     config.route("/v1/me/devices/{installation_id}", web::put().to(people::devices::register));
     config.route("/v1/me/devices/{installation_id}", web::get().to(people::devices::read));
     config.route("/v1/me/devices/{installation_id}", web::delete().to(people::devices::forget));
+}
 
+/// Users as the app's servers see them.
+fn users(config: &mut ServiceConfig) {
     config.route("/v1/users", web::post().to(people::users::create));
     config.route("/v1/users", web::get().to(people::users::list));
     config.route("/v1/users/{id}", web::get().to(people::users::read));
@@ -189,7 +212,10 @@ pub fn mount(config: &mut ServiceConfig) {
     config.route("/v1/users/{id}/consents/history", web::get().to(people::consents::history_of_user));
     config.route("/v1/users/{id}/devices", web::get().to(people::devices::list_of_user));
     config.route("/v1/users/{id}/devices/{installation_id}", web::put().to(people::devices::register_for_user));
+}
 
+/// Purposes, topics, attributes.
+fn declarations(config: &mut ServiceConfig) {
     config.route("/v1/purposes", web::post().to(people::purposes::create));
     config.route("/v1/purposes", web::get().to(people::purposes::list));
     config.route("/v1/purposes/{key}", web::get().to(people::purposes::read));
@@ -203,7 +229,10 @@ pub fn mount(config: &mut ServiceConfig) {
     config.route("/v1/attributes", web::post().to(people::attributes::create));
     config.route("/v1/attributes", web::get().to(people::attributes::list));
     config.route("/v1/attributes/{scope}/{key}", web::patch().to(people::attributes::patch));
+}
 
+/// Who may speak, when, and in which words.
+fn campaigns(config: &mut ServiceConfig) {
     config.route("/v1/partners", web::post().to(partner::http::create));
     config.route("/v1/partners", web::get().to(partner::http::list));
     config.route("/v1/partners/{id}", web::get().to(partner::http::read));
@@ -229,6 +258,10 @@ pub fn mount(config: &mut ServiceConfig) {
     config.route("/v1/campaigns/{id}/pause", web::post().to(campaign::campaigns::pause));
     config.route("/v1/campaigns/{id}/resume", web::post().to(campaign::campaigns::resume));
     config.route("/v1/campaigns/{id}/end", web::post().to(campaign::campaigns::end));
+}
+
+/// Facts, things, places.
+fn events(config: &mut ServiceConfig) {
     config.route("/v1/events", web::post().to(event::http::events::create));
     config.route("/v1/events/{id}", web::get().to(event::http::events::read));
     config.route("/v1/event-types", web::get().to(event::http::types::list));
@@ -249,6 +282,10 @@ pub fn mount(config: &mut ServiceConfig) {
     config.route("/v1/places/{id}", web::get().to(place::http::places::read));
     config.route("/v1/places/{id}", web::patch().to(place::http::places::patch));
     config.route("/v1/places/{id}", web::delete().to(place::http::places::delete));
+}
+
+/// What was decided and what came of it.
+fn decisions(config: &mut ServiceConfig) {
     config.route("/v1/decisions", web::get().to(moment::decisions::list));
     config.route("/v1/decisions/{id}", web::get().to(moment::decisions::read));
     config.route("/v1/messages", web::get().to(moment::messages::list));
@@ -258,12 +295,14 @@ pub fn mount(config: &mut ServiceConfig) {
     config.route("/v1/me/messages", web::get().to(moment::mine::list));
     config.route("/v1/me/messages/{id}", web::get().to(moment::mine::read));
     config.route("/v1/me/messages/{id}/why", web::get().to(moment::mine::why));
+}
 
+/// Gateways' credentials, settings, keys.
+fn administration(config: &mut ServiceConfig) {
     config.route("/v1/push-credentials/apns", web::put().to(push::http::put_apns));
     config.route("/v1/push-credentials/fcm", web::put().to(push::http::put_fcm));
     config.route("/v1/push-credentials/{gateway}", web::get().to(push::http::read));
     config.route("/v1/push-credentials/{gateway}", web::delete().to(push::http::delete));
-
     config.route("/v1/app", web::get().to(app::http::settings::read));
     config.route("/v1/app", web::patch().to(app::http::settings::patch));
     config.route("/v1/keys", web::post().to(app::http::keys::create));

@@ -34,7 +34,13 @@ pub fn run() -> Value {
     // Both run beside what they measure, so the stand-in's own cost is the same for both.
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let options = Options { listen: ([127, 0, 0, 1], 0).into(), clock: Clock::system(), ledger_file: None, any_token: true, streams: 1_000 };
+    let options = Options {
+        listen: ([127, 0, 0, 1], 0).into(),
+        clock: Clock::system(),
+        ledger_file: None,
+        any_token: true,
+        streams: 1_000,
+    };
     let standin = runtime.block_on(StandIn::open(options)).unwrap();
     let apns = standin.issue_apns(Environment::Production, &[BUNDLE]).unwrap();
     let jwt = provider_token(&apns);
@@ -70,11 +76,16 @@ fn prepare(runtime: &tokio::runtime::Runtime, house: &House, standin: &StandIn, 
     let app: AppId = house.app_id.parse().unwrap();
     runtime.block_on(async {
         let kairos = Kairos::open(config, Clock::system()).await.unwrap();
-        let (ids, now_ms, dispatcher) = (kairos.platform.ids.clone(), kairos.platform.clock.now_ms(), kairos.dispatcher().clone());
+        let (ids, now_ms, dispatcher) =
+            (kairos.platform.ids.clone(), kairos.platform.clock.now_ms(), kairos.dispatcher().clone());
         let users: Vec<UserId> = (0..MESSAGES).map(|_| ids.next()).collect();
         let made: Vec<NewUser> = users.iter().map(|user| NewUser::bare(*user, false, now_ms)).collect();
         let phones: Vec<Registration> = users.iter().enumerate().map(|(n, user)| phone(ids.next(), *user, n, now_ms)).collect();
-        let words = Content { title: Some("Welcome to Orly".to_owned()), body: "A taxi waits at the exit: 10 % off.".to_owned(), ..Content::default() };
+        let words = Content {
+            title: Some("Welcome to Orly".to_owned()),
+            body: "A taxi waits at the exit: 10 % off.".to_owned(),
+            ..Content::default()
+        };
         let campaign = ids.next();
         let offer = ids.next();
         let messages: Vec<NewMessage> = phones
@@ -171,12 +182,15 @@ fn h2load(standin: &StandIn, jwt: &str) -> Sample {
     let mut command = Command::new("h2load");
     command.args(["-n", &MESSAGES.to_string(), "-c", &CONNECTIONS.to_string(), "-m", &STREAMS.to_string(), "-t", "1"]);
     command.arg("-i").arg(&paths).arg("-d").arg(&body);
-    for header in [&format!("authorization: bearer {jwt}"), &format!("apns-topic: {BUNDLE}"), "apns-push-type: alert", "apns-priority: 10"] {
+    for header in
+        [&format!("authorization: bearer {jwt}"), &format!("apns-topic: {BUNDLE}"), "apns-push-type: alert", "apns-priority: 10"]
+    {
         command.args(["-H", header]);
     }
     let before = standin.arrivals();
     let taken = sample(|| {
-        let out = command.output().expect("h2load is missing: install Debian's nghttp2-client, or let `make bench` do it as root");
+        let out =
+            command.output().expect("h2load is missing: install Debian's nghttp2-client, or let `make bench` do it as root");
         let text = String::from_utf8_lossy(&out.stdout);
         assert!(text.contains(&format!("{MESSAGES} succeeded")), "{text}");
         MESSAGES as f64
@@ -196,7 +210,11 @@ fn provider_token(apns: &Value) -> String {
     let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &der, &random).unwrap();
     let iat = Clock::system().now_ms() / 1_000;
     let part = |json: Value| URL_SAFE_NO_PAD.encode(json.to_string());
-    let signed = format!("{}.{}", part(json!({ "alg": "ES256", "kid": text("key_id") })), part(json!({ "iss": text("team_id"), "iat": iat })));
+    let signed = format!(
+        "{}.{}",
+        part(json!({ "alg": "ES256", "kid": text("key_id") })),
+        part(json!({ "iss": text("team_id"), "iat": iat }))
+    );
     let signature = key.sign(&random, signed.as_bytes()).unwrap();
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
 }

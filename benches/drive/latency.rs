@@ -28,7 +28,13 @@ const BUNDLE: &str = "com.example.bench";
 pub fn run() -> Value {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let options = Options { listen: ([127, 0, 0, 1], 0).into(), clock: Clock::system(), ledger_file: None, any_token: true, streams: 1_000 };
+    let options = Options {
+        listen: ([127, 0, 0, 1], 0).into(),
+        clock: Clock::system(),
+        ledger_file: None,
+        any_token: true,
+        streams: 1_000,
+    };
     let standin = runtime.block_on(StandIn::open(options)).unwrap();
     let mut out = Map::new();
     for rate in [500, 1_000] {
@@ -46,7 +52,12 @@ fn at(rate: usize, runtime: &tokio::runtime::Runtime, standin: &StandIn) -> Valu
     let app: AppId = house.app_id.parse().unwrap();
     people(runtime, &house, app, &settings);
     let server = house.serve(&settings);
-    server.must("PUT", "/v1/push-credentials/apns", &house.server, &standin.issue_apns(Environment::Production, &[BUNDLE]).unwrap());
+    server.must(
+        "PUT",
+        "/v1/push-credentials/apns",
+        &house.server,
+        &standin.issue_apns(Environment::Production, &[BUNDLE]).unwrap(),
+    );
     campaign(&server, &house);
     let events = rate * SECONDS;
     let bodies: Vec<Vec<u8>> = (0..events)
@@ -108,11 +119,18 @@ fn drive(server: &super::server::Server, bodies: &[Vec<u8>], rate: usize) -> Has
 
 fn campaign(server: &super::server::Server, house: &House) {
     let must = |path: &str, body: Value| server.must("POST", path, &house.server, &body);
-    must("/v1/purposes", json!({ "key": "service", "name": "Service", "basis": "contract", "version": "1", "texts": { "en": "Service" } }));
+    must(
+        "/v1/purposes",
+        json!({ "key": "service", "name": "Service", "basis": "contract", "version": "1", "texts": { "en": "Service" } }),
+    );
     must("/v1/topics", json!({ "key": "orders", "name": "Orders", "default_on": true }));
     must("/v1/moment-kinds", json!({ "key": "ready", "trigger": { "event_type": "order.ready" }, "window_ms": 600_000 }));
-    let template = json!({ "fallback": "en", "variants": { "en": { "title": "Ready", "body": "Order {{ user.external_id }}" } } });
-    let offer = must("/v1/offers", json!({ "name": "Ready", "purpose": "service", "topic": "orders", "base_value": 1.0, "template": template }));
+    let template =
+        json!({ "fallback": "en", "variants": { "en": { "title": "Ready", "body": "Order {{ user.external_id }}" } } });
+    let offer = must(
+        "/v1/offers",
+        json!({ "name": "Ready", "purpose": "service", "topic": "orders", "base_value": 1.0, "template": template }),
+    );
     let campaign = must("/v1/campaigns", json!({ "name": "Ready", "offers": [offer["id"]], "trigger": { "moment": "ready" } }));
     server.must("POST", &format!("/v1/campaigns/{}/publish", campaign["id"].as_str().unwrap()), &house.server, &Value::Null);
 }

@@ -18,10 +18,14 @@ use serde_json::{Map, Value};
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
-    let figures: [(&str, fn() -> Value); 6] =
-        [("lookup", lookup::run), ("ingest", ingest::run),
+    let figures: [(&str, fn() -> Value); 6] = [
+        ("lookup", lookup::run),
+        ("ingest", ingest::run),
         ("latency", latency::run),
-        ("fanout", fanout::run), ("signin", signin::run), ("footprint", footprint::run)];
+        ("fanout", fanout::run),
+        ("signin", signin::run),
+        ("footprint", footprint::run),
+    ];
     // What was taken before stays, so that figures can be taken one by one.
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench.json");
     let before = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<Map<String, Value>>(&bytes).ok());
