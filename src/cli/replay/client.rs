@@ -61,7 +61,12 @@ impl Client {
     /// When the server is away.
     pub(crate) async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Answer> {
         let mut slot = self.connection.lock().await;
-        let mut connection = match slot.take().filter(|c| !c.is_closed()) {
+        // Ready means that the answer before was read to its end; an error, that the server closed the connection.
+        let kept = match slot.take() {
+            Some(mut connection) => connection.ready().await.is_ok().then_some(connection),
+            None => None,
+        };
+        let mut connection = match kept {
             Some(connection) => connection,
             None => self.connect().await?,
         };

@@ -120,7 +120,7 @@ pub(crate) fn campaign(name: &str, offers: &[String]) -> Value {
         "name": name,
         "offers": offers,
         "trigger": { "moment": LANDING },
-        "caps": [{ "max": 3, "window_ms": 24 * HOUR_MS }],
+        "caps": [{ "limit": 3, "window_ms": 24 * HOUR_MS }],
     })
 }
 
