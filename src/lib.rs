@@ -36,6 +36,7 @@ pub mod outbound;
 pub mod partner;
 pub mod people;
 pub mod place;
+pub mod planted;
 pub mod platform;
 pub mod push;
 pub mod routes;

@@ -7,6 +7,7 @@ use super::scope::{Scope, Scopes};
 use crate::error::{Error, Problem, Result};
 use crate::http::CallerApp;
 use crate::id::{AppId, KeyId, PartnerId};
+use crate::planted::{Bug, planted_first};
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest, dev::Payload, web};
 use base64::Engine as _;
@@ -91,7 +92,8 @@ impl FromRequest for ServerKey {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         verified(request, KeyKind::Server, bearer(request.headers()), |key| {
-            Ok(Self { app_id: key.app_id, key_id: key.id, mode: key.mode, scopes: key.scopes.clone(), key: key.clone() })
+            let app_id = planted_first(Bug::ForeignApp, key.app_id);
+            Ok(Self { app_id, key_id: key.id, mode: key.mode, scopes: key.scopes.clone(), key: key.clone() })
         })
     }
 }

@@ -10,6 +10,7 @@ use super::terms::Terms;
 use crate::campaign::{self, Campaign, Mode, Offer};
 use crate::error::{Error, Result};
 use crate::id::{AppId, CampaignId, ChoiceId, DecisionId, DeviceId, EventId, Ids, UserId};
+use crate::planted::{Bug, planted};
 use crate::push::{self, Allowed, Gateway, NewMessage};
 use crate::store::{Conn, Doc};
 use serde::{Deserialize, Serialize};
@@ -141,7 +142,7 @@ fn decision_row(app_id: AppId, m: &Made) -> Result<NewDecision> {
         moment_id: m.moment.as_ref().map(|moment| moment.id),
         campaign_id: m.campaign_id,
         outcome: m.decision.outcome.name(),
-        reason: m.decision.reason.map(super::decision::Reason::name),
+        reason: m.decision.reason.map(super::decision::Reason::name).filter(|_| !planted(Bug::MuteSilence)),
         candidates: Doc(m.decision.candidates.clone()),
         choices: Doc(m.decision.choices.clone()),
         input: m.input.pack()?,

@@ -5,6 +5,7 @@ use super::decision::{Decision, Outcome, Reason};
 use super::input::Input;
 use super::permission::try_candidate;
 use super::terms::{Terms, View};
+use crate::planted::{Bug, planted_now_and_then};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -19,6 +20,9 @@ pub fn decide(input: &Input, terms: &[Arc<Terms>]) -> Decision {
         let trials = input.candidates.iter().zip(terms).map(|(c, t)| try_candidate(input, c, t, &view)).collect();
         compete(input, terms, trials, &view)
     }));
+    if planted_now_and_then(Bug::UnstableDecision) {
+        return Decision { outcome: Outcome::Silent, reason: Some(Reason::Failed), candidates: Vec::new(), choices: Vec::new() };
+    }
     made.unwrap_or_else(|_| Decision {
         outcome: Outcome::Silent,
         reason: Some(Reason::Failed),

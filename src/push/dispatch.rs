@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::error::Result;
 use crate::id::AppId;
 use crate::outbound::{Flying, HandOver, Slot};
+use crate::planted::{Bug, planted};
 use crate::platform::Platform;
 use crate::platform::fence::Flight;
 use crate::worker::{Progress, Worker};
@@ -309,7 +310,7 @@ impl Dispatcher {
         let handed_over_ms = clock.now_ms();
         let result = slot.hand_over(|| {
             let now_ms = clock.now_ms();
-            if now_ms >= claimed.push.deadline_ms {
+            if now_ms >= claimed.push.deadline_ms && !planted(Bug::NoDeadlineCheck) {
                 return Err(Held::Expired);
             }
             if !flight.may_go() {

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::id::{AppId, CampaignId, DeviceId, MessageId, UserId};
 use crate::people::consent::{self, Standing};
 use crate::people::device::{self, Device};
+use crate::planted::{Bug, planted};
 use crate::platform::epoch::{self, Scope};
 use crate::platform::fence::{Fence, Flight};
 use crate::store::Conn;
@@ -66,7 +67,7 @@ fn unboard_changed(conn: &mut Conn, messages: &[NewMessage], berths: &mut [Optio
 
 /// Whether a device is still this user's with this token (I6).
 fn holds(device: Option<&Device>, user: UserId, token: &str) -> bool {
-    device.is_some_and(|d| d.user_id == Some(user) && d.traits.token.as_deref() == Some(token))
+    planted(Bug::OldOwner) || device.is_some_and(|d| d.user_id == Some(user) && d.traits.token.as_deref() == Some(token))
 }
 
 /// The consent epochs of some users and their app.
@@ -140,7 +141,7 @@ pub(super) fn claim(conn: &mut Conn, claim: &Claim<'_>) -> Result<Claims> {
     let mut flights: HashMap<MessageId, Flight> = due.iter().map(|d| (d.id, fence.enter(app, d.user_id))).collect();
     let mut ends = Ends::default();
     due.retain(|d| {
-        let alive = d.deadline_ms > now_ms;
+        let alive = d.deadline_ms > now_ms || planted(Bug::NoDeadlineCheck);
         if !alive {
             ends.expired.push(d.id);
         }
@@ -178,7 +179,7 @@ struct Ends {
 
 /// Evaluates consent again where an epoch has moved since the message was allowed.
 fn consented(conn: &mut Conn, app: AppId, due: &mut Vec<Due>, ends: &mut Ends) -> Result<()> {
-    if due.is_empty() {
+    if due.is_empty() || planted(Bug::NoConsentCheck) {
         return Ok(());
     }
     let epochs = Epochs::read(conn, app, due.iter().map(|d| d.user_id))?;
@@ -222,6 +223,7 @@ pub(super) fn recover(conn: &mut Conn, now_ms: i64) -> Result<usize> {
     let stranded = store::stranded(conn)?;
     for row in &stranded {
         let tried = Tried { attempt: row.attempt, deadline_ms: row.deadline_ms, mode: row.mode()?, now_ms };
+        let tried = if planted(Bug::ResendAfterCrash) { Tried { mode: super::Mode::AtLeastOnce, ..tried } } else { tried };
         let next = unknown(tried, "crash");
         let attempt = Attempt {
             n: row.attempt,

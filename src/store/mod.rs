@@ -17,6 +17,7 @@ pub use group::GroupCommit;
 pub use migrate::{Migrations, down_all, migrate_up, pending};
 
 use crate::error::{Error, Result};
+use crate::planted::{Bug, planted};
 use conn::{Access, Target};
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use std::panic::AssertUnwindSafe;
@@ -65,6 +66,14 @@ impl Store {
         let mut first = target.connect()?;
         first.check_durability()?;
         migrate::up(&mut first)?;
+        if planted(Bug::NoEdgeTrigger) {
+            let sqlite = first.engine() == Engine::Sqlite;
+            first.batch(if sqlite {
+                "drop trigger if exists messages_edge"
+            } else {
+                "drop trigger if exists messages_edge on messages"
+            })?;
+        }
         drop(first);
         let engine = target.engine();
         let writers = if engine == Engine::Sqlite { 1 } else { options.writers.max(1) };

@@ -1,4 +1,4 @@
-//! The API as a whole, generated from its own OpenAPI document: who may call, what is refused, what never happens.
+//! The API as a whole, generated from its own OpenAPI document: what no write takes, and that no answer is our fault.
 
 use crate::world::{Answer, Caller, Db, Request, World, story};
 use serde_json::{Value, json};
@@ -181,108 +181,7 @@ async fn send(world: &World, operation: &Operation, path: &str, by: &Caller, bod
     if operation.takes_body { request.json(&body).send().await } else { request.send().await }
 }
 
-/// Every row of an app, as text.
-async fn rows_of(world: &World, app: &str) -> BTreeMap<String, Vec<String>> {
-    let mut tables: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for line in crate::store::columns_on_disk(world).await {
-        let (name, kind) = line.split_once(' ').unwrap();
-        let (table, column) = name.split_once('.').unwrap();
-        let text = match (kind.trim_end_matches('?'), world.database.db()) {
-            ("bytea", Db::Sqlite) => format!("hex(\"{column}\")"),
-            ("bytea", Db::Postgres) => format!("encode(\"{column}\", 'hex')"),
-            _ => format!("coalesce(cast(\"{column}\" as text), '~')"),
-        };
-        if !matches!(column, "last_used_ms" | "last_seen_ms") {
-            tables.entry(table.to_owned()).or_default().push(if column == "app_id" { "app_id".to_owned() } else { text });
-        }
-    }
-    let mut rows = BTreeMap::new();
-    for (table, columns) in tables.into_iter().filter(|(_, columns)| columns.iter().any(|c| c == "app_id")) {
-        let sql = format!("select {} as line from {table} where app_id = '{app}' order by 1", columns.join(" || '|' || "));
-        rows.insert(table, world.lines(&sql).await);
-    }
-    assert!(rows.values().map(Vec::len).sum::<usize>() > 20, "the app's rows were not found");
-    rows
-}
-
 both! {
-    /// I8: with the credentials of one app nothing of another is visible or changeable, on any route.
-    async fn no_route_leads_from_one_app_into_another(world) {
-        let (theirs, mine) = (furnish(world, "theirs").await, furnish(world, "mine").await);
-        let their_app = world.lines("select id as line from apps where name = 'theirs'").await.remove(0);
-        let operations = operations(world).await;
-        // With the right credentials what is looked for is there, so a 404 below means something.
-        for operation in operations.iter().filter(|o| o.method == "GET" && o.path.contains('{')) {
-            for caller in theirs.callers(operation) {
-                let answer = send(world, operation, &operation.fill(&theirs.values), &caller, Value::Null).await;
-                assert_eq!(answer.status, 200, "{}: {}", operation.name(), answer.text());
-            }
-        }
-        let before = rows_of(world, &their_app).await;
-        let ids: Vec<&String> = theirs.values.values().filter(|v| v.len() == 36 && v.as_bytes()[3] == b'_').collect();
-        assert!(ids.len() >= 10);
-        for operation in &operations {
-            let path = operation.fill(&theirs.values);
-            for caller in mine.callers(operation) {
-                let answer = send(world, operation, &path, &caller, body_for(operation, &theirs)).await;
-                let name = operation.name();
-                assert!(answer.status < 500, "{name}: {}", answer.text());
-                let text = answer.text();
-                // A PUT under a name that the caller chooses makes a thing of its own.
-                if operation.path.contains('{') && !(operation.method == "PUT" && answer.status < 300) {
-                    assert!(matches!(answer.status, 400 | 401 | 403 | 404 | 409 | 412), "{name}: {} {text}", answer.status);
-                }
-                if answer.status < 300 {
-                    assert!(ids.iter().all(|id| !text.contains(id.as_str())), "{name} shows an id of another app: {text}");
-                }
-            }
-        }
-        world.drain().await;
-        assert_eq!(rows_of(world, &their_app).await, before, "something of the other app was changed");
-    }
-
-    async fn no_route_works_without_credentials_or_with_made_up_ones(world) {
-        let mine = furnish(world, "mine").await;
-        let forged = [
-            Caller::Nobody,
-            Caller::App("pk_live_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".to_owned()),
-            Caller::Bearer("sk_live_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".to_owned()),
-            Caller::Bearer("pt_live_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".to_owned()),
-            Caller::Bearer("eyJhbGciOiJub25lIn0.eyJzdWIiOiJ1c3IifQ.".to_owned()),
-            Caller::Bearer(String::new()),
-        ];
-        for operation in operations(world).await.iter().filter(|o| o.path.starts_with("/v1/")) {
-            assert!(!operation.callers.is_empty(), "{} is open to everybody", operation.name());
-            for caller in &forged {
-                let answer = send(world, operation, &operation.fill(&mine.values), caller, body_for(operation, &mine)).await;
-                answer.refused(401, "unauthorized");
-            }
-            // The other kinds of caller are not let in either.
-            let strangers = [("server_key", &mine.server), ("user_token", &mine.user), ("publishable_key", &mine.phone)];
-            for (kind, caller) in strangers.iter().filter(|(kind, _)| !operation.serves(kind)) {
-                let answer = send(world, operation, &operation.fill(&mine.values), caller, body_for(operation, &mine)).await;
-                assert!(matches!(answer.status, 401 | 403), "{} lets a {kind} in: {}", operation.name(), answer.text());
-            }
-        }
-    }
-
-    async fn a_key_without_the_scope_may_not(world) {
-        let mine = furnish(world, "mine").await;
-        let made = world.post("/v1/keys", &mine.server, json!({"kind": "server", "name": "few", "scopes": ["app:read"]})).await;
-        let few = Caller::Bearer(made.expect(201)["secret"].as_str().unwrap().to_owned());
-        for operation in operations(world).await.iter().filter(|o| o.serves("server_key")) {
-            if operation.name() == "GET /v1/app" {
-                continue;
-            }
-            let answer = send(world, operation, &operation.fill(&mine.values), &few, body_for(operation, &mine)).await;
-            // A body that is refused before the key is looked at gives nothing away.
-            assert!(matches!(answer.status, 400 | 403), "{}: {} {}", operation.name(), answer.status, answer.text());
-            if !operation.takes_body {
-                answer.refused(403, "missing_scope");
-            }
-        }
-    }
-
     async fn every_write_refuses_what_it_does_not_understand(world) {
         let mine = furnish(world, "mine").await;
         let large = format!("{{\"surprise\": \"{}\"}}", "x".repeat(1 << 20));
@@ -314,9 +213,9 @@ async fn schemathesis(world: &World, callers: &[&Caller]) {
     });
     let mut command = Command::new(program);
     command
-        .args(["run", &format!("http://{}/openapi.json", world.api.address), "--no-color", "--seed", "1", "--workers", "2"])
-        .args(["--checks", "not_a_server_error", "--phases", "examples,coverage,fuzzing", "--max-examples", "15"])
-        .args(["--max-time", "150", "--request-timeout", "20", "--continue-on-failure", "--no-shrink"])
+        .args(["run", &format!("http://{}/openapi.json", world.api.address), "--no-color", "--seed", "1"])
+        .args(["--checks", "not_a_server_error", "--phases", "examples,coverage,fuzzing", "--max-examples", "10"])
+        .args(["--max-time", "120", "--request-timeout", "20", "--continue-on-failure", "--no-shrink"])
         .args(["--suppress-health-check", "all", "--generation-database", "none"])
         .current_dir(world.database.folder())
         .stdin(Stdio::null());

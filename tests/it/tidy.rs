@@ -13,7 +13,7 @@ const ORDER: [&str; 26] = [
 /// The same inside people.
 const PEOPLE: [&str; 4] = ["account", "profile", "device", "consent"];
 /// Leaves that everybody may use.
-const FREE: [&str; 2] = ["telemetry", "on"];
+const FREE: [&str; 3] = ["telemetry", "planted", "on"];
 
 const FILE_LINES_MAX: usize = 400;
 const FUNCTION_LINES_MAX: usize = 70;
