@@ -1,6 +1,6 @@
 //! The API as a whole, generated from its own OpenAPI document: what no write takes, and that no answer is our fault.
 
-use crate::world::{Answer, Caller, Db, Request, World, story};
+use crate::world::{Caller, Db, World, story};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Command, Stdio};
@@ -149,36 +149,6 @@ async fn furnish(world: &World, tag: &'static str) -> Furnished {
     let messages = world.get(&format!("/v1/messages?user={user_id}"), &server).await.expect(200);
     put("messages.id", &id(&messages["items"][0]));
     Furnished { values, server, user, phone: tenant.phone }
-}
-
-/// A body that passes every check of shape, so that only the ids can be the reason of a refusal.
-fn body_for(operation: &Operation, of: &Furnished) -> Value {
-    let value = |key: &str| of.values[key].clone();
-    match operation.name().as_str() {
-        "POST /v1/users/{id}/consents" => json!({"purpose": "offers", "granted": false}),
-        "PUT /v1/users/{id}/devices/{installation_id}" | "PUT /v1/me/devices/{installation_id}" => json!({"platform": "android"}),
-        "POST /v1/purposes/{key}/versions" => json!({"version": "v2", "texts": {"en": "Really?"}}),
-        "POST /v1/things/{id}/links" => json!({"user": value("users.id")}),
-        "PUT /v1/offers/{id}" => story::offer("changed"),
-        "PUT /v1/campaigns/{id}" => {
-            json!({"name": "changed", "offers": [value("offers.id")], "trigger": {"moment": value("moment-kinds.key")}})
-        }
-        "PUT /v1/moment-kinds/{key}" => {
-            let mut kind = story::kind();
-            kind["key"] = value("moment-kinds.key").into();
-            kind["window_ms"] = 5_000.into();
-            kind
-        }
-        "POST /v1/partners/{id}/keys" => json!({"name": "mine now"}),
-        "POST /v1/messages/{id}/receipts" => json!({"kind": "opened"}),
-        "PATCH /v1/places/{id}" | "PATCH /v1/users/{id}" | "PATCH /v1/things/{id}" => json!({}),
-        _ => json!({}),
-    }
-}
-
-async fn send(world: &World, operation: &Operation, path: &str, by: &Caller, body: Value) -> Answer {
-    let request: Request = world.call(&operation.method, path).by(by);
-    if operation.takes_body { request.json(&body).send().await } else { request.send().await }
 }
 
 both! {

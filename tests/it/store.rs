@@ -238,7 +238,9 @@ both! {
         while calls.iter().filter(|c| c.is_finished()).count() < 7 {
             tokio::task::yield_now().await;
         }
-        (0..10).for_each(|_| drop(go_on.send(())));
+        for _ in 0..10 {
+            let _ = go_on.send(());
+        }
         let (mut written, mut busy) = (0, 0);
         for call in calls {
             match call.await.unwrap() {
