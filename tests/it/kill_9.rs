@@ -7,7 +7,10 @@
 use crate::world::story::{self, Person};
 use crate::world::{Api, Caller, Database, Db, Tenant, stand_in};
 use kairos::clock::{Clock, Time};
+use kairos::id::AppId;
+use kairos::moment;
 use kairos::push::standin::{Fault, Row, Rule, StandIn};
+use kairos::store::{Options, Store};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::TcpListener;
@@ -349,6 +352,25 @@ fn judge(database: &Database, ledger: &[Row], books: &Books) {
     assert!(ends.get("accepted").copied().unwrap_or(0) > 50, "{ends:?}");
 }
 
+/// The books add up (R8, I12), and every decision can be made again from what was stored of it (I11).
+async fn audit(database: &Database, app: AppId) {
+    let options = Options { url: database.url().to_owned(), readers: 1, writers: 1 };
+    let store = tokio::task::spawn_blocking(move || Store::open(&options)).await.unwrap().unwrap();
+    let (books, differing, decisions) = store
+        .read(move |conn| {
+            let (books, ids) = (moment::books(conn, app)?, moment::decision_ids(conn, app)?);
+            let mut differing = Vec::new();
+            for id in &ids {
+                differing.extend(moment::decide_again(conn, app, *id)?);
+            }
+            Ok((books, differing, ids.len()))
+        })
+        .await
+        .unwrap();
+    assert!(books.faults.is_empty(), "R8: {:?}", books.faults);
+    assert!(decisions > 50 && differing.is_empty(), "I11: of {decisions} decisions {differing:?}");
+}
+
 fn survive(db: Db) {
     let seed = std::env::var("KAIROS_TEST_SEED").ok().and_then(|n| n.parse().ok());
     let seed = seed.unwrap_or_else(|| u64::try_from(Clock::system().now_ms()).unwrap() | 1);
@@ -360,6 +382,7 @@ fn survive(db: Db) {
         let tenant = process.make_app();
         let books = rounds(&mut process, &tenant, &standin, seed).await;
         judge(&process.database, &standin.ledger(), &books);
+        audit(&process.database, tenant.id).await;
     });
 }
 

@@ -9,7 +9,7 @@ mod tenant;
 
 pub mod story;
 
-pub use client::{Answer, Api, Caller, Request};
+pub use client::{Answer, Api, Caller};
 pub use database::{Database, Db, cut_connections, number};
 pub use tenant::Person;
 
