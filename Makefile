@@ -24,8 +24,11 @@ test: ## every test, on SQLite and PostgreSQL and with Redis; T=word runs those 
 demo: ## a flight lands at Orly and its passengers get their push; ARGS=--headless for full speed
 	$(CARGO) run --release --locked -- demo $(ARGS)
 
-bench: ## the figures, as JSON
-	$(CARGO) bench --locked
+bench: ## the figures as ratios, in target/bench.json; F=fanout takes that one alone
+	@command -v h2load >/dev/null \
+		|| { [ "$$(id -u)" = 0 ] && apt-get update -q && apt-get install -qy nghttp2-client; } \
+		|| { echo "make bench needs h2load: install it (Debian: nghttp2-client)"; exit 1; }
+	$(CARGO) bench --locked --bench drive -- $(F)
 
 soak: ## the kill -9 loop, 200 kills on each database
 	KAIROS_TEST_KILLS=200 $(PROVIDE) $(RUN) kill_9

@@ -32,7 +32,6 @@ drop table attributes;
 drop table sessions;
 drop table passwords;
 drop table users;
-drop table idempotency_keys;
 drop table epochs;
 drop table signing_keys;
 drop table api_keys;

@@ -46,17 +46,6 @@ create table epochs (
     primary key (app_id, scope, key)
 );
 
--- Answers kept for a repeated Idempotency-Key.
-create table idempotency_keys (
-    app_id text not null,
-    caller text not null,
-    key text not null,
-    fingerprint text not null,
-    status bigint,
-    body text,
-    created_ms bigint not null,
-    primary key (app_id, caller, key)
-);
 
 -- == people ==
 create table users (

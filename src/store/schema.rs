@@ -49,18 +49,6 @@ diesel::table! {
 }
 
 diesel::table! {
-    idempotency_keys (app_id, caller, key) {
-        app_id -> Text,
-        caller -> Text,
-        key -> Text,
-        fingerprint -> Text,
-        status -> Nullable<BigInt>,
-        body -> Nullable<Text>,
-        created_ms -> BigInt,
-    }
-}
-
-diesel::table! {
     users (app_id, id) {
         app_id -> Text,
         id -> Text,
@@ -533,7 +521,6 @@ diesel::allow_tables_to_appear_in_same_query!(
     api_keys,
     signing_keys,
     epochs,
-    idempotency_keys,
     users,
     passwords,
     sessions,
