@@ -4,7 +4,9 @@
 //! shared. Name figures to take only those: `cargo bench --bench drive -- ingest fanout`.
 #![expect(clippy::unwrap_used, reason = "a bench that cannot go on should stop and say where")]
 
+mod case;
 mod client;
+mod core;
 mod fanout;
 mod footprint;
 mod ingest;
@@ -18,7 +20,8 @@ use serde_json::{Map, Value};
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
-    let figures: [(&str, fn() -> Value); 6] = [
+    let figures: [(&str, fn() -> Value); 7] = [
+        ("core", core::run),
         ("lookup", lookup::run),
         ("ingest", ingest::run),
         ("latency", latency::run),
