@@ -87,7 +87,11 @@ fn landing() -> (Input, Vec<Arc<Terms>>) {
             frequency: Vec::new(),
             devices: vec![device()],
         },
-        limits: Limits { time_zone: "Europe/Paris".into(), overall: vec![Cap { limit: 9, window_ms: DAY_MS }], ..Limits::default() },
+        limits: Limits {
+            time_zone: "Europe/Paris".into(),
+            overall: vec![Cap { limit: 9, window_ms: DAY_MS }],
+            ..Limits::default()
+        },
         heard: vec![Heard { campaign_id: nth::<CampaignId>(9), category: None, planned_ms: NOON_MS - HOUR_MS }],
         beside: Vec::new(),
         candidates,

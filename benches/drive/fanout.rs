@@ -189,8 +189,9 @@ fn h2load(standin: &StandIn, jwt: &str) -> Sample {
     }
     let before = standin.arrivals();
     let taken = sample(|| {
-        let out =
-            command.output().expect("h2load is missing: install Debian's nghttp2-client, or let `make bench` do it as root");
+        let out = command.output().unwrap_or_else(|e| {
+            panic!("h2load is missing ({e}): install Debian's nghttp2-client, or let `make bench` do it as root")
+        });
         let text = String::from_utf8_lossy(&out.stdout);
         assert!(text.contains(&format!("{MESSAGES} succeeded")), "{text}");
         MESSAGES as f64

@@ -53,11 +53,6 @@ impl House {
         }
     }
 
-    /// The database's URL.
-    pub fn url(&self) -> String {
-        format!("sqlite://{}", self.folder.join("kairos.db").display())
-    }
-
     /// Starts the server with these settings on top.
     pub fn serve(&self, settings: &[(&str, String)]) -> Server {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();

@@ -55,8 +55,8 @@ impl Directory {
                 Subject::Key(key) => drop(keys.insert(key.as_str())),
             }
         }
-        let mut found = Self::default();
-        found.users = store::users(conn, app, &users.into_iter().collect::<Vec<_>>())?;
+        let users = store::users(conn, app, &users.into_iter().collect::<Vec<_>>())?;
+        let mut found = Self { users, ..Self::default() };
         let external: Vec<String> = external.into_iter().map(str::to_owned).collect();
         found.external = profile::resolve_external(conn, app, &external)?;
         let devices = device::by_ids(conn, app, &devices.into_iter().collect::<Vec<_>>())?;

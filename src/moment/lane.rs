@@ -246,14 +246,7 @@ impl Court<'_> {
             taken_back: &taken_back,
         };
         let Some(input) = known.input(question) else { return };
-        self.batch.open.push(OpenMoment {
-            id,
-            user_id: user,
-            kind: moment.kind.clone(),
-            key: moment.key.clone(),
-            opened_ms: moment.opened_ms,
-            closes_ms,
-        });
+        self.batch.open.push(OpenMoment { user_id: user, kind: moment.kind.clone(), key: moment.key.clone(), closes_ms });
         let made = self.decide(event, (moment, input, terms));
         self.batch.known.note(user, &made.decision, &made.heard_by());
         self.made.push(made);

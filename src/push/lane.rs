@@ -32,6 +32,7 @@ pub(super) struct Lane {
     expired_ms: AtomicI64,
 }
 
+#[expect(clippy::large_enum_variant, reason = "one per lane, which lives as long as the process")]
 enum Client {
     Apns(apns::Client),
     Fcm(fcm::Client),

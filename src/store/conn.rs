@@ -7,7 +7,6 @@ use diesel::{Connection, PgConnection, RunQueryDsl, SqliteConnection};
 use std::path::{Path, PathBuf};
 
 /// An open connection to either database.
-#[expect(clippy::large_enum_variant, reason = "a handful of these live as long as the process")]
 pub enum Conn {
     /// SQLite, bundled: the default, nothing to install.
     Sqlite(SqliteConnection),

@@ -229,7 +229,7 @@ both! {
         let mut all = operations();
         // What makes things of the stranger's own comes last: under a name that the other app uses too, they would be
         // taken for the other app's.
-        all.sort_by_key(|o| makes_its_own(o));
+        all.sort_by_key(makes_its_own);
         for operation in all.iter().filter(|o| !o.callers.is_empty() && !o.path.starts_with("/v1/auth/")) {
             let path = house.path(operation);
             for schemes in &operation.callers {

@@ -205,7 +205,7 @@ both! {
         plan(world, &message).await;
         world.drain().await;
         assert_eq!((state(world, &message).await, post.standin.arrivals()), ("queued".to_owned(), 0));
-        world.advance(Duration::from_mins(10)).await;
+        world.advance(Duration::from_secs(10 * 60)).await;
         assert_eq!((state(world, &message).await, post.standin.arrivals()), ("accepted".to_owned(), 1));
     }
 
@@ -213,7 +213,7 @@ both! {
         let post = post(world).await;
         let message = post.message(world, |m| (m.due_ms, m.deadline_ms) = (m.due_ms + MINUTE_MS, m.due_ms + 2 * MINUTE_MS));
         plan(world, &message).await;
-        world.advance(Duration::from_mins(2)).await;
+        world.advance(Duration::from_secs(2 * 60)).await;
         assert_eq!((state(world, &message).await, post.standin.arrivals()), ("expired:deadline".to_owned(), 0));
     }
 
@@ -222,7 +222,7 @@ both! {
         let message = post.message(world, |m| m.due_ms += MINUTE_MS);
         plan(world, &message).await;
         grant(world, &post.person.token, false).await;
-        world.advance(Duration::from_mins(1)).await;
+        world.advance(Duration::from_secs(60)).await;
         assert_eq!((state(world, &message).await, post.standin.arrivals()), ("revoked:consent".to_owned(), 0));
     }
 
@@ -232,7 +232,7 @@ both! {
         plan(world, &message).await;
         grant(world, &post.person.token, false).await;
         grant(world, &post.person.token, true).await;
-        world.advance(Duration::from_mins(1)).await;
+        world.advance(Duration::from_secs(60)).await;
         assert_eq!(state(world, &message).await, "accepted");
         assert!(world.lines("select consent as line from messages").await[0].contains("con_"));
     }
@@ -243,7 +243,7 @@ both! {
         plan(world, &message).await;
         let other = world.person(&world.app).await;
         phone_with(world, &other, (Gateway::Apns, &post.phone.token, "phone-1")).await;
-        world.advance(Duration::from_mins(1)).await;
+        world.advance(Duration::from_secs(60)).await;
         assert_eq!((state(world, &message).await, post.standin.arrivals()), ("token_dead:token_dead".to_owned(), 0));
     }
 
@@ -252,13 +252,13 @@ both! {
         let message = post.message(world, |m| m.due_ms += MINUTE_MS);
         plan(world, &message).await;
         phone(world, &post.person, Gateway::Apns).await;
-        world.advance(Duration::from_mins(1)).await;
+        world.advance(Duration::from_secs(60)).await;
         assert_eq!(state(world, &message).await, "token_dead:token_dead");
     }
 
     async fn a_gone_phone_is_rejected_and_its_token_deleted_if_it_was_registered_before(world) {
         let post = post(world).await;
-        world.advance(Duration::from_mins(5)).await;
+        world.advance(Duration::from_secs(5 * 60)).await;
         let now_ms = world.now_ms();
         // Dead since before its registration: the phone has come back since, the verdict says nothing about it.
         post.standin.inject(Rule::once(gone(now_ms - 6 * MINUTE_MS)));
@@ -300,7 +300,7 @@ both! {
         let message = post.message(world, |_| {});
         plan(world, &message).await;
         for _ in 0..60 {
-            world.advance(Duration::from_mins(1)).await;
+            world.advance(Duration::from_secs(60)).await;
         }
         assert_eq!(state(world, &message).await, "expired:deadline");
         let rows = post.arrivals(&message);
@@ -314,7 +314,7 @@ both! {
         let message = post.message(world, |_| {});
         plan(world, &message).await;
         world.drain().await;
-        world.advance(Duration::from_hours(3)).await;
+        world.advance(Duration::from_secs(3 * 3_600)).await;
         assert_eq!((state(world, &message).await, post.arrivals(&message).len()), ("expired:deadline".to_owned(), 1));
     }
 
@@ -325,7 +325,7 @@ both! {
         plan(world, &message).await;
         world.drain().await;
         assert_eq!(state(world, &message).await, "unknown:connection_lost");
-        world.advance(Duration::from_mins(30)).await;
+        world.advance(Duration::from_secs(30 * 60)).await;
         assert_eq!(post.arrivals(&message).len(), 1);
     }
 
@@ -392,7 +392,7 @@ both! {
         let first = post.message(world, |_| {});
         plan(world, &first).await;
         world.drain().await;
-        world.advance(Duration::from_mins(25)).await;
+        world.advance(Duration::from_secs(25 * 60)).await;
         post.standin.inject(Rule::once(later(403, "ExpiredProviderToken", None)));
         let second = post.message(world, |_| {});
         plan(world, &second).await;
@@ -407,7 +407,7 @@ both! {
             plan(world, &apns).await;
             world.drain().await;
             assert_eq!(state(world, &apns).await, "accepted");
-            world.advance(Duration::from_mins(23)).await;
+            world.advance(Duration::from_secs(23 * 60)).await;
         }
     }
 
@@ -457,7 +457,7 @@ both! {
         let (app, campaign, now_ms) = (world.app.id, stopped.campaign_id, world.now_ms());
         let ended = world.kairos.platform.store.write(move |c| outbox::cancel_campaign(c, app, campaign, now_ms)).await;
         assert_eq!(ended.unwrap(), 1);
-        world.advance(Duration::from_mins(1)).await;
+        world.advance(Duration::from_secs(60)).await;
         assert_eq!(state(world, &stopped).await, "cancelled:campaign_stopped");
         assert_eq!((state(world, &other).await, post.standin.arrivals()), ("accepted".to_owned(), 1));
     }

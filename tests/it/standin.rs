@@ -70,7 +70,12 @@ async fn bodies_tokens_paths_and_repeated_headers_are_checked() {
             &|o| *o.head.uri_mut() = "https://api.sandbox.push.apple.com/3/device/00".parse().unwrap(),
             "403 BadEnvironmentKeyIdInToken",
         ),
-        (&|o| drop(o.head.headers_mut().append("apns-topic", HeaderValue::from_static(TOPIC))), "400 DuplicateHeaders"),
+        (
+            &|o| {
+                o.head.headers_mut().append("apns-topic", HeaderValue::from_static(TOPIC));
+            },
+            "400 DuplicateHeaders",
+        ),
     ];
     for (change, wanted) in cases {
         assert_eq!(reason(&send(&world.pool, PATIENCE, || request(change)).await.unwrap()), wanted);

@@ -1,7 +1,7 @@
 //! What is read for a decision, and what is checked again before it is written.
 
 use crate::error::Result;
-use crate::id::{AppId, CampaignId, ChoiceId, DecisionId, MomentId, UserId, WorkId};
+use crate::id::{AppId, CampaignId, ChoiceId, DecisionId, UserId, WorkId};
 use crate::moment::context::HeardBy;
 use crate::moment::input::Heard;
 use crate::on;
@@ -16,11 +16,9 @@ const IDS_MAX: usize = 500;
 /// A moment of a user that may still be open, or cooling down.
 #[derive(Debug, Clone, Queryable)]
 pub(in crate::moment) struct OpenMoment {
-    pub id: MomentId,
     pub user_id: UserId,
     pub kind: String,
     pub key: String,
-    pub opened_ms: i64,
     pub closes_ms: i64,
 }
 
@@ -31,7 +29,7 @@ pub(in crate::moment) fn moments_of(conn: &mut Conn, app: AppId, users: &[UserId
         let rows: Vec<OpenMoment> = on!(conn, c => moments::table
             .filter(moments::app_id.eq(app).and(moments::user_id.eq_any(chunk)).and(moments::closes_ms.gt(after_ms)))
             .order(moments::id)
-            .select((moments::id, moments::user_id, moments::kind, moments::key, moments::opened_ms, moments::closes_ms))
+            .select((moments::user_id, moments::kind, moments::key, moments::closes_ms))
             .load(c))?;
         found.extend(rows);
     }

@@ -29,7 +29,6 @@ pub(in crate::moment) struct Filter {
 #[derive(Debug, Clone, Queryable, Selectable)]
 #[diesel(table_name = decisions)]
 pub(in crate::moment) struct DecisionRow {
-    pub app_id: AppId,
     pub id: DecisionId,
     pub user_id: UserId,
     pub event_id: Option<EventId>,
@@ -62,12 +61,10 @@ pub(in crate::moment) struct MomentRow {
 pub(in crate::moment) struct ChoiceRow {
     pub id: ChoiceId,
     pub decision_id: DecisionId,
-    pub user_id: UserId,
     pub campaign_id: CampaignId,
     pub offer_id: OfferId,
     pub state: String,
     pub planned_ms: i64,
-    pub counts: bool,
     pub release: Option<Doc<Value>>,
 }
 

@@ -18,8 +18,6 @@ pub struct Person {
     pub id: String,
     /// The name in the app's back end; events may say `user:` and this.
     pub external_id: String,
-    /// The push tokens of the phones.
-    pub tokens: Vec<String>,
 }
 
 /// Declares what the story needs: purpose `offers`, topic `news`, the event type, and no caps or quiet hours by default.
@@ -84,15 +82,13 @@ pub async fn person(api: &Api, tenant: &Tenant, external_id: &str) -> Person {
     let made = api.post("/v1/users", &tenant.server, json!({"external_id": external_id, "locale": "en"})).await.expect(201);
     let id = made["id"].as_str().unwrap().to_owned();
     consent(api, tenant, &id, true).await;
-    let mut tokens = Vec::new();
     for platform in ["ios", "android"] {
-        let (installation, device, token) = phone(external_id, platform);
+        let (installation, device, _) = phone(external_id, platform);
         let path = format!("/v1/users/{id}/devices/{installation}");
         let answer = api.put(&path, &tenant.server, device).await;
         assert!(matches!(answer.status, 200 | 201), "{}", answer.text());
-        tokens.push(token);
     }
-    Person { id, external_id: external_id.to_owned(), tokens }
+    Person { id, external_id: external_id.to_owned() }
 }
 
 /// (installation id, body of its registration, token) of a phone of this owner.
