@@ -49,7 +49,7 @@ pub struct Caps {
     #[serde(default)]
     pub overall: Vec<Cap>,
     /// By the category of the campaign.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::http::unique_keys")]
     pub per_category: BTreeMap<String, Vec<Cap>>,
 }
 

@@ -15,6 +15,8 @@ use std::time::Duration;
 /// Published after a commit that changed an app's types; the payload is the app's id.
 pub const TYPES_TOPIC: &str = "event_types";
 
+/// Most references of a schema: at worst they multiply to about 3^(n/3) visits.
+const REFERENCES_MAX: usize = 20;
 /// Largest schema, in bytes of JSON.
 const SCHEMA_BYTES_MAX: usize = 65_536;
 /// Compiled schemas kept.
@@ -80,10 +82,25 @@ pub(super) fn compile(schema: &Value) -> Result<Validator> {
     if schema.to_string().len() > SCHEMA_BYTES_MAX {
         return Err(Error::invalid("schema", "too_long", format!("at most {SCHEMA_BYTES_MAX} bytes of JSON")));
     }
+    // Each reference can double the work of the one before; so many can be followed in any arrangement.
+    if references(schema) > REFERENCES_MAX {
+        return Err(Error::invalid("schema", "out_of_range", format!("at most {REFERENCES_MAX} references")));
+    }
     jsonschema::options()
         .offline()
         .should_validate_formats(true)
         .with_pattern_options(PatternOptions::regex().size_limit(1 << 20))
         .build(schema)
         .map_err(|error| Error::invalid("schema", "invalid", error.to_string()))
+}
+
+/// How many references a schema has. Its depth is bounded by the reader of free JSON.
+fn references(schema: &Value) -> usize {
+    match schema {
+        Value::Object(map) => {
+            map.iter().map(|(key, value)| usize::from(key.ends_with("Ref") || key == "$ref") + references(value)).sum()
+        }
+        Value::Array(items) => items.iter().map(references).sum(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
+    }
 }

@@ -45,10 +45,14 @@ pub(super) fn wants(trigger: &Trigger, event: &Event, place: Option<&Place>) -> 
         && (event.kind != PLACE_ENTER || trigger.include_initial || property("initial").as_bool() != Some(true))
 }
 
+/// Longest key that a rule may give, in bytes.
+const KEY_BYTES_MAX: usize = 200;
+
 /// What tells this moment apart from others of its kind; nothing when the rule has no answer.
 pub(super) fn key(kind: &LiveKind, facts: &Facts, event: &Event, place: Option<&Place>) -> Option<String> {
     if let Some(rule) = &kind.moment_key {
-        return rule.key(&facts.scope()).ok();
+        // An index holds keys of bounded length, and a text of the database has no U+0000.
+        return rule.key(&facts.scope()).ok().filter(|key| key.len() <= KEY_BYTES_MAX && !key.contains('\0'));
     }
     let place = place.map(|p| p.id.to_string());
     Some(place.or_else(|| event.thing_id.map(|id| id.to_string())).unwrap_or_default())

@@ -16,6 +16,8 @@ use std::collections::BTreeMap;
 
 /// Longest key, in characters.
 const KEY_MAX: usize = 200;
+/// Longest JSON of a thing's properties, in bytes.
+const PROPERTIES_BYTES_MAX: usize = 65_536;
 /// Most properties that can be set at once.
 const PROPERTIES_MAX: usize = 200;
 
@@ -135,6 +137,10 @@ pub async fn create(caller: ServerKey, platform: web::Data<Platform>, body: Body
 fn check_properties(properties: &FreeJson) -> Result<()> {
     if properties.0.len() > PROPERTIES_MAX {
         return Err(Error::invalid("properties", "too_long", format!("at most {PROPERTIES_MAX} properties")));
+    }
+    // All of them are read and written with every event of the thing.
+    if serde_json::to_string(properties).map_or(usize::MAX, |json| json.len()) > PROPERTIES_BYTES_MAX {
+        return Err(Error::invalid("properties", "too_long", format!("at most {PROPERTIES_BYTES_MAX} bytes of JSON")));
     }
     Ok(())
 }

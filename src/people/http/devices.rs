@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 pub struct DeviceIn {
     platform: Os,
     /// The push token: hex of APNs, or the text of FCM. It is moved here from wherever it was.
-    #[schema(value_type = Option<String>, max_length = 4096)]
+    #[schema(value_type = Option<String>, max_length = 2048)]
     token: Option<Secret>,
     /// Where the token is good; `production` when left out.
     #[serde(default)]
