@@ -258,7 +258,7 @@ create table events (
     accuracy_m double precision,
     content_hash text not null,
     disposition text check (disposition in ('decided', 'joined', 'no_trigger', 'no_consent', 'too_old',
-        'from_the_future', 'unknown_subject', 'cool_down')),
+        'from_the_future', 'unknown_subject', 'cool_down', 'failed')),
     decision_ids text,
     settled_ms bigint,
     primary key (app_id, id)
@@ -268,7 +268,7 @@ create index events_user on events (app_id, user_id, id);
 -- raw fixes of people, to be forgotten
 create index events_fixes on events (app_id, received_ms) where lat is not null and user_id is not null;
 
--- Duplicates and conflicts of events, counted against their source.
+-- Duplicates, conflicts, events out of their time and those that failed, counted against their source.
 create table event_counts (
     app_id text not null,
     source text not null,

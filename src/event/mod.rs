@@ -131,10 +131,12 @@ pub enum Disposition {
     CoolDown,
     /// It led to a decision.
     Decided,
+    /// Judging it failed again and again, for one of its users at least; the fault is logged.
+    Failed,
 }
 
 impl Disposition {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::FromTheFuture,
         Self::UnknownSubject,
         Self::NoConsent,
@@ -143,6 +145,7 @@ impl Disposition {
         Self::Joined,
         Self::CoolDown,
         Self::Decided,
+        Self::Failed,
     ];
 
     /// The word for it in the database and on the wire.
@@ -156,6 +159,7 @@ impl Disposition {
             Self::Joined => "joined",
             Self::CoolDown => "cool_down",
             Self::Decided => "decided",
+            Self::Failed => "failed",
         }
     }
 

@@ -145,7 +145,7 @@ impl Contest<'_> {
             deadline_ms: permit.deadline_ms,
             category: offer.category.clone(),
             critical,
-            consent_id: permit.consent_id,
+            consent_ids: permit.consent_ids,
             devices: permit.devices.iter().map(|d| self.input.user.devices[*d].id).collect(),
             words,
         });

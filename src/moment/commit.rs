@@ -110,7 +110,7 @@ pub(super) fn write(conn: &mut Conn, ids: &Ids, known: &Known, made: &[Made]) ->
             choices.push(choice_row(known.app_id, m, choice, *id));
             if let Some(terms) = m.terms_of(choice) {
                 let to = Addressed { app_id: known.app_id, decision_id: m.id, choice_id: *id, user_id: m.user_id };
-                messages.extend(messages_of(ids, known, &to, (choice, terms)));
+                messages.extend(messages_of(ids, known, &to, (&m.input, choice, terms)));
             }
         }
     }
@@ -179,7 +179,12 @@ pub(super) struct Addressed {
 }
 
 /// The messages of a choice, one per device; none while it is held.
-pub(super) fn messages_of(ids: &Ids, known: &Known, to: &Addressed, (choice, terms): (&Choice, &Terms)) -> Vec<NewMessage> {
+pub(super) fn messages_of(
+    ids: &Ids,
+    known: &Known,
+    to: &Addressed,
+    (input, choice, terms): (&Input, &Choice, &Terms),
+) -> Vec<NewMessage> {
     let (consent_epoch, app_consent_epoch) = known.epochs_of(to.user_id);
     let for_device = |(device_id, content): (&DeviceId, &push::Content)| {
         let device = known.device(to.user_id, *device_id)?;
@@ -207,7 +212,8 @@ pub(super) fn messages_of(ids: &Ids, known: &Known, to: &Addressed, (choice, ter
             allowed: Allowed {
                 purpose: terms.offer.purpose.clone(),
                 partner_id: terms.offer.partner_id,
-                consent_ids: choice.consent_id.into_iter().collect(),
+                trigger_needs: input.trigger_needs.iter().map(|met| met.need.clone()).collect(),
+                consent_ids: choice.consent_ids.clone(),
             },
             consent_epoch,
             app_consent_epoch,

@@ -1,14 +1,14 @@
 //! Who, where, what local hour, what they heard lately: everything known of users, gathered in one read.
 
 use super::decision::Decision;
-use super::input::{Candidate, Device, Facts, Heard, Input, Limits, Opening, Standing, Who};
+use super::input::{Candidate, Device, Facts, Heard, Input, Limits, Opening, Standing, TriggerNeed, Who};
 use super::store;
 use super::terms::Terms;
 use crate::app::{self, Cap, Settings};
 use crate::campaign;
 use crate::clock::{DAY_MS, Time};
 use crate::error::Result;
-use crate::id::{AppId, ChoiceId, DecisionId, OfferId, PartnerId, UserId};
+use crate::id::{AppId, ChoiceId, DecisionId, OfferId, UserId};
 use crate::people::consent::{self, Channel, Need};
 use crate::people::device;
 use crate::people::profile::{self, Person};
@@ -61,6 +61,8 @@ pub(super) struct Question<'a> {
     pub moment: Opening,
     /// Everything but the user, who is filled in.
     pub facts: Facts,
+    /// What has to be granted for the trigger to be matched with the user.
+    pub trigger_needs: Vec<Need>,
     pub terms: &'a [Arc<Terms>],
     pub latency: Latency,
     pub seed: u64,
@@ -113,10 +115,12 @@ impl Known {
         self.people.get(&user).map(user_facts)
     }
 
-    /// Whether what a partner says about a user may be matched.
-    pub fn allows_partner(&self, user: UserId, partner: PartnerId) -> bool {
-        let need = Need::of_partner(consent::PARTNER_EVENTS, partner);
-        self.ledgers.get(&user).is_some_and(|ledger| ledger.standing(&self.purposes, &need).permits())
+    /// How a need stands with a user's ledger.
+    pub fn standing(&self, user: UserId, need: &Need) -> consent::Standing {
+        match self.ledgers.get(&user) {
+            Some(ledger) => ledger.standing(&self.purposes, need),
+            None => consent::Ledger::default().standing(&self.purposes, need),
+        }
     }
 
     /// A device of a user.
@@ -161,7 +165,7 @@ impl Known {
 
     /// The whole input of one decision; nothing when there is no such user.
     pub fn input(&self, question: Question<'_>) -> Option<Input> {
-        let Question { user_id, moment, mut facts, terms, latency, seed, again, taken_back } = question;
+        let Question { user_id, moment, mut facts, trigger_needs, terms, latency, seed, again, taken_back } = question;
         let person = self.people.get(&user_id)?;
         facts.user = user_facts(person);
         let devices: Vec<Device> = self.devices.get(&user_id).into_iter().flatten().map(device_facts).collect();
@@ -174,6 +178,7 @@ impl Known {
             if same { &mut beside } else { &mut heard }.push(what.clone());
         }
         let candidates = terms.iter().map(|t| self.candidate(user_id, t, again.is_some())).collect();
+        let met = |need: Need| TriggerNeed { standing: self.standing(user_id, &need).into(), need };
         Some(Input {
             now_ms: self.now_ms,
             seed,
@@ -189,20 +194,17 @@ impl Known {
             },
             heard,
             beside,
+            trigger_needs: trigger_needs.into_iter().map(met).collect(),
             candidates,
         })
     }
 
     fn candidate(&self, user: UserId, terms: &Terms, again: bool) -> Candidate {
         let need = Need { purpose: terms.offer.purpose.clone(), partner: terms.offer.partner_id };
-        let standing = match self.ledgers.get(&user) {
-            Some(ledger) => ledger.standing(&self.purposes, &need),
-            None => consent::Ledger::default().standing(&self.purposes, &need),
-        };
         // A held choice has its own reservation already.
         let own = i64::from(again);
         let stock_left = self.stock.get(&terms.version.offer_id).map(|left| left + own);
-        Candidate { version: terms.version, standing: standing.into(), stock_left }
+        Candidate { version: terms.version, standing: self.standing(user, &need).into(), stock_left }
     }
 
     fn who(&self, person: &Person, devices: Vec<Device>, terms: &[Arc<Terms>]) -> Who {

@@ -108,9 +108,8 @@ pub struct Choice {
     pub category: Option<String>,
     /// Whether it passes caps and counts in none.
     pub critical: bool,
-    /// The record that allows it.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub consent_id: Option<ConsentId>,
+    /// The records that allow it: one for each need that rests on consent.
+    pub consent_ids: Vec<ConsentId>,
     /// The devices it goes to; none while it is held.
     pub devices: Vec<DeviceId>,
     /// Its words for each of the devices. They are kept with the messages, not here.

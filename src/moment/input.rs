@@ -6,6 +6,7 @@ use crate::app::QuietHours;
 use crate::campaign::Cap;
 use crate::error::{Error, Result};
 use crate::id::{CampaignId, ConsentId, DeviceId, MomentId, OfferId, UserId};
+use crate::people::consent::Need;
 use crate::people::device::Platform;
 use flate2::Compression;
 use flate2::read::ZlibDecoder;
@@ -40,6 +41,8 @@ pub struct Input {
     /// The other choices of the same decision, when a held one is looked at again: no gap lies between them.
     #[serde(default)]
     pub beside: Vec<Heard>,
+    /// The consents without which the trigger may not be matched with this user.
+    pub trigger_needs: Vec<TriggerNeed>,
     /// What competes.
     pub candidates: Vec<Candidate>,
 }
@@ -160,6 +163,15 @@ pub struct Version {
     pub offer_id: OfferId,
     /// The offer's revision.
     pub offer_revision: i64,
+}
+
+/// A consent under which the trigger was matched with the user: `location`, or a partner's events or links.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TriggerNeed {
+    /// What has to be granted.
+    pub need: Need,
+    /// How the ledger stands with it.
+    pub standing: Standing,
 }
 
 /// How a user's consent ledger stands with one need.

@@ -14,6 +14,7 @@ use crate::campaign::{self, LiveKind, Snapshot};
 use crate::error::{Error, Result};
 use crate::event::{self, Disposition, Event, Settlement, Thing, WorkRow};
 use crate::id::{AppId, EventId, Ids, MomentId, PlaceId, ThingId, UserId, WorkId};
+use crate::people::consent::Need;
 use crate::place::{self, Place};
 use crate::push;
 use crate::store::{Conn, Doc};
@@ -158,8 +159,9 @@ impl Court<'_> {
     fn judge(&mut self, event: &Event, row: &WorkRow) -> Option<Disposition> {
         let (user, now_ms) = (row.user_id, self.batch.known.now_ms);
         let Some(user_facts) = self.batch.known.facts_of(user) else { return Some(Disposition::UnknownSubject) };
-        let partners = [event.partner_id, row.link_partner_id];
-        if partners.into_iter().flatten().any(|p| !self.batch.known.allows_partner(user, p)) {
+        // They were granted when the event came; they may have been withdrawn since.
+        let needs = trigger::needs(event, row.link_partner_id);
+        if needs.iter().any(|need| !self.batch.known.standing(user, need).permits()) {
             return Some(Disposition::NoConsent);
         }
         if too_old(event.occurred_ms, now_ms, self.batch.useful_ms.get(&event.kind).copied()) {
@@ -189,7 +191,7 @@ impl Court<'_> {
             return None;
         }
         for (kind, key, facts) in opening {
-            self.open(event, &kind, key, (user, facts));
+            self.open((event, &needs), &kind, key, (user, facts));
             said.push(Disposition::Decided);
         }
         // Of several kinds the strongest answer: decided, else joined, else cooling down.
@@ -206,7 +208,13 @@ impl Court<'_> {
     }
 
     /// Opens a moment and decides.
-    fn open(&mut self, event: &Event, kind: &LiveKind, key: String, (user, mut facts): (UserId, super::input::Facts)) {
+    fn open(
+        &mut self,
+        (event, needs): (&Event, &[Need]),
+        kind: &LiveKind,
+        key: String,
+        (user, mut facts): (UserId, super::input::Facts),
+    ) {
         let span = Span { opened_ms: event.occurred_ms, window_ms: kind.spec.window_ms, curve: kind.spec.curve.clone() };
         let (id, closes_ms): (MomentId, i64) = (self.ids.next(), span.closes_ms());
         facts.moment = trigger::moment_facts(&kind.spec.key, &key, (span.opened_ms, closes_ms));
@@ -239,6 +247,7 @@ impl Court<'_> {
             user_id: user,
             moment: opening,
             facts,
+            trigger_needs: needs.to_vec(),
             terms: &terms,
             latency: self.latency,
             seed,
@@ -266,6 +275,7 @@ impl Court<'_> {
 /// Writes what was judged, and hands the messages over after the commit.
 async fn commit(parts: &Arc<Parts>, judged: Vec<Judged>, now_ms: i64) -> Result<()> {
     let shared = Arc::clone(parts);
+    let said: Vec<Disposition> = judged.iter().flat_map(|j| &j.settlements).map(|s| s.disposition).collect();
     let outcomes: Vec<Outcome> = judged.iter().flat_map(|j| &j.made).map(|m| m.decision.outcome).collect();
     let planned = parts
         .platform
@@ -282,7 +292,15 @@ async fn commit(parts: &Arc<Parts>, judged: Vec<Judged>, now_ms: i64) -> Result<
     parts.dispatcher.go(planned);
     parts.release_hint.nudge();
     commit::count(&outcomes);
+    count(&said);
     Ok(())
+}
+
+/// Counts what became of work that is off the lanes, for the figures that the server shows of itself.
+fn count(said: &[Disposition]) {
+    for disposition in said {
+        metrics::counter!("kairos_lane_work_total", "disposition" => disposition.name()).increment(1);
+    }
 }
 
 fn write(conn: &mut Conn, parts: &Parts, judged: &Judged, now_ms: i64) -> Result<Vec<push::NewMessage>> {
@@ -300,21 +318,32 @@ fn write(conn: &mut Conn, parts: &Parts, judged: &Judged, now_ms: i64) -> Result
     Ok(messages)
 }
 
-/// Settles work that fails again and again: the event is recorded as decided by nobody, the fault is in the log.
+/// Settles work that fails again and again, so that it no longer stands in its lane's way: the event says `failed`, the
+/// fault is in the log.
 async fn give_up(parts: &Arc<Parts>, work: Vec<WorkRow>, now_ms: i64) -> Result<()> {
-    let settled = work.clone();
-    parts
+    let said = vec![Disposition::Failed; work.len()];
+    let settled = parts
         .platform
         .store
         .write(move |conn| {
+            let ids: Vec<WorkId> = work.iter().map(|w| w.id).collect();
+            // Another node may have managed it meanwhile.
+            if store::work_left(conn, &ids)? != ids.len() {
+                return Ok(false);
+            }
             let settle = |row: &WorkRow| Settlement {
                 app_id: row.app_id,
                 event_id: row.event_id,
-                disposition: Disposition::NoTrigger,
+                disposition: Disposition::Failed,
                 decision_ids: Vec::new(),
             };
-            event::settle(conn, &settled.iter().map(settle).collect::<Vec<_>>(), now_ms)?;
-            event::done(conn, &settled.iter().map(|w| w.id).collect::<Vec<_>>())
+            event::settle(conn, &work.iter().map(settle).collect::<Vec<_>>(), now_ms)?;
+            event::done(conn, &ids)?;
+            Ok(true)
         })
-        .await
+        .await?;
+    if settled {
+        count(&said);
+    }
+    Ok(())
 }

@@ -25,8 +25,8 @@ pub struct Permit {
     pub deadline_ms: i64,
     /// The devices it goes to, as places in the input's list; empty while it is held.
     pub devices: Vec<usize>,
-    /// The record that allows it, where one is needed.
-    pub consent_id: Option<ConsentId>,
+    /// The records that allow it: one for each need that rests on consent.
+    pub consent_ids: Vec<ConsentId>,
 }
 
 /// How one candidate fared.
@@ -58,7 +58,7 @@ pub fn try_candidate(input: &Input, candidate: &Candidate, terms: &Terms, view: 
         value: span.value_at(terms.offer.base_value, delivered_ms),
         deadline_ms: span.deadline_ms(terms.offer.deliver_by).0,
         devices: Vec::new(),
-        consent_id: None,
+        consent_ids: Vec::new(),
     };
     let mut way = Way { input, candidate, terms, kept: (0..input.user.devices.len()).collect(), permit };
     let mut gates = Vec::with_capacity(8);
@@ -131,16 +131,17 @@ impl Way<'_> {
         Ok(())
     }
 
-    /// Gate 3. The ledger was asked when the context was gathered.
+    /// Gate 3. What the trigger needed, then what the offer needs; the ledger was asked when the context was gathered.
     fn consent(&mut self) -> Result<(), Refusal> {
-        match self.candidate.standing {
-            Standing::Granted(id) => {
-                self.permit.consent_id = Some(id);
-                Ok(())
+        let of_trigger = self.input.trigger_needs.iter().map(|met| met.standing);
+        for standing in of_trigger.chain([self.candidate.standing]) {
+            match standing {
+                Standing::Granted(id) => self.permit.consent_ids.push(id),
+                Standing::NotNeeded => {}
+                Standing::Refused(refusal) => return Err(refusal),
             }
-            Standing::NotNeeded => Ok(()),
-            Standing::Refused(refusal) => Err(refusal),
         }
+        Ok(())
     }
 
     /// Gate 4. Topic and channel are on, and no pause is in force.

@@ -115,6 +115,7 @@ fn look(batch: &mut Batch, parts: &Parts, row: HeldRow, terms: Option<Arc<Terms>
             user_id: row.user_id,
             moment: first.moment.clone(),
             facts: first.facts.clone(),
+            trigger_needs: first.trigger_needs.iter().map(|met| met.need.clone()).collect(),
             terms: std::slice::from_ref(terms),
             latency: parts.latency(),
             seed: first.seed,
@@ -172,8 +173,8 @@ fn write(
                     choice_id: one.row.id,
                     user_id: one.row.user_id,
                 };
-                if let Some(terms) = &one.terms {
-                    messages.extend(commit::messages_of(&parts.platform.ids, known, &to, (choice, terms)));
+                if let Some((input, terms)) = one.input.as_ref().zip(one.terms.as_ref()) {
+                    messages.extend(commit::messages_of(&parts.platform.ids, known, &to, (input, choice, terms)));
                 }
             }
             Err(_) => campaign::release_stock(conn, known.app_id, &[(one.row.offer_id, 1)])?,

@@ -5,7 +5,8 @@ use super::store::OpenMoment;
 use crate::campaign::{Kind, LiveKind, Trigger};
 use crate::clock::Time;
 use crate::event::{Disposition, Event, THING_CHANGED, Thing};
-use crate::id::{PlaceId, UserId};
+use crate::id::{PartnerId, PlaceId, UserId};
+use crate::people::consent::{LOCATION, Need, PARTNER_EVENTS};
 use crate::place::Place;
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -43,6 +44,17 @@ pub(super) fn wants(trigger: &Trigger, event: &Event, place: Option<&Place>) -> 
         && trigger.from.as_ref().is_none_or(|wanted| wanted.matches(property("from")))
         && trigger.to.as_ref().is_none_or(|wanted| wanted.matches(property("to")))
         && (event.kind != PLACE_ENTER || trigger.include_initial || property("initial").as_bool() != Some(true))
+}
+
+/// What a user has to have granted for an event to be matched with them. A fix of theirs and what followed from it need
+/// `location`; what a partner said, and a link that a partner made, need that partner's `partner_events`. The position of
+/// a thing is nobody's.
+pub(super) fn needs(event: &Event, link_partner: Option<PartnerId>) -> Vec<Need> {
+    let of_person = event.user_id.is_some() && (event.location.is_some() || event.place_id.is_some());
+    let second = link_partner.filter(|partner| event.partner_id != Some(*partner));
+    let partners = [event.partner_id, second].into_iter().flatten();
+    let location = of_person.then(|| Need::of(LOCATION));
+    location.into_iter().chain(partners.map(|partner| Need::of_partner(PARTNER_EVENTS, partner))).collect()
 }
 
 /// Longest key that a rule may give, in bytes.

@@ -158,7 +158,10 @@ pub struct Allowed {
     pub purpose: String,
     /// The partner whose offer it is.
     pub partner_id: Option<PartnerId>,
-    /// The records that allowed it; empty when the purpose needs none.
+    /// What its trigger needed besides: `location`, or a partner's events or links.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trigger_needs: Vec<Need>,
+    /// The records that allowed it, one for each need that rests on consent.
     pub consent_ids: Vec<ConsentId>,
 }
 
@@ -246,9 +249,10 @@ pub fn fits(content: &Content) -> Result<(), usize> {
 }
 
 impl Allowed {
-    /// What has to be in force for the message to go.
-    pub fn need(&self) -> Need {
-        Need { purpose: self.purpose.clone(), partner: self.partner_id }
+    /// Everything that has to be in force for the message to go, the trigger's needs first.
+    pub fn needs(&self) -> impl Iterator<Item = Need> {
+        let own = Need { purpose: self.purpose.clone(), partner: self.partner_id };
+        self.trigger_needs.iter().cloned().chain([own])
     }
 }
 

@@ -2,13 +2,13 @@
 
 use super::dispatch::{Dispatcher, Planned, Ready};
 use super::ending::{Tried, unknown};
-use super::message::{Attempt, NewMessage, State};
+use super::message::{Allowed, Attempt, NewMessage, State};
 use super::route::Route;
 use super::store::{self, Claimed, Due, Row};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::id::{AppId, CampaignId, DeviceId, MessageId, UserId};
-use crate::people::consent::{self, Standing};
+use crate::id::{AppId, CampaignId, ConsentId, DeviceId, MessageId, UserId};
+use crate::people::consent::{self, Ledger, Purposes, Standing};
 use crate::people::device::{self, Device};
 use crate::planted::{Bug, planted};
 use crate::platform::epoch::{self, Scope};
@@ -198,20 +198,29 @@ fn consented(conn: &mut Conn, app: AppId, due: &mut Vec<Due>, ends: &mut Ends) -
             continue;
         }
         let mut allowed = message.allowed()?;
-        let standing = ledgers.get(&message.user_id).map(|ledger| ledger.standing(&purposes, &allowed.need()));
-        match standing {
-            Some(Standing::Granted(id)) => allowed.consent_ids = vec![id],
-            Some(Standing::NotNeeded) => allowed.consent_ids = Vec::new(),
-            Some(Standing::Refused(_)) | None => {
-                ends.revoked.push(message.id);
-                continue;
-            }
-        }
+        let Some(records) = ledgers.get(&message.user_id).and_then(|ledger| records(ledger, &purposes, &allowed)) else {
+            ends.revoked.push(message.id);
+            continue;
+        };
+        allowed.consent_ids = records;
         store::allow(conn, app, message.id, (&allowed, now))?;
         kept.push(message);
     }
     *due = kept;
     Ok(())
+}
+
+/// The records that allow a message, one for each of its needs that rests on consent; nothing when one is missing.
+fn records(ledger: &Ledger, purposes: &Purposes, allowed: &Allowed) -> Option<Vec<ConsentId>> {
+    let mut records = Vec::new();
+    for need in allowed.needs() {
+        match ledger.standing(purposes, &need) {
+            Standing::Granted(id) => records.push(id),
+            Standing::NotNeeded => {}
+            Standing::Refused(_) => return None,
+        }
+    }
+    Some(records)
 }
 
 /// After a crash: nobody knows what became of the messages that were `sending`. One process owns the outbox; call it

@@ -82,6 +82,7 @@ impl Case {
             limits: Limits { time_zone: "Europe/Paris".into(), ..Limits::default() },
             heard: Vec::new(),
             beside: Vec::new(),
+            trigger_needs: Vec::new(),
             candidates: Vec::new(),
         };
         let mut case = Self { input, campaigns: Vec::new(), offers: Vec::new() };
@@ -202,7 +203,7 @@ fn an_offer_that_passes_every_gate_is_chosen_for_the_device_in_its_language() {
     assert_eq!(titles, ["Welcome to Orly", "Bienvenue à Orly", "Welcome to Orly"], "its own, its language's, the fallback");
     assert_eq!(choice.deadline_ms, noon_ms() + WINDOW_MS);
     assert_eq!(choice.planned_ms, noon_ms());
-    assert_eq!(choice.consent_id, Some(nth(1)));
+    assert_eq!(choice.consent_ids, [nth(1)]);
     let gates: Vec<Gate> = case.decide().candidates[0].gates.iter().map(|g| g.gate).collect();
     let all = [
         Gate::Window,

@@ -5,8 +5,9 @@ use kairos::campaign::{Class, Curve, DeliverBy, Devices};
 use kairos::clock::{DAY_MS, HOUR_MS, MINUTE_MS, Time};
 use kairos::id::DeviceId;
 use kairos::moment::decision::Outcome;
-use kairos::moment::input::{Device, Standing};
+use kairos::moment::input::{Device, Standing, TriggerNeed};
 use kairos::moment::refusal::Refusal;
+use kairos::people::consent::{LOCATION, Need, PARTNER_EVENTS};
 use serde_json::json;
 
 fn with(change: impl FnOnce(&mut Case)) -> Case {
@@ -50,6 +51,28 @@ fn an_offer_must_be_worth_its_min_value_on_arrival() {
     };
     worth(5.0).chosen();
     assert_eq!(worth(5.000_001).refused(), Refusal::BelowMinValue);
+}
+
+#[test]
+fn what_the_trigger_needed_is_asked_before_what_the_offer_needs_and_each_need_has_its_proof() {
+    let needs = |of_place: Standing, of_partner: Standing, own: Standing| {
+        with(|c| {
+            let partner = Need::of_partner(PARTNER_EVENTS, nth(1));
+            c.input.trigger_needs = vec![
+                TriggerNeed { need: Need::of(LOCATION), standing: of_place },
+                TriggerNeed { need: partner, standing: of_partner },
+            ];
+            c.input.candidates[0].standing = own;
+        })
+    };
+    let by = |n: u128| Standing::Granted(nth(n));
+    assert_eq!(needs(by(1), by(2), by(3)).chosen().consent_ids, [nth(1), nth(2), nth(3)]);
+    assert_eq!(needs(by(1), by(2), Standing::NotNeeded).chosen().consent_ids, [nth(1), nth(2)]);
+    let refused = Standing::Refused;
+    assert_eq!(needs(refused(Refusal::Withdrawn), by(2), by(3)).refused(), Refusal::Withdrawn);
+    assert_eq!(needs(by(1), refused(Refusal::AskAgain), by(3)).refused(), Refusal::AskAgain);
+    assert_eq!(needs(refused(Refusal::Withdrawn), by(2), refused(Refusal::NotGranted)).refused(), Refusal::Withdrawn);
+    assert_eq!(needs(by(1), by(2), refused(Refusal::NotGranted)).refused(), Refusal::NotGranted);
 }
 
 #[test]

@@ -113,7 +113,7 @@ fn message(world: &World, phone: &Phoned, change: impl FnOnce(&mut NewMessage)) 
         content: Content { title: Some("Welcome".into()), body: "Lounge, 2 min".into(), ..Content::default() },
         collapse_id: "lounge".into(),
         mode: Mode::AtMostOnce,
-        allowed: Allowed { purpose: "offers".into(), partner_id: None, consent_ids: vec![] },
+        allowed: Allowed { purpose: "offers".into(), partner_id: None, trigger_needs: vec![], consent_ids: vec![] },
         consent_epoch: 0,
         app_consent_epoch: 0,
         due_ms: world.now_ms(),

@@ -68,6 +68,10 @@ impl Verdict {
         if waiting != 0 {
             faults.push(format!("{waiting} events have no disposition"));
         }
+        let failed: i64 = self.tally.iter().filter(|((_, disposition), _)| disposition == "failed").map(|(_, n)| n).sum();
+        if failed != 0 {
+            faults.push(format!("judging {failed} events failed"));
+        }
     }
 
     /// The gateways' books and the database name the same messages, each once.

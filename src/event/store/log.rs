@@ -245,9 +245,14 @@ pub fn settle(conn: &mut Conn, settlements: &[Settlement], now_ms: i64) -> Resul
         let mut counts = BTreeMap::new();
         for settlement in settlements {
             let Some(end) = ends.get_mut(&settlement.event_id) else { continue };
-            if settlement.disposition == Disposition::TooOld && end.disposition.is_none() {
+            let counted = match settlement.disposition {
+                Disposition::TooOld => end.disposition.is_none(),
+                Disposition::Failed => end.disposition != Some(Disposition::Failed),
+                _ => false,
+            };
+            if counted {
                 let source = if end.source.starts_with("app:") { "app".to_owned() } else { end.source.clone() };
-                *counts.entry((source, Disposition::TooOld.name())).or_insert(0) += 1;
+                *counts.entry((source, settlement.disposition.name())).or_insert(0) += 1;
             }
             end.disposition = end.disposition.max(Some(settlement.disposition));
             end.decision_ids.extend(&settlement.decision_ids);

@@ -8,7 +8,7 @@ use crate::http::{Page, PageQuery, ProblemBody, Query};
 use crate::id::{AppId, CampaignId, ConsentId, DecisionId, DeviceId, EventId, MessageId, UserId};
 use crate::moment::store::{self, MessageFilter, MessageRow};
 use crate::people::account::UserToken;
-use crate::people::consent;
+use crate::people::consent::{self, Record};
 use crate::platform::Platform;
 use crate::store::Conn;
 use actix_web::web;
@@ -127,16 +127,17 @@ fn explain(conn: &mut Conn, app: AppId, user: UserId, wanted: MessageId) -> Resu
         None => because.push("It was planned for you and others at this time.".to_owned()),
     }
     let records = consent::records(conn, app, user, &message.consent.0.consent_ids)?;
-    match records.first() {
-        Some(record) => because.push(format!(
-            "You agreed to messages of the purpose “{}” on {}.",
-            message.consent.0.purpose,
-            Time(record.at_ms)
-        )),
-        None => because.push(format!(
-            "Messages of the purpose “{}” belong to the service that you use; they need no consent.",
-            message.consent.0.purpose
-        )),
+    let purpose = &message.consent.0.purpose;
+    let of_trigger = |record: &&Record| record.row.extent.purpose != *purpose;
+    for record in records.iter().filter(of_trigger) {
+        let needed = &record.row.extent.purpose;
+        because.push(format!("What happened was matched with you because you agreed to “{needed}” on {}.", Time(record.at_ms)));
+    }
+    match records.iter().find(|record| !of_trigger(record)) {
+        Some(record) => because.push(format!("You agreed to messages of the purpose “{purpose}” on {}.", Time(record.at_ms))),
+        None => {
+            because.push(format!("Messages of the purpose “{purpose}” belong to the service that you use; they need no consent."))
+        }
     }
     let others = decision.candidates.0.len().saturating_sub(1);
     if others > 0 {

@@ -1,0 +1,247 @@
+//! The lanes on bad days: work that always fails, and messages that wait when their moment or campaign is over.
+
+use crate::event::thing;
+use crate::stage::{Good, Listener, Stage, grant, minutes, phone};
+use crate::world::{Caller, World};
+use kairos::event;
+use kairos::push::standin::{Fault, Rule};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Makes a user's row unreadable, as a fault of the disk or of a migration would.
+async fn poison(world: &World, user: &str) {
+    let sql = format!("update users set attributes = 'no json' where id = '{user}'");
+    world.kairos.platform.store.write(move |conn| conn.batch(&sql)).await.unwrap();
+}
+
+async fn heal(world: &World, user: &str) {
+    let sql = format!("update users set attributes = '{{}}' where id = '{user}'");
+    world.kairos.platform.store.write(move |conn| conn.batch(&sql)).await.unwrap();
+}
+
+/// Events by disposition; those that the lanes have not judged under "".
+async fn tally(world: &World, stage: &Stage) -> BTreeMap<String, i64> {
+    let app = stage.app.id;
+    let tally = world.kairos.platform.store.read(move |conn| event::tally(conn, app)).await.unwrap();
+    tally.into_iter().map(|((_, word), n)| (word, n)).collect()
+}
+
+/// Makes the gateway refuse our credential once, so that nothing goes out for half a minute: what is decided waits.
+async fn close_the_gateway(world: &World, stage: &Stage) {
+    let scapegoat = stage.listener(world).await;
+    stage.standin.inject(Rule::once(Fault::Answer {
+        status: 403,
+        reason: "Forbidden".into(),
+        retry_after_s: None,
+        timestamp_ms: None,
+    }));
+    stage.lands(world, &scapegoat, 0).await;
+    world.drain().await;
+    assert_eq!(stage.messages(world, &scapegoat).await[0]["state"], "rejected");
+}
+
+async fn states(world: &World, stage: &Stage, who: &Listener) -> Vec<Value> {
+    stage.messages(world, who).await.iter().map(|message| message["state"].clone()).collect()
+}
+
+both! {
+    async fn work_that_always_fails_is_settled_as_failed_and_harms_no_neighbour(world) {
+        let stage = Stage::set(world).await;
+        stage.one_offer(world, json!({}), json!({})).await;
+        let (mut people, mut events) = (Vec::new(), Vec::new());
+        for _ in 0..6 {
+            people.push(stage.listener(world).await);
+        }
+        for who in &people {
+            events.push(stage.lands(world, who, 0).await);
+        }
+        poison(world, &people[0].person.id).await;
+        poison(world, &people[3].person.id).await;
+        world.drain().await;
+        for (n, event) in events.iter().enumerate() {
+            let said = stage.event(world, event).await;
+            let (disposition, pushes) = if n % 3 == 0 { ("failed", 0) } else { ("decided", 1) };
+            assert_eq!((&said["disposition"], stage.arrived(&people[n]).len()), (&json!(disposition), pushes), "{n}");
+            assert!(said["settled_at"].is_string(), "{said}");
+        }
+        assert_eq!(tally(world, &stage).await, BTreeMap::from([("decided".to_owned(), 4), ("failed".to_owned(), 2)]));
+        assert_eq!(world.number("select n from event_counts where disposition = 'failed' and source = 'server'").await, 2);
+        assert_eq!(world.number("select count(*) from decisions").await, 4);
+        let figures = world.get("/metrics", &Caller::Nobody).await.text();
+        assert!(figures.contains("kairos_lane_work_total{disposition=\"failed\"}"), "{figures}");
+        heal(world, &people[0].person.id).await;
+        heal(world, &people[3].person.id).await;
+        // The lane is free again for the same person.
+        stage.lands_at(world, &people[0], "Roissy", 0).await;
+        world.drain().await;
+        assert_eq!(stage.arrived(&people[0]).len(), 1);
+        stage.adds_up(world).await;
+    }
+
+    async fn an_event_that_failed_for_one_of_its_users_says_so_and_keeps_the_decisions_of_the_others(world) {
+        let stage = Stage::set(world).await;
+        stage.one_offer(world, json!({}), json!({})).await;
+        let aircraft = thing(world, "39a415").await;
+        let (bad, good) = (stage.listener(world).await, stage.listener(world).await);
+        for who in [&bad, &good] {
+            let link = json!({"user": who.person.id});
+            world.post(&format!("/v1/things/{aircraft}/links"), &stage.app.server, link).await.good();
+        }
+        poison(world, &bad.person.id).await;
+        let event = json!({"id": "1", "type": "landed", "occurred_at": world.time(0), "subject": aircraft, "properties": {"airport": "Orly"}});
+        let taken = world.post("/v1/events", &stage.app.server, json!({"events": [event]})).await.expect(202);
+        world.drain().await;
+        heal(world, &bad.person.id).await;
+        let said = stage.event(world, taken["results"][0]["event_id"].as_str().unwrap()).await;
+        assert_eq!((&said["disposition"], said["decision_ids"].as_array().unwrap().len()), (&json!("failed"), 1), "{said}");
+        assert_eq!((stage.arrived(&good).len(), stage.arrived(&bad).len()), (1, 0));
+        assert_eq!(world.number("select n from event_counts where disposition = 'failed'").await, 1);
+        stage.adds_up(world).await;
+    }
+
+    async fn a_newer_moment_cancels_what_is_queued_for_an_older_one(world) {
+        let stage = Stage::set(world).await;
+        stage.kind(world, json!({"supersede": true})).await;
+        stage.one_offer(world, json!({}), json!({})).await;
+        let (who, other) = (stage.listener(world).await, stage.listener(world).await);
+        let tablet = phone(world, &who.person, "tablet").await;
+        close_the_gateway(world, &stage).await;
+        stage.lands_at(world, &who, "Orly", 0).await;
+        stage.lands_at(world, &other, "Orly", 0).await;
+        world.drain().await;
+        assert_eq!(states(world, &stage, &who).await, ["queued", "queued"], "one per device");
+        // The newer moment of one person takes nothing from another one, and nothing older takes from what is newer.
+        stage.lands_at(world, &who, "Roissy", 0).await;
+        world.drain().await;
+        stage.lands_at(world, &who, "Lyon", 60).await;
+        world.drain().await;
+        assert_eq!(
+            states(world, &stage, &who).await,
+            ["cancelled", "cancelled", "queued", "queued", "queued", "queued"],
+            "what opened earlier is no newer moment"
+        );
+        assert_eq!(states(world, &stage, &other).await, ["queued"]);
+        world.advance(Duration::from_secs(30)).await;
+        assert_eq!(states(world, &stage, &who).await, ["cancelled", "cancelled", "accepted", "accepted", "accepted", "accepted"]);
+        assert_eq!((stage.arrived(&who).len(), stage.arrived(&other).len()), (2, 1));
+        assert_eq!(stage.standin.ledger().iter().filter(|row| row.token == tablet && row.delivered).count(), 2);
+        stage.adds_up(world).await;
+    }
+
+    async fn a_pause_cancels_what_is_queued_and_a_resume_revives_nothing(world) {
+        let stage = Stage::set(world).await;
+        let (offer, campaign) = stage.one_offer(world, json!({"stock": 9}), json!({})).await;
+        let (_, other) = stage.one_offer(world, json!({"audience": "event.properties.airport == 'Nice'", "base_value": 99.0}), json!({})).await;
+        let (who, elsewhere) = (stage.listener(world).await, stage.listener(world).await);
+        close_the_gateway(world, &stage).await;
+        stage.lands(world, &who, 0).await;
+        stage.lands_at(world, &elsewhere, "Nice", 0).await;
+        world.drain().await;
+        assert_eq!(states(world, &stage, &who).await, ["queued"]);
+        let step = |step: &str| format!("/v1/campaigns/{campaign}/{step}");
+        world.post(&step("pause"), &stage.app.server, json!({})).await.good();
+        let message = stage.messages(world, &who).await.remove(0);
+        assert_eq!((&message["state"], &message["reason"]), (&json!("cancelled"), &json!("campaign_stopped")));
+        assert_eq!(states(world, &stage, &elsewhere).await, ["queued"], "another campaign's message waits on");
+        world.drain().await;
+        let reserved = format!("select stock_reserved from offers where id = '{offer}'");
+        assert_eq!(world.number(&reserved).await, 0, "what was cancelled gives its stock back");
+        world.post(&step("resume"), &stage.app.server, json!({})).await.good();
+        world.advance(minutes(1)).await;
+        assert_eq!(states(world, &stage, &who).await, ["cancelled"]);
+        assert!(stage.arrived(&who).is_empty(), "nothing comes back from its end");
+        assert_eq!(stage.messages(world, &elsewhere).await[0]["campaign_id"], json!(other));
+        assert_eq!(stage.arrived(&elsewhere).len(), 1);
+        // The campaign itself speaks again, of what happens from now on.
+        let late = stage.listener(world).await;
+        stage.lands(world, &late, 0).await;
+        world.drain().await;
+        assert_eq!(stage.arrived(&late).len(), 1);
+        stage.adds_up(world).await;
+    }
+
+    async fn a_wall_clock_campaign_reaches_each_person_once_at_their_own_hour_also_over_a_restart(world) {
+        // The world begins on 2026-06-15 at 10:00 UTC; on 2026-10-25 clocks in Europe go back at 01:00 UTC.
+        let stage = Stage::set(world).await;
+        let words = json!({"template": {"fallback": "en", "variants": {"en": {"title": "Hello", "body": "Good morning"}}}});
+        let offer = stage.offer(world, words).await;
+        let when = json!({"trigger": {"schedule": {"when": {"local": "2026-10-25T02:30"}}}});
+        let mut due = Vec::new();
+        for (zone, at) in [
+            ("Asia/Tokyo", "2026-10-24T17:30:00.000Z"),
+            // The repeated hour: the first pass counts, and the second brings nothing.
+            ("Europe/Paris", "2026-10-25T00:30:00.000Z"),
+            ("Europe/London", "2026-10-25T02:30:00.000Z"),
+            ("America/New_York", "2026-10-25T06:30:00.000Z"),
+        ] {
+            for _ in 0..2 {
+                let person = world.person(&stage.app).await;
+                let zone = json!({"time_zone": zone});
+                world.call("PATCH", "/v1/me").by(&person.token).header("If-Match", "*").json(&zone).send().await.good();
+                grant(world, &person, "marketing").await;
+                let token = phone(world, &person, "phone").await;
+                due.push((Listener { person, token }, kairos::clock::Time::parse(at).unwrap().0));
+            }
+        }
+        let campaign = stage.campaign(world, &[&offer], when).await;
+        world.clock.set(kairos::clock::Time::parse("2026-10-24T17:00:00.000Z").unwrap().0);
+        world.drain().await;
+        for quarter in 0..(4 * 16) {
+            let now_ms = world.now_ms();
+            for (who, due_ms) in &due {
+                let arrived = stage.arrived(who);
+                assert_eq!(arrived.len(), usize::from(now_ms >= *due_ms), "{} at {now_ms}", due_ms);
+                assert!(arrived.iter().all(|row| row.at_ms == *due_ms));
+            }
+            // Between any two zones, and between the two passes of the repeated hour.
+            if quarter % 3 == 0 {
+                world.restart(|_| {}).await;
+            }
+            world.advance(minutes(15)).await;
+        }
+        for (who, _) in &due {
+            let decision = stage.decision(world, who).await;
+            assert_eq!((&decision["outcome"], &decision["campaign_id"]), (&json!("chosen"), &json!(campaign)));
+        }
+        assert_eq!(stage.standin.ledger().len(), due.len());
+        stage.adds_up(world).await;
+    }
+
+    async fn a_walk_that_broke_off_goes_on_where_it_was_after_a_restart(world) {
+        let stage = Stage::set(world).await;
+        let words = json!({"template": {"fallback": "en", "variants": {"en": {"title": "Hello", "body": "Good morning"}}}});
+        let offer = stage.offer(world, words).await;
+        let mut people = vec![stage.listener(world).await];
+        for _ in 0..210 {
+            world.post("/v1/users", &stage.app.server, json!({"time_zone": "Asia/Tokyo"})).await.expect(201);
+        }
+        people.push(stage.listener(world).await);
+        for who in &people {
+            let zone = json!({"time_zone": "Asia/Tokyo"});
+            world.call("PATCH", "/v1/me").by(&who.person.token).header("If-Match", "*").json(&zone).send().await.good();
+        }
+        let when = json!({"trigger": {"schedule": {"when": {"local": "2026-06-16T09:00"}}}});
+        stage.campaign(world, &[&offer], when).await;
+        // The second stretch of the walk cannot be read: the walk breaks off after the first.
+        let last = world.lines("select max(id) as line from users").await.remove(0);
+        poison(world, &last).await;
+        world.clock.set(kairos::clock::Time::parse("2026-06-16T00:00:00.000Z").unwrap().0);
+        assert!(world.kairos.drain().await.is_err());
+        let walked = world.number("select visited from campaign_runs where zone = 'Asia/Tokyo'").await;
+        assert!(walked > 0 && walked < 212, "{walked}");
+        assert_eq!(world.number("select count(*) from decisions").await, walked);
+        world.restart(|_| {}).await;
+        heal(world, &last).await;
+        world.drain().await;
+        assert_eq!(world.number("select count(*) from decisions").await, 212);
+        assert_eq!(world.number("select count(distinct user_id) from decisions").await, 212);
+        for who in &people {
+            assert_eq!(stage.decision(world, who).await["outcome"], "chosen");
+            assert_eq!(stage.arrived(who).len(), 1);
+        }
+        world.advance(minutes(60)).await;
+        assert_eq!(stage.standin.ledger().len(), 2);
+        stage.adds_up(world).await;
+    }
+}
