@@ -31,8 +31,6 @@ pub struct Settings {
     pub caps: Caps,
     /// Least time between two messages to a user, in milliseconds; 0: none.
     pub min_gap_ms: i64,
-    /// Most offers that one moment brings to a user.
-    pub max_offers_per_moment: u32,
     /// Quiet time of users who chose none; absent: none.
     pub quiet_hours: Option<QuietHours>,
     /// How long a message without any other deadline may wait, in milliseconds.
@@ -139,7 +137,6 @@ impl Default for Settings {
             cors_origins: BTreeSet::new(),
             caps: Caps::default(),
             min_gap_ms: 0,
-            max_offers_per_moment: 1,
             quiet_hours: None,
             push_ttl_ms: DAY_MS,
             location_retention_ms: 24 * HOUR_MS,
@@ -180,9 +177,6 @@ impl Settings {
         check_span("min_gap_ms", self.min_gap_ms, 0)?;
         check_span("push_ttl_ms", self.push_ttl_ms, 1)?;
         check_span("location_retention_ms", self.location_retention_ms, 0)?;
-        if !(1..=10).contains(&self.max_offers_per_moment) {
-            return wrong("max_offers_per_moment", "out_of_range", "must be 1 to 10");
-        }
         Ok(())
     }
 }

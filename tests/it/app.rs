@@ -232,7 +232,8 @@ fn bad_settings() -> Vec<(&'static str, Value)> {
         ("min_gap_ms", json!(-1)),
         ("min_gap_ms", json!("1")),
         ("push_ttl_ms", json!(0)),
-        ("max_offers_per_moment", json!(0)),
+        // How many offers a moment brings is said by its kind.
+        ("max_offers_per_moment", json!(1)),
         ("quiet_hours", hours("24:00")),
         ("quiet_hours", hours("7:00")),
         ("caps", json!({ "overall": [{ "limit": 1, "window_ms": 0 }] })),

@@ -63,9 +63,6 @@ pub struct SettingsPatch {
     #[serde(default, deserialize_with = "given")]
     #[schema(nullable = false, minimum = 0)]
     min_gap_ms: Option<i64>,
-    #[serde(default, deserialize_with = "given")]
-    #[schema(nullable = false, minimum = 1, maximum = 10)]
-    max_offers_per_moment: Option<u32>,
     /// `null` for none.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<QuietHours>)]
@@ -91,7 +88,6 @@ impl SettingsPatch {
         set(&mut to.cors_origins, self.cors_origins);
         set(&mut to.caps, self.caps);
         set(&mut to.min_gap_ms, self.min_gap_ms);
-        set(&mut to.max_offers_per_moment, self.max_offers_per_moment);
         set(&mut to.quiet_hours, self.quiet_hours);
         set(&mut to.push_ttl_ms, self.push_ttl_ms);
         set(&mut to.location_retention_ms, self.location_retention_ms);
