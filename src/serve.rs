@@ -13,7 +13,7 @@ use crate::id::Ids;
 use crate::moment::Live;
 use crate::people::account::Accounts;
 use crate::place::Places;
-use crate::platform::{MasterKey, Parts, Platform, fence::Fence};
+use crate::platform::{MasterKey, Parts, Platform, fence::Fence, stopwatch::Stopwatch};
 use crate::push::Dispatcher;
 use crate::routes::{self, ApiDoc};
 use crate::store::{Options, Store};
@@ -68,6 +68,7 @@ impl Kairos {
             cache,
             clock,
             ids,
+            stopwatch: Stopwatch::default(),
             fence: Fence::default(),
             master_key,
             lane_hint: Hint::default(),

@@ -11,6 +11,7 @@ use crate::campaign::{self, Campaign, Mode, Offer};
 use crate::error::{Error, Result};
 use crate::id::{AppId, CampaignId, ChoiceId, DecisionId, DeviceId, EventId, Ids, UserId};
 use crate::planted::{Bug, planted};
+use crate::platform::stopwatch::{Hop, Stopwatch};
 use crate::push::{self, Allowed, Gateway, NewMessage};
 use crate::store::{Conn, Doc};
 use serde::{Deserialize, Serialize};
@@ -224,9 +225,10 @@ pub(super) fn messages_of(
     choice.devices.iter().zip(&choice.words).filter_map(for_device).collect()
 }
 
-/// Counts decisions that are on disk, for the figures that the server shows of itself.
-pub(super) fn count(outcomes: &[Outcome]) {
-    for outcome in outcomes {
+/// Counts decisions that have just come to disk, for the figures that the server shows of itself, and times them.
+pub(super) fn written(stopwatch: &Stopwatch, decisions: &[(DecisionId, Outcome)]) {
+    stopwatch.lap(Hop::Decided, decisions.iter().map(|(id, _)| id.uuid()));
+    for (_, outcome) in decisions {
         metrics::counter!("kairos_decisions_total", "outcome" => outcome.name()).increment(1);
     }
 }

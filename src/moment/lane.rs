@@ -2,7 +2,6 @@
 
 use super::commit::{self, Hops, Made, stale};
 use super::context::{Known, Latency, Question};
-use super::decision::Outcome;
 use super::input::{Input, Opening};
 use super::live::Parts;
 use super::store::{self, HeldMoment, NewMoment, OpenMoment};
@@ -276,7 +275,7 @@ impl Court<'_> {
 async fn commit(parts: &Arc<Parts>, judged: Vec<Judged>, now_ms: i64) -> Result<()> {
     let shared = Arc::clone(parts);
     let said: Vec<Disposition> = judged.iter().flat_map(|j| &j.settlements).map(|s| s.disposition).collect();
-    let outcomes: Vec<Outcome> = judged.iter().flat_map(|j| &j.made).map(|m| m.decision.outcome).collect();
+    let decided: Vec<_> = judged.iter().flat_map(|j| &j.made).map(|m| (m.id, m.decision.outcome)).collect();
     let planned = parts
         .platform
         .store
@@ -289,9 +288,9 @@ async fn commit(parts: &Arc<Parts>, judged: Vec<Judged>, now_ms: i64) -> Result<
             push::outbox::plan(conn, &shared.dispatcher, messages, now_ms)
         })
         .await?;
+    commit::written(&parts.platform.stopwatch, &decided);
     parts.dispatcher.go(planned);
     parts.release_hint.nudge();
-    commit::count(&outcomes);
     count(&said);
     Ok(())
 }

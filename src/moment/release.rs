@@ -12,6 +12,7 @@ use super::terms::Terms;
 use crate::campaign::{self, Catalogue, Snapshot};
 use crate::error::{Error, Result};
 use crate::id::{AppId, DecisionId, UserId};
+use crate::platform::stopwatch::Hop;
 use crate::push;
 use crate::store::Conn;
 use crate::worker::Progress;
@@ -56,6 +57,7 @@ pub(super) async fn step(parts: &Arc<Parts>) -> Result<Progress> {
         let of_app: Vec<Looked> = rows.into_iter().map(|(row, terms)| look(&mut batch, parts, row, terms)).collect();
         looked.push((batch.known, batch.snapshot, of_app));
     }
+    let released: Vec<_> = looked.iter().flat_map(|(_, _, of_app)| of_app).map(|l| l.row.decision_id.uuid()).collect();
     let shared = Arc::clone(parts);
     let planned = store
         .write(move |conn| {
@@ -67,6 +69,7 @@ pub(super) async fn step(parts: &Arc<Parts>) -> Result<Progress> {
             push::outbox::plan(conn, &shared.dispatcher, messages, now_ms)
         })
         .await?;
+    parts.platform.stopwatch.lap(Hop::Decided, released);
     parts.dispatcher.go(planned);
     Ok(Progress::More)
 }

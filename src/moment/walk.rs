@@ -2,7 +2,6 @@
 
 use super::commit::{self, Hops, Made, stale};
 use super::context::{Known, Question};
-use super::decision::Outcome;
 use super::input::{Facts, Opening};
 use super::live::Parts;
 use super::store;
@@ -53,7 +52,7 @@ pub(super) async fn step(parts: &Arc<Parts>) -> Result<Progress> {
     let mut stretch = store.read(move |conn| gather(conn, &catalogue, run, now_ms)).await?;
     let made = decide_all(&mut stretch, parts)?;
     let shared = Arc::clone(parts);
-    let outcomes: Vec<Outcome> = made.iter().map(|m| m.decision.outcome).collect();
+    let decided: Vec<_> = made.iter().map(|m| (m.id, m.decision.outcome)).collect();
     let planned = store
         .write(move |conn| {
             conn.serialise(commit::LOCK)?;
@@ -61,9 +60,9 @@ pub(super) async fn step(parts: &Arc<Parts>) -> Result<Progress> {
             push::outbox::plan(conn, &shared.dispatcher, messages, now_ms)
         })
         .await?;
+    commit::written(&parts.platform.stopwatch, &decided);
     parts.dispatcher.go(planned);
     parts.release_hint.nudge();
-    commit::count(&outcomes);
     Ok(Progress::More)
 }
 

@@ -4,6 +4,7 @@ pub mod epoch;
 pub mod fence;
 pub mod health;
 mod seal;
+pub mod stopwatch;
 
 pub use seal::MasterKey;
 
@@ -31,6 +32,8 @@ pub struct Parts {
     pub clock: Clock,
     /// Identifiers and randomness.
     pub ids: Ids,
+    /// The machine's time of hops, while somebody watches.
+    pub stopwatch: stopwatch::Stopwatch,
     /// Sends in flight, by user.
     pub fence: fence::Fence,
     /// Encrypts what is stored of gateways' credentials and private keys.

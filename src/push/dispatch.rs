@@ -16,6 +16,7 @@ use crate::outbound::{Flying, HandOver, Slot};
 use crate::planted::{Bug, planted};
 use crate::platform::Platform;
 use crate::platform::fence::Flight;
+use crate::platform::stopwatch::Hop;
 use crate::worker::{Progress, Worker};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
@@ -323,6 +324,7 @@ impl Dispatcher {
         drop(flight);
         match (result, shown) {
             (Ok(flying), Some(bearer)) => {
+                self.0.platform.stopwatch.lap(Hop::HandedOver, [claimed.push.id.uuid()]);
                 lane.in_flight.fetch_add(1, Ordering::SeqCst);
                 Some(Airborne { claimed, lane, flying, bearer, handed_over_ms })
             }
@@ -343,6 +345,7 @@ impl Dispatcher {
             let Airborne { claimed, lane, flying, bearer, handed_over_ms } = airborne;
             let within = Duration::from_millis(me.config().gateway_timeout_ms);
             let result = flying.answer(within).await;
+            me.0.platform.stopwatch.lap(Hop::Answered, [claimed.push.id.uuid()]);
             let end = lane.heard(result, &bearer, handed_over_ms);
             let gateway = lane.gateway;
             if settle::is_accepted(&end) {

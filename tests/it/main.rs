@@ -31,6 +31,7 @@ mod partner;
 mod place;
 mod profile;
 mod quiet;
+mod replay;
 mod rule;
 mod stage;
 mod standin;

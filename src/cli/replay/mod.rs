@@ -2,6 +2,7 @@
 
 pub(crate) mod airports;
 pub(crate) mod client;
+mod laps;
 mod pace;
 pub(crate) mod recording;
 mod scene;

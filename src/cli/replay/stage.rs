@@ -2,6 +2,7 @@
 
 use super::airports::Airport;
 use super::client::Client;
+use super::laps::{Call, Laps};
 use super::pace::{self, Speed};
 use super::recording::{self, Recorded};
 use super::seed::Seed;
@@ -17,6 +18,7 @@ use crate::push::standin::{Options, StandIn};
 use crate::serve::{Kairos, Running};
 use crate::telemetry;
 use serde_json::json;
+use std::collections::HashMap;
 use std::io::{IsTerminal as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -103,6 +105,7 @@ impl Stage {
             Server::Running(kairos.start(listener)?)
         };
         let client = Client::new(address, Secret::new(app.server_key.expose()));
+        kairos.platform.stopwatch.start();
         let stage = Self { play, shift_ms, clock, kairos, standin, client, app, server, address, temporary };
         stage.fill().await?;
         Ok(stage)
@@ -142,11 +145,13 @@ impl Stage {
         };
         let took = started.elapsed();
         self.say("\r\x1b[K");
-        self.open_some().await?;
+        let taps = self.open_some().await?;
         let story = Story::read(&self.client).await?;
+        let timed = (self.kairos.platform.stopwatch.clone(), sent.calls.clone(), taps);
+        let laps = Laps::read(&self.client, &story, timed).await?;
         let app = self.app.app_id;
         let tally = self.kairos.platform.store.read(move |conn| event::tally(conn, app)).await?;
-        Ok(Verdict { story, sent, tally, ledger: self.standin.ledger(), took })
+        Ok(Verdict { story, sent, tally, ledger: self.standin.ledger(), laps, took })
     }
 
     /// Slice by slice: the clock jumps to the slice's end, its events go out, all work is done, the next.
@@ -201,12 +206,14 @@ impl Stage {
 
     async fn send(&self, events: &[Recorded], sent: &mut Sent) -> Result<()> {
         let body = json!({ "events": events.iter().map(|e| e.shifted(self.shift_ms)).collect::<Vec<_>>() });
+        let began = Instant::now();
         let answer = self.client.post("/v1/events", &body).await?;
+        let call = Call { began, answered: Instant::now() };
         let results = answer["results"].as_array().map_or(&[][..], Vec::as_slice);
         if results.len() != events.len() {
             return Err(Error::broken("the server did not answer for every event"));
         }
-        results.iter().for_each(|r| sent.count(text(r, "/status")));
+        results.iter().for_each(|result| sent.count(result, call));
         Ok(())
     }
 
@@ -223,17 +230,20 @@ impl Stage {
     }
 
     /// Every second phone's owner taps the push: receipts as the SDK sends them, with the user's own token.
-    async fn open_some(&self) -> Result<()> {
+    async fn open_some(&self) -> Result<HashMap<String, Call>> {
         let ledger = self.standin.ledger();
+        let mut taps = HashMap::new();
         for row in ledger.iter().filter(|row| row.delivered).step_by(2) {
             let Some(message_id) = row.kairos.as_ref().map(|k| &k.message_id) else { continue };
             let message = self.client.must(http::Method::GET, &format!("/v1/messages/{message_id}"), None).await?;
             let user = text(&message, "/user_id").parse().map_err(Error::broken)?;
             let token = self.kairos.accounts().vouch(self.app.app_id, user).await?;
             let phone = Client::new(self.address, token);
+            let began = Instant::now();
             phone.post(&format!("/v1/messages/{message_id}/receipts"), &json!({ "kind": "opened" })).await?;
+            taps.insert(message_id.clone(), Call { began, answered: Instant::now() });
         }
-        Ok(())
+        Ok(taps)
     }
 
     /// Prints where everything is and serves until told to stop.

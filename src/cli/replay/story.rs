@@ -1,9 +1,9 @@
 //! What came of a replay, read back through the API: the story line by line, the totals, the refusals by reason.
 
 use super::client::Client;
+use super::laps::{HOPS, Laps, ms};
 use super::scene;
 use super::table::Table;
-use crate::clock::Time;
 use crate::error::{Error, Result};
 use http::Method;
 use serde_json::Value;
@@ -62,23 +62,12 @@ impl Story {
             .collect()
     }
 
-    /// `event → moment → gates → choice → gateway answer → opened`, a row per decision, with ms per hop.
-    pub(crate) fn table(&self) -> String {
-        let mut table = Table::new(&[
-            "event",
-            "at",
-            "moment",
-            "passenger",
-            "gates",
-            "choice",
-            "gateway",
-            "opened",
-            "received ms",
-            "decided ms",
-            "accepted ms",
-        ]);
+    /// `event → moment → gates → choice → gateway answer → opened`, a row per decision, with the machine's ms per hop.
+    pub(crate) fn table(&self, laps: &Laps) -> String {
+        let head = ["event", "at", "moment", "passenger", "gates", "choice", "gateway", "opened"];
+        let mut table = Table::new(&[&head[..], &HOPS].concat());
         for decision in self.decisions.iter().take(ROWS_MAX) {
-            table.row(self.row(decision));
+            table.row(self.row(decision, laps));
         }
         if table.is_empty() {
             return "  No moment opened.\n".to_owned();
@@ -90,7 +79,7 @@ impl Story {
         out
     }
 
-    fn row(&self, decision: &Value) -> Vec<String> {
+    fn row(&self, decision: &Value, laps: &Laps) -> Vec<String> {
         let passenger = self.passenger(decision);
         let persona = scene::persona_of(passenger).map_or("", |p| p.label);
         let ids = Self::message_ids(decision);
@@ -103,11 +92,8 @@ impl Story {
         let choice = decision["choices"].as_array().and_then(|c| c.first()).map(|c| self.offer(text(c, "/offer_id")));
         let candidates = decision["candidates"].as_array().map_or(0, Vec::len);
         let passed = decision["candidates"].as_array().map_or(0, |c| c.iter().filter(|c| c["score"].is_number()).count());
-        let accepted = messages.iter().filter_map(|m| time(m, "/accepted_at")).max();
-        let hop = |from: Option<i64>, to: Option<i64>| from.zip(to).map_or_else(String::new, |(f, t)| (t - f).max(0).to_string());
-        let (occurred, received) = (time(decision, "/hops/occurred_at"), time(decision, "/hops/received_at"));
-        let decided = time(decision, "/decided_at");
-        vec![
+        let hops = laps.of(decision).map(|hop| hop.map_or_else(String::new, |took| format!("{:.1}", ms(took))));
+        let mut cells = vec![
             text(decision, "/moment/opened_at").get(11..19).unwrap_or("").to_owned(),
             text(decision, "/moment/context/place/name").to_owned(),
             text(decision, "/moment/kind").to_owned(),
@@ -116,10 +102,9 @@ impl Story {
             choice.unwrap_or_else(|| format!("silence: {}", text(decision, "/reason"))),
             answers.join(", "),
             if ids.is_empty() { String::new() } else { format!("{opened} of {}", ids.len()) },
-            hop(occurred, received),
-            hop(received, decided),
-            hop(decided, accepted),
-        ]
+        ];
+        cells.extend(hops);
+        cells
     }
 
     fn offer(&self, id: &str) -> String {
@@ -170,10 +155,6 @@ fn gateway(message: &Value) -> &'static str {
 /// The text at a JSON pointer, "" when there is none.
 pub(crate) fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or("")
-}
-
-fn time(value: &Value, pointer: &str) -> Option<i64> {
-    Time::parse(text(value, pointer)).ok().map(|t| t.0)
 }
 
 /// Every item of a list.

@@ -1,5 +1,6 @@
 //! The judge of a replay: the stand-ins' own books against the database, and against what the scene says beforehand.
 
+use super::laps::{self, Call, Laps};
 use super::scene;
 use super::stage::seconds;
 use super::story::{Story, text};
@@ -10,23 +11,29 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// How the server answered for the events that were sent, by status.
+/// How the server answered for the events that were sent.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Sent(BTreeMap<String, usize>);
+pub(crate) struct Sent {
+    /// How many of each status.
+    statuses: BTreeMap<String, usize>,
+    /// The call with which each event came, by the event's id.
+    pub(crate) calls: HashMap<String, Call>,
+}
 
 impl Sent {
-    /// Counts one answer.
-    pub(crate) fn count(&mut self, status: &str) {
-        *self.0.entry(status.to_owned()).or_insert(0) += 1;
+    /// Counts the answer for one event.
+    pub(crate) fn count(&mut self, result: &Value, call: Call) {
+        *self.statuses.entry(text(result, "/status").to_owned()).or_insert(0) += 1;
+        self.calls.insert(text(result, "/event_id").to_owned(), call);
     }
 
     /// All of them.
     pub(crate) fn all(&self) -> usize {
-        self.0.values().sum()
+        self.statuses.values().sum()
     }
 
     fn of(&self, status: &str) -> usize {
-        self.0.get(status).copied().unwrap_or(0)
+        self.statuses.get(status).copied().unwrap_or(0)
     }
 }
 
@@ -40,6 +47,8 @@ pub(crate) struct Verdict {
     pub(crate) tally: BTreeMap<(bool, String), i64>,
     /// What the gateways say.
     pub(crate) ledger: Vec<Row>,
+    /// How long each hop took by the machine's clock.
+    pub(crate) laps: Laps,
     /// How long the events took.
     pub(crate) took: Duration,
 }
@@ -125,7 +134,8 @@ impl Verdict {
 
     /// The story, the totals, the verdict.
     pub(crate) fn print(&self) -> String {
-        let mut out = format!("\nevent → moment → gates → choice → gateway answer → opened\n\n{}\n", self.story.table());
+        let head = "event → moment → gates → choice → gateway answer → opened";
+        let mut out = format!("\n{head}\n{}\n\n{}\n", laps::MEANING, self.story.table(&self.laps));
         let mut events = Table::new(&["events", "sent", "derived"]);
         let names: std::collections::BTreeSet<&String> = self.tally.keys().map(|(_, name)| name).collect();
         for name in names {
@@ -160,12 +170,13 @@ impl Verdict {
         }
         let landings: BTreeMap<&str, usize> = landings.into_iter().map(|(place, events)| (place, events.len())).collect();
         json!({
-            "events": self.sent.0,
+            "events": self.sent.statuses,
             "dispositions": tally,
             "decisions": self.story.decisions.len(),
             "landings": landings,
             "messages": self.story.messages.len(),
             "pushes": self.ledger.iter().filter(|row| row.delivered).count(),
+            "hops_ms": self.laps.summary(&self.story.decisions),
             "took_ms": u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX),
             "faults": self.faults(),
         })
