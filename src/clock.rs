@@ -12,6 +12,12 @@ pub const HOUR_MS: i64 = 60 * MINUTE_MS;
 /// One day, in milliseconds.
 pub const DAY_MS: i64 = 24 * HOUR_MS;
 
+/// Whether a pause that ends at a time is still on. One that ends later than the longest pause there is was begun under
+/// another clock, before it was set back: it is over, or it would last as long as the clock was wrong.
+pub fn is_ahead(until_ms: i64, now_ms: i64, longest_ms: i64) -> bool {
+    now_ms < until_ms && until_ms - now_ms <= longest_ms
+}
+
 /// The domain's clock: UTC milliseconds since 1970. Ages, windows, deadlines and quiet hours read nothing else.
 #[derive(Clone)]
 pub struct Clock(Kind);

@@ -520,6 +520,8 @@ create table messages (
     state text not null check (state in ('queued', 'sending', 'retry_at', 'accepted', 'rejected', 'expired', 'revoked',
         'token_dead', 'cancelled', 'unknown')),
     reason text,
+    -- why it is not to be tried again, set while it was being sent: its next wait ends as cancelled
+    stop_reason text,
     attempt bigint not null,
     attempts text not null,
     due_ms bigint not null,

@@ -19,7 +19,7 @@ pub(super) struct Superseded {
     pub held: Vec<HeldMoment>,
 }
 
-/// Takes back what is held and cancels what waits; what is on its way goes on.
+/// Takes back what is held and cancels what waits; what is on its way goes on, but is not tried again.
 pub(super) fn write(conn: &mut Conn, app: AppId, superseded: &Superseded, now_ms: i64) -> Result<()> {
     let reason = Reason::Superseded.name();
     for held in &superseded.held {
@@ -41,7 +41,7 @@ pub(super) fn write(conn: &mut Conn, app: AppId, superseded: &Superseded, now_ms
     let older = (superseded.opened_ms, superseded.by);
     let waiting = store::waiting_of_kind(conn, app, (superseded.user_id, &superseded.kind), older)?;
     for message in waiting {
-        push::outbox::cancel(conn, app, message, now_ms)?;
+        push::outbox::cancel(conn, app, (message, reason), now_ms)?;
     }
     Ok(())
 }

@@ -1,26 +1,22 @@
-//! The dispatcher: claims what is due under free stream slots, hands it over, and passes on what became of it.
+//! The dispatcher: claims what is due under free stream slots. How it is handed over: `hand_over.rs`.
 
-use super::ending::{End, Held};
+use super::flights::{Aboard, Flights};
+use super::hand_over::Ready;
 use super::lane::{Lane, Lanes};
 use super::latency::Latency;
 use super::look::Look;
 use super::message::{Gateway, NewMessage};
 use super::outbox::{self, Claim};
 use super::route::Route;
-use super::settle::{self, Flights, NO_CREDENTIAL, Outcome};
-use super::store::{self, Claimed, Waiting};
+use super::settle::{self, Outcome};
+use super::store::{self, Waiting};
 use crate::config::Config;
 use crate::error::Result;
 use crate::id::AppId;
-use crate::outbound::{Flying, HandOver, Slot};
-use crate::planted::{Bug, planted};
+use crate::outbound::Slot;
 use crate::platform::Platform;
 use crate::platform::fence::Flight;
-use crate::platform::stopwatch::Hop;
 use crate::worker::{Progress, Worker};
-use futures_util::StreamExt as _;
-use futures_util::stream::FuturesUnordered;
-use http::HeaderValue;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -43,32 +39,25 @@ const COUNT_EVERY_MS: i64 = 10_000;
 
 /// Sends messages; cheap to clone.
 #[derive(Clone)]
-pub struct Dispatcher(Arc<Inner>);
+pub struct Dispatcher(pub(super) Arc<Inner>);
 
-struct Inner {
-    platform: Platform,
+pub(super) struct Inner {
+    pub(super) platform: Platform,
     lanes: Lanes,
-    outcomes: mpsc::UnboundedSender<Outcome>,
-    flights: Arc<Flights>,
-    latency: Latency,
+    pub(super) outcomes: mpsc::UnboundedSender<Outcome>,
+    flights: Flights,
+    pub(super) latency: Latency,
     counted_ms: AtomicI64,
     /// Answers are awaited here, whoever hands over.
-    runtime: Handle,
+    pub(super) runtime: Handle,
 }
 
 /// A place for a message that is to go at once: a lane, a slot, an entered fence.
 pub(super) struct Berth {
+    pub(super) aboard: Aboard,
     pub(super) lane: Arc<Lane>,
     pub(super) slot: Slot,
     pub(super) flight: Flight,
-}
-
-/// A claimed message on its way to the hand-over.
-pub(super) struct Ready {
-    pub(super) claimed: Claimed,
-    pub(super) slot: Option<Slot>,
-    pub(super) flight: Flight,
-    pub(super) lane: Option<Arc<Lane>>,
 }
 
 /// What [`outbox::plan`] has put into the transaction; goes to [`Dispatcher::go`] after the commit.
@@ -99,13 +88,12 @@ impl Dispatcher {
             tracing::warn!(stranded, "messages were on their way when this server stopped; nobody knows whether they arrived");
         }
         let (outcomes, received) = mpsc::unbounded_channel();
-        let flights = Arc::new(Flights::default());
-        tokio::spawn(settle::run(platform.clone(), received, Arc::clone(&flights)));
+        tokio::spawn(settle::run(platform.clone(), received));
         Ok(Self(Arc::new(Inner {
             platform: platform.clone(),
             lanes: Lanes::new(platform)?,
             outcomes,
-            flights,
+            flights: Flights::default(),
             latency: Latency::default(),
             counted_ms: AtomicI64::new(0),
             runtime: Handle::current(),
@@ -138,7 +126,7 @@ impl Dispatcher {
     /// Waits until nothing is on its way: every claimed message is settled.
     pub async fn landed(&self) {
         loop {
-            let landed = self.0.flights.landed.notified();
+            let landed = self.0.flights.landed();
             tokio::pin!(landed);
             landed.as_mut().enable();
             if self.0.flights.count() == 0 {
@@ -161,7 +149,7 @@ impl Dispatcher {
             let lane = self.0.lanes.opened(message.app_id, Route::of(message, self.config()))?;
             let slot = lane.take(1, now_ms).pop()?;
             let flight = self.0.platform.fence.enter(message.app_id, message.user_id);
-            Some(Berth { lane, slot, flight })
+            Some(Berth { aboard: self.0.flights.board(message.id), lane, slot, flight })
         };
         messages.iter().map(board).collect()
     }
@@ -178,7 +166,7 @@ impl Dispatcher {
                 break;
             }
         }
-        let landed = self.0.flights.landed.notified();
+        let landed = self.0.flights.landed();
         tokio::pin!(landed);
         landed.as_mut().enable();
         if self.0.flights.count() > 0 {
@@ -203,7 +191,7 @@ impl Dispatcher {
     }
 
     async fn look(&self) -> Result<Look> {
-        let mut look = Look::default();
+        let mut look = Look { progress: self.find_strays().await?, ..Look::default() };
         let store = &self.0.platform.store;
         for waiting in store.read(store::waiting).await? {
             let now_ms = self.0.platform.clock.now_ms();
@@ -238,31 +226,50 @@ impl Dispatcher {
             }
         };
         let limit = slots.as_ref().map_or(BATCH, Vec::len);
-        let (fence, clock) = (platform.fence.clone(), platform.clock.clone());
-        let claim =
-            move |conn: &mut crate::store::Conn| outbox::claim(conn, &Claim { app, route, limit, fence: &fence, clock: &clock });
+        let (fence, flights, clock) = (platform.fence.clone(), self.0.flights.clone(), platform.clock.clone());
+        let claim = move |conn: &mut crate::store::Conn| {
+            outbox::claim(conn, &Claim { app, route, limit, fence: &fence, flights: &flights, clock: &clock })
+        };
         let claims = platform.store.write(claim).await?;
         look.progress |= claims.ended || !claims.taken.is_empty();
         if claims.ended {
             platform.feedback_hint.nudge();
         }
         let mut slots = slots.unwrap_or_default().into_iter();
-        let ready = |(claimed, flight)| Ready { claimed, slot: slots.next(), flight, lane: lane.clone() };
+        let ready = |(claimed, flight, aboard)| Ready { claimed, aboard, slot: slots.next(), flight, lane: lane.clone() };
         self.send(claims.taken.into_iter().map(ready).collect());
         Ok(())
+    }
+
+    /// Messages that are `sending` in the database and nowhere here: a claim took effect whose answer was lost.
+    async fn find_strays(&self) -> Result<bool> {
+        let platform = &self.0.platform;
+        let now_ms = platform.clock.now_ms();
+        if !self.0.flights.may_look(now_ms) {
+            return Ok(false);
+        }
+        let sending = platform.store.read(store::sending).await?;
+        let strays = self.0.flights.strays(&sending.iter().map(|s| s.id).collect::<Vec<_>>(), now_ms);
+        if strays.is_empty() {
+            return Ok(false);
+        }
+        tracing::warn!(messages = strays.len(), "messages were claimed and the database's answer was lost; taking them up");
+        platform.store.write(move |conn| outbox::take_up(conn, &sending, &strays, now_ms)).await?;
+        platform.feedback_hint.nudge();
+        Ok(true)
     }
 
     /// No slot now: what ends without one (deadline, consent, device) still ends on time.
     async fn wait_for(&self, lane: &Lane, at: (AppId, Route), look: &mut Look) -> Result<()> {
         let now_ms = self.0.platform.clock.now_ms();
-        let paused_until_ms = lane.paused_until_ms();
-        if paused_until_ms > now_ms {
+        let paused_until_ms = lane.paused_until_ms(now_ms);
+        if let Some(paused_until_ms) = paused_until_ms {
             look.due(paused_until_ms);
         } else if lane.in_flight.load(Ordering::SeqCst) == 0 {
             look.blocked = true;
         }
         // A lane that is merely busy has slots again in a moment; one that is shut may stay so past many a deadline.
-        let shut = look.blocked || paused_until_ms > now_ms;
+        let shut = look.blocked || paused_until_ms.is_some();
         if !shut || !lane.may_expire(now_ms) {
             return Ok(());
         }
@@ -272,102 +279,6 @@ impl Dispatcher {
             self.0.platform.feedback_hint.nudge();
         }
         Ok(())
-    }
-
-    /// Hands over all of these, one after the other, without waiting for anything in between.
-    fn send(&self, sends: Vec<Ready>) {
-        if sends.is_empty() {
-            return;
-        }
-        self.0.flights.take_off(sends.len());
-        let flying: FuturesUnordered<_> =
-            sends.into_iter().filter_map(|ready| self.hand_over(ready)).map(|a| self.answer(a)).collect();
-        if flying.is_empty() {
-            return;
-        }
-        let me = self.clone();
-        self.0.runtime.spawn(async move {
-            let mut flying = flying;
-            while let Some((outcome, lane)) = flying.next().await {
-                lane.in_flight.fetch_sub(1, Ordering::SeqCst);
-                me.tell(outcome);
-            }
-        });
-    }
-
-    /// The last check and the hand-over, in one breath.
-    fn hand_over(&self, ready: Ready) -> Option<Airborne> {
-        let Ready { claimed, slot, flight, lane } = ready;
-        let clock = &self.0.platform.clock;
-        let Some(lane) = lane else {
-            self.tell_held(claimed, Held::Impossible(NO_CREDENTIAL));
-            return None;
-        };
-        let Some(slot) = slot else {
-            self.tell_held(claimed, Held::Slotless);
-            return None;
-        };
-        let mut shown = None;
-        let handed_over_ms = clock.now_ms();
-        let result = slot.hand_over(|| {
-            let now_ms = clock.now_ms();
-            if now_ms >= claimed.push.deadline_ms && !planted(Bug::NoDeadlineCheck) {
-                return Err(Held::Expired);
-            }
-            if !flight.may_go() {
-                return Err(Held::Fenced);
-            }
-            let (outgoing, bearer) = lane.request(&claimed.push, now_ms)?;
-            shown = Some(bearer);
-            Ok(outgoing)
-        });
-        drop(flight);
-        match (result, shown) {
-            (Ok(flying), Some(bearer)) => {
-                self.0.platform.stopwatch.lap(Hop::HandedOver, [claimed.push.id.uuid()]);
-                lane.in_flight.fetch_add(1, Ordering::SeqCst);
-                Some(Airborne { claimed, lane, flying, bearer, handed_over_ms })
-            }
-            (Err(HandOver::Refused(held)), _) => {
-                self.tell_held(claimed, held);
-                None
-            }
-            (Ok(_) | Err(HandOver::Closed), _) => {
-                self.tell_held(claimed, Held::Slotless);
-                None
-            }
-        }
-    }
-
-    fn answer(&self, airborne: Airborne) -> impl Future<Output = (Outcome, Arc<Lane>)> + Send + use<> {
-        let me = self.clone();
-        async move {
-            let Airborne { claimed, lane, flying, bearer, handed_over_ms } = airborne;
-            let within = Duration::from_millis(me.config().gateway_timeout_ms);
-            let result = flying.answer(within).await;
-            me.0.platform.stopwatch.lap(Hop::Answered, [claimed.push.id.uuid()]);
-            let end = lane.heard(result, &bearer, handed_over_ms);
-            let gateway = lane.gateway;
-            if settle::is_accepted(&end) {
-                let now_ms = me.0.platform.clock.now_ms();
-                let latency_ms = (now_ms - handed_over_ms).max(0);
-                me.0.latency.note(gateway, now_ms, latency_ms);
-                #[expect(clippy::cast_precision_loss, reason = "latencies are far below 2^52 ms")]
-                metrics::histogram!("kairos_push_latency_seconds", "gateway" => gateway.word())
-                    .record(latency_ms as f64 / 1_000.0);
-            }
-            (Outcome { claimed, gateway, end }, lane)
-        }
-    }
-
-    fn tell_held(&self, claimed: Claimed, held: Held) {
-        // The gateway matters only for pauses between attempts, and there was no attempt.
-        self.tell(Outcome { claimed, gateway: Gateway::Apns, end: End::Held(held) });
-    }
-
-    fn tell(&self, outcome: Outcome) {
-        // The settler lives as long as this sender: it cannot be gone.
-        let _ = self.0.outcomes.send(outcome);
     }
 
     /// Tells the metrics how long the queue is, now and then.
@@ -384,13 +295,4 @@ impl Dispatcher {
         metrics::gauge!("kairos_push_queue_depth").set(depth as f64);
         Ok(())
     }
-}
-
-/// A push that was handed over.
-struct Airborne {
-    claimed: Claimed,
-    lane: Arc<Lane>,
-    flying: Flying,
-    bearer: HeaderValue,
-    handed_over_ms: i64,
 }

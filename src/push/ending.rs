@@ -69,6 +69,11 @@ impl Next {
         Self { state, reason: Some(reason.into()), due_ms: None, dead_ms: None }
     }
 
+    /// Nothing has left and nothing speaks against another try.
+    pub fn held_back(now_ms: i64) -> Self {
+        Self::wait(State::Queued, "no_connection", now_ms)
+    }
+
     fn wait(state: State, reason: impl Into<Reason>, due_ms: i64) -> Self {
         Self { due_ms: Some(due_ms), ..Self::end(state, reason) }
     }
@@ -104,7 +109,7 @@ pub fn next(tried: Tried, end: &End, pauses: Pauses, whim: f64) -> Next {
             Held::Expired => Next::end(State::Expired, "deadline"),
             // The claim finds out what has changed.
             Held::Fenced => Next::wait(State::Queued, "fenced", now_ms),
-            Held::Slotless => Next::wait(State::Queued, "no_connection", now_ms),
+            Held::Slotless => Next::held_back(now_ms),
             Held::Impossible(reason) => Next::end(State::Rejected, *reason),
         },
     }

@@ -6,6 +6,7 @@ use super::message::{Gateway, Push};
 use super::route::Route;
 use super::verdict::Verdict;
 use super::{apns, fcm};
+use crate::clock;
 use crate::error::Result;
 use crate::id::AppId;
 use crate::outbound::{Answer, Limits, Loss, Outgoing, Pool, Slot, Target, Trust};
@@ -42,18 +43,26 @@ enum Client {
 pub(super) struct Lanes {
     platform: Platform,
     trust: Trust,
-    open: Arc<RwLock<HashMap<(AppId, Route), Option<Arc<Lane>>>>>,
+    open: Arc<RwLock<Open>>,
+}
+
+#[derive(Default)]
+struct Open {
+    lanes: HashMap<(AppId, Route), Option<Arc<Lane>>>,
+    /// How often credentials were told to have changed: what was read before the last time is not kept.
+    changes: u64,
 }
 
 impl Lanes {
     pub(super) fn new(platform: &Platform) -> Result<Self> {
         let trust = Trust::load(&platform.config.ca_file)?;
-        let open: Arc<RwLock<HashMap<(AppId, Route), Option<Arc<Lane>>>>> = Arc::default();
+        let open: Arc<RwLock<Open>> = Arc::default();
         let told = Arc::clone(&open);
         let hint = platform.push_hint.clone();
         platform.cache.subscribe(CHANGED, move |app| {
             let mut open = told.write().unwrap_or_else(PoisonError::into_inner);
-            open.retain(|(of, _), _| of.to_string() != app);
+            open.changes += 1;
+            open.lanes.retain(|(of, _), _| of.to_string() != app);
             hint.nudge();
         });
         Ok(Self { platform: platform.clone(), trust, open })
@@ -61,20 +70,29 @@ impl Lanes {
 
     /// The lane, if it was opened before: for places that cannot wait.
     pub(super) fn opened(&self, app: AppId, route: Route) -> Option<Arc<Lane>> {
-        self.open.read().unwrap_or_else(PoisonError::into_inner).get(&(app, route)).cloned().flatten()
+        self.open.read().unwrap_or_else(PoisonError::into_inner).lanes.get(&(app, route)).cloned().flatten()
     }
 
     /// The lane; `None` when the app has no credential for it.
     pub(super) async fn get(&self, app: AppId, route: Route) -> Result<Option<Arc<Lane>>> {
-        if let Some(known) = self.open.read().unwrap_or_else(PoisonError::into_inner).get(&(app, route)) {
-            return Ok(known.clone());
+        loop {
+            let changes = {
+                let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+                if let Some(known) = open.lanes.get(&(app, route)) {
+                    return Ok(known.clone());
+                }
+                open.changes
+            };
+            let lane = match self.credential(app, route).await? {
+                Some(credential) => Some(Arc::new(self.build(route, credential)?)),
+                None => None,
+            };
+            let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+            if open.changes == changes {
+                open.lanes.insert((app, route), lane.clone());
+                return Ok(lane);
+            }
         }
-        let lane = match self.credential(app, route).await? {
-            Some(credential) => Some(Arc::new(self.build(route, credential)?)),
-            None => None,
-        };
-        self.open.write().unwrap_or_else(PoisonError::into_inner).insert((app, route), lane.clone());
-        Ok(lane)
     }
 
     async fn credential(&self, app: AppId, route: Route) -> Result<Option<Credential>> {
@@ -120,7 +138,7 @@ impl Lanes {
 impl Lane {
     /// Up to `n` slots; fewer or none while connections or our own token are on their way, or during a pause.
     pub(super) fn take(&self, n: usize, now_ms: i64) -> Vec<Slot> {
-        if now_ms < self.paused_until_ms.load(Ordering::SeqCst) {
+        if clock::is_ahead(self.paused_until_ms.load(Ordering::SeqCst), now_ms, PAUSE_MS) {
             return Vec::new();
         }
         let ready = match &self.client {
@@ -140,13 +158,14 @@ impl Lane {
         due
     }
 
-    /// Until when nothing is sent here, UTC milliseconds; in the past when there is no pause.
-    pub(super) fn paused_until_ms(&self) -> i64 {
+    /// Until when nothing is sent here, UTC milliseconds; `None` when there is no pause.
+    pub(super) fn paused_until_ms(&self, now_ms: i64) -> Option<i64> {
+        let own_ms = Some(self.paused_until_ms.load(Ordering::SeqCst)).filter(|ms| clock::is_ahead(*ms, now_ms, PAUSE_MS));
         let token_ms = match &self.client {
-            Client::Apns(_) => 0,
-            Client::Fcm(client) => client.token.not_before_ms(),
+            Client::Apns(_) => None,
+            Client::Fcm(client) => client.token.paused_until_ms(now_ms),
         };
-        self.paused_until_ms.load(Ordering::SeqCst).max(token_ms)
+        own_ms.max(token_ms)
     }
 
     fn fcm_bearer(&self, client: &fcm::Client, now_ms: i64) -> Option<HeaderValue> {
@@ -194,7 +213,7 @@ impl Lane {
             Verdict::Reconnect(_) => self.pool.reconnect(),
             Verdict::Misconfigured(reason) => {
                 tracing::error!(gateway = self.gateway.word(), %reason, "the gateway refuses the app's credential or settings");
-                self.paused_until_ms.fetch_max(now_ms + PAUSE_MS, Ordering::SeqCst);
+                self.paused_until_ms.store(now_ms + PAUSE_MS, Ordering::SeqCst);
             }
             Verdict::Accepted
             | Verdict::Rejected(_)

@@ -8,6 +8,8 @@ pub mod credentials;
 mod dispatch;
 pub mod ending;
 pub mod fcm;
+mod flights;
+mod hand_over;
 pub mod http;
 mod lane;
 pub mod latency;

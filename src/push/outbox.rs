@@ -1,10 +1,12 @@
 //! The outbox: messages planned in their decision's transaction, claimed in batches under free stream slots.
 
-use super::dispatch::{Dispatcher, Planned, Ready};
-use super::ending::{Tried, unknown};
+use super::dispatch::{Dispatcher, Planned};
+use super::ending::{Next, Tried, unknown};
+use super::flights::{Aboard, Flights, Stray};
+use super::hand_over::Ready;
 use super::message::{Allowed, Attempt, NewMessage, State};
 use super::route::Route;
-use super::store::{self, Claimed, Due, Row};
+use super::store::{self, Claimed, Due, Row, Stranded};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::id::{AppId, CampaignId, ConsentId, DeviceId, MessageId, UserId};
@@ -100,19 +102,19 @@ pub fn insert_many(conn: &mut Conn, dispatcher: &Dispatcher, messages: &[NewMess
     store::insert(conn, &rows?)
 }
 
-/// Ends what waits of a campaign as `cancelled`; answers how many messages that were.
+/// Ends what waits of a campaign as `cancelled`. What is being sent at this moment goes its way, but is not tried again.
 ///
 /// # Errors
 /// What the database says.
-pub fn cancel_campaign(conn: &mut Conn, app: AppId, campaign: CampaignId, now_ms: i64) -> Result<usize> {
+pub fn cancel_campaign(conn: &mut Conn, app: AppId, campaign: CampaignId, now_ms: i64) -> Result<()> {
     store::cancel_campaign(conn, app, campaign, now_ms)
 }
 
-/// Ends one waiting message as `cancelled`; false when it waits no more, or is not there.
+/// As [`cancel_campaign`], for one message; false when it has ended before, or is not there.
 ///
 /// # Errors
 /// What the database says.
-pub fn cancel(conn: &mut Conn, app: AppId, message: MessageId, now_ms: i64) -> Result<bool> {
+pub fn cancel(conn: &mut Conn, app: AppId, message: (MessageId, &str), now_ms: i64) -> Result<bool> {
     store::cancel(conn, app, message, now_ms)
 }
 
@@ -122,23 +124,24 @@ pub(super) struct Claim<'a> {
     pub(super) route: Route,
     pub(super) limit: usize,
     pub(super) fence: &'a Fence,
+    pub(super) flights: &'a Flights,
     /// Read inside the transaction: waiting for the writer must not make a passed deadline look ahead.
     pub(super) clock: &'a Clock,
 }
 
 /// Moves due messages to `sending` and those that may no longer go to their ends.
 pub(super) struct Claims {
-    pub(super) taken: Vec<(Claimed, Flight)>,
+    pub(super) taken: Vec<(Claimed, Flight, Aboard)>,
     /// Whether some ended here.
     pub(super) ended: bool,
 }
 
 pub(super) fn claim(conn: &mut Conn, claim: &Claim<'_>) -> Result<Claims> {
-    let &Claim { app, route, limit, fence, clock } = claim;
+    let &Claim { app, route, limit, fence, flights, clock } = claim;
     let now_ms = clock.now_ms();
     let mut due = store::due(conn, app, route, (now_ms, limit))?;
     // First of all: whoever withdraws from now on waits for these, or is seen below.
-    let mut flights: HashMap<MessageId, Flight> = due.iter().map(|d| (d.id, fence.enter(app, d.user_id))).collect();
+    let mut entered: HashMap<MessageId, Flight> = due.iter().map(|d| (d.id, fence.enter(app, d.user_id))).collect();
     let mut ends = Ends::default();
     due.retain(|d| {
         let alive = d.deadline_ms > now_ms || planted(Bug::NoDeadlineCheck);
@@ -166,7 +169,11 @@ pub(super) fn claim(conn: &mut Conn, claim: &Claim<'_>) -> Result<Claims> {
         return Err(Error::Busy("a message was claimed twice at once"));
     }
     let ended = !(ends.expired.is_empty() && ends.revoked.is_empty() && ends.token_dead.is_empty());
-    let taken = due.into_iter().filter_map(|d| flights.remove(&d.id).map(|f| (d.claimed((app, now_ms)), f))).collect();
+    let taken = due.into_iter().filter_map(|d| {
+        let (flight, aboard) = (entered.remove(&d.id)?, flights.board(d.id));
+        Some((d.claimed((app, now_ms)), flight, aboard))
+    });
+    let taken = taken.collect();
     Ok(Claims { taken, ended })
 }
 
@@ -229,25 +236,44 @@ fn records(ledger: &Ledger, purposes: &Purposes, allowed: &Allowed) -> Option<Ve
 /// # Errors
 /// What the database says.
 pub(super) fn recover(conn: &mut Conn, now_ms: i64) -> Result<usize> {
-    let stranded = store::stranded(conn)?;
-    for row in &stranded {
-        let tried = Tried { attempt: row.attempt, deadline_ms: row.deadline_ms, mode: row.mode()?, now_ms };
-        let tried = if planted(Bug::ResendAfterCrash) { Tried { mode: super::Mode::AtLeastOnce, ..tried } } else { tried };
-        let next = unknown(tried, "crash");
-        let attempt = Attempt {
-            n: row.attempt,
-            started_ms: row.sending_ms.unwrap_or(now_ms),
-            ended_ms: now_ms,
-            status: None,
-            reason: Some("crash".to_owned()),
-        };
-        store::settle_one(conn, &row.settlement(&next, &attempt, now_ms)?)?;
+    let sending = store::sending(conn)?;
+    for row in &sending {
+        end_unknown(conn, row, ("crash", now_ms))?;
     }
-    Ok(stranded.len())
+    Ok(sending.len())
+}
+
+/// Ends the attempts of messages that are `sending` in the database alone.
+pub(super) fn take_up(conn: &mut Conn, sending: &[Stranded], strays: &HashMap<MessageId, Stray>, now_ms: i64) -> Result<()> {
+    for row in sending {
+        match strays.get(&row.id) {
+            Some(Stray::NeverLeft) => {
+                let next = Next::held_back(now_ms);
+                store::settle_one(conn, &row.settlement(&next, None, now_ms)?)?;
+            }
+            Some(Stray::Unknown) => end_unknown(conn, row, ("lost", now_ms))?,
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+fn end_unknown(conn: &mut Conn, row: &Stranded, (reason, now_ms): (&'static str, i64)) -> Result<()> {
+    let tried = Tried { attempt: row.attempt, deadline_ms: row.deadline_ms, mode: row.mode()?, now_ms };
+    let tried = if planted(Bug::ResendAfterCrash) { Tried { mode: super::Mode::AtLeastOnce, ..tried } } else { tried };
+    let attempt = Attempt {
+        n: row.attempt,
+        started_ms: row.sending_ms.unwrap_or(now_ms),
+        ended_ms: now_ms,
+        status: None,
+        reason: Some(reason.to_owned()),
+    };
+    store::settle_one(conn, &row.settlement(&unknown(tried, reason), Some(&attempt), now_ms)?)?;
+    Ok(())
 }
 
 impl super::dispatch::Berth {
     fn ready(self, claimed: Claimed) -> Ready {
-        Ready { claimed, slot: Some(self.slot), flight: self.flight, lane: Some(self.lane) }
+        Ready { claimed, aboard: self.aboard, slot: Some(self.slot), flight: self.flight, lane: Some(self.lane) }
     }
 }

@@ -1,18 +1,18 @@
 //! The ends of attempts, written in batches: while one batch commits, the next one gathers.
 
 use super::ending::{End, Held, Next, next};
+use super::flights::Aboard;
 use super::message::{Attempt, Gateway};
 use super::retry::Pauses;
-use super::store::{self, Claimed, Settlement};
+use super::store::{self, Claimed, Settled, Settlement};
 use crate::error::{Error, Result};
 use crate::id::{AppId, DeviceId};
 use crate::people::device;
 use crate::platform::Platform;
 use crate::store::Conn;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 
 /// Ends in one transaction.
 const BATCH: usize = 500;
@@ -24,41 +24,18 @@ pub(super) struct Outcome {
     pub(super) claimed: Claimed,
     pub(super) gateway: Gateway,
     pub(super) end: End,
-}
-
-/// How many messages are claimed and not settled yet.
-#[derive(Default)]
-pub(super) struct Flights {
-    count: AtomicUsize,
-    pub(super) landed: Notify,
-}
-
-impl Flights {
-    pub(super) fn take_off(&self, n: usize) {
-        self.count.fetch_add(n, Ordering::SeqCst);
-    }
-
-    pub(super) fn count(&self) -> usize {
-        self.count.load(Ordering::SeqCst)
-    }
-
-    fn land(&self, n: usize) {
-        self.count.fetch_sub(n, Ordering::SeqCst);
-        self.landed.notify_waiters();
-    }
+    pub(super) aboard: Aboard,
 }
 
 /// Settles until the dispatcher is gone.
-pub(super) async fn run(platform: Platform, mut outcomes: mpsc::UnboundedReceiver<Outcome>, flights: Arc<Flights>) {
+pub(super) async fn run(platform: Platform, mut outcomes: mpsc::UnboundedReceiver<Outcome>) {
     let mut batch = Vec::with_capacity(BATCH);
     while outcomes.recv_many(&mut batch, BATCH).await > 0 {
-        let n = batch.len();
         let ends: Vec<Written> = batch.drain(..).filter_map(|outcome| written(&platform, outcome)).collect();
-        let releases = ends.iter().any(|w| w.next.state.is_end() && !w.next.state.counts());
-        commit(&platform, Arc::new(ends)).await;
-        flights.land(n);
+        let released = ends.iter().any(|w| w.next.state.is_end() && !w.next.state.counts());
+        let stopped = commit(&platform, Arc::new(ends)).await;
         platform.push_hint.nudge();
-        if releases {
+        if released || stopped {
             platform.feedback_hint.nudge();
         }
     }
@@ -69,10 +46,12 @@ struct Written {
     settlement: Settlement,
     next: Next,
     dead: Option<(AppId, DeviceId, String, i64)>,
+    /// Comes down when this is dropped, after the commit.
+    _aboard: Aboard,
 }
 
 fn written(platform: &Platform, outcome: Outcome) -> Option<Written> {
-    let Outcome { claimed, gateway, end } = outcome;
+    let Outcome { claimed, gateway, end, aboard } = outcome;
     let now_ms = platform.clock.now_ms();
     let config = &platform.config;
     let floor_ms = match gateway {
@@ -98,7 +77,7 @@ fn written(platform: &Platform, outcome: Outcome) -> Option<Written> {
     let settlement = claimed.settlement(&next, left.then_some(&attempt), now_ms);
     let dead = next.dead_ms.map(|at_ms| (claimed.app_id, claimed.device_id, claimed.push.token, at_ms));
     match settlement {
-        Ok(settlement) => Some(Written { settlement, next, dead }),
+        Ok(settlement) => Some(Written { settlement, next, dead, _aboard: aboard }),
         Err(error) => {
             tracing::error!(%error, "the end of an attempt cannot be written");
             None
@@ -106,13 +85,14 @@ fn written(platform: &Platform, outcome: Outcome) -> Option<Written> {
     }
 }
 
-/// Writes a batch, however long it takes: what gateways have said must not be lost while the database is away.
-async fn commit(platform: &Platform, ends: Arc<Vec<Written>>) {
+/// Writes a batch, however long it takes: what gateways have said must not be lost while the database is away. Answers
+/// whether some ended because they had been stopped.
+async fn commit(platform: &Platform, ends: Arc<Vec<Written>>) -> bool {
     let mut failures: u32 = 0;
     loop {
         let all = Arc::clone(&ends);
         match platform.store.write(move |conn| write(conn, &all)).await {
-            Ok(()) => return,
+            Ok(stopped) => return stopped,
             Err(Error::Busy(what)) => {
                 failures = failures.saturating_add(1);
                 tracing::warn!(what, failures, "the ends of attempts wait for the database");
@@ -125,25 +105,33 @@ async fn commit(platform: &Platform, ends: Arc<Vec<Written>>) {
             }
         }
     }
+    let mut stopped = false;
     for n in 0..ends.len() {
         let one = Arc::clone(&ends);
-        if let Err(error) = platform.store.write(move |conn| write(conn, one.get(n..=n).unwrap_or_default())).await {
-            tracing::error!(%error, "the end of an attempt was refused; it will be unknown after the next start");
+        match platform.store.write(move |conn| write(conn, one.get(n..=n).unwrap_or_default())).await {
+            Ok(one) => stopped |= one,
+            Err(error) => tracing::error!(%error, "the end of an attempt was refused: the message will end as unknown"),
         }
     }
+    stopped
 }
 
-fn write(conn: &mut Conn, ends: &[Written]) -> Result<()> {
+fn write(conn: &mut Conn, ends: &[Written]) -> Result<bool> {
+    let mut stopped = false;
     for Written { settlement, dead, .. } in ends {
-        if !store::settle_one(conn, settlement)? {
-            tracing::warn!("a message was moved while it was being sent");
-            continue;
+        match store::settle_one(conn, settlement)? {
+            Settled::Written => {}
+            Settled::Stopped => stopped = true,
+            Settled::Moved => {
+                tracing::warn!("a message was moved while it was being sent");
+                continue;
+            }
         }
         if let Some((app, device, token, at_ms)) = dead {
             device::kill_token(conn, *app, *device, device::Verdict { token, at_ms: *at_ms })?;
         }
     }
-    Ok(())
+    Ok(stopped)
 }
 
 /// Whether a message of this state was taken by its gateway.

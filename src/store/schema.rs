@@ -488,6 +488,7 @@ diesel::table! {
         app_consent_epoch -> BigInt,
         state -> Text,
         reason -> Nullable<Text>,
+        stop_reason -> Nullable<Text>,
         attempt -> BigInt,
         attempts -> Text,
         due_ms -> BigInt,

@@ -1,13 +1,14 @@
 //! The outbox on both databases, judged by the stand-in's ledger: every ending of a message.
 
 use crate::gateway::{TOPIC, open_standin};
-use crate::world::{Caller, Person, World};
+use crate::world::{Caller, Db, Lossy, Person, World};
 use kairos::clock::{HOUR_MS, MINUTE_MS};
 use kairos::id::{DeviceId, MessageId, UserId};
 use kairos::people::device::Platform;
 use kairos::platform::epoch;
 use kairos::push::standin::{Fault, GoneTo, Phone, Row, Rule, StandIn};
 use kairos::push::{Allowed, Content, Environment, Gateway, Mode, NewMessage, outbox};
+use kairos::store::Conn;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -411,6 +412,40 @@ both! {
         }
     }
 
+    async fn a_pause_of_a_clock_that_was_set_back_is_over(world) {
+        let post = post(world).await;
+        post.standin.inject(Rule::once(later(403, "InvalidProviderToken", None)));
+        let (refused, paused) = (post.message(world, |_| {}), post.message(world, |_| {}));
+        plan(world, &refused).await;
+        world.drain().await;
+        plan(world, &paused).await;
+        world.drain().await;
+        assert_eq!((state(world, &paused).await, post.arrivals(&paused).len()), ("queued".to_owned(), 0));
+        world.clock.set(world.now_ms() - HOUR_MS);
+        let message = post.message(world, |_| {});
+        plan(world, &message).await;
+        world.drain().await;
+        assert_eq!(state(world, &message).await, "accepted");
+        world.advance(Duration::from_millis((HOUR_MS + MINUTE_MS).unsigned_abs())).await;
+        assert_eq!(state(world, &paused).await, "accepted");
+    }
+
+    async fn a_credential_that_comes_while_its_absence_is_read_is_not_overlooked(world) {
+        let post = post(world).await;
+        let apns = post.standin.issue_apns(Environment::Production, &[TOPIC]).unwrap();
+        for _ in 0..10 {
+            world.delete("/v1/push-credentials/apns", &world.app.server).await.expect(204);
+            let (early, late) = (post.message(world, |_| {}), post.message(world, |_| {}));
+            plan(world, &early).await;
+            let put = world.put("/v1/push-credentials/apns", &world.app.server, apns.clone());
+            let ((), answer) = tokio::join!(world.drain(), put);
+            answer.expect(204);
+            plan(world, &late).await;
+            world.drain().await;
+            assert_eq!(state(world, &late).await, "accepted");
+        }
+    }
+
     async fn an_app_without_a_credential_gets_a_reason(world) {
         let post = post(world).await;
         world.delete("/v1/push-credentials/apns", &world.app.server).await.expect(204);
@@ -455,11 +490,53 @@ both! {
         plan(world, &stopped).await;
         plan(world, &other).await;
         let (app, campaign, now_ms) = (world.app.id, stopped.campaign_id, world.now_ms());
-        let ended = world.kairos.platform.store.write(move |c| outbox::cancel_campaign(c, app, campaign, now_ms)).await;
-        assert_eq!(ended.unwrap(), 1);
+        world.kairos.platform.store.write(move |c| outbox::cancel_campaign(c, app, campaign, now_ms)).await.unwrap();
         world.advance(Duration::from_secs(60)).await;
         assert_eq!(state(world, &stopped).await, "cancelled:campaign_stopped");
         assert_eq!((state(world, &other).await, post.standin.arrivals()), ("accepted".to_owned(), 1));
+    }
+
+    async fn what_is_stopped_while_it_is_being_sent_is_not_tried_again(world) {
+        let post = post(world).await;
+        let store = world.kairos.platform.store.clone();
+        for (mode, by_campaign) in [(Mode::AtMostOnce, true), (Mode::AtLeastOnce, false)] {
+            let message = post.message(world, |m| m.mode = mode);
+            // Apple takes the push and falls silent; with at_least_once the timeout would send it again.
+            post.standin.inject(Rule::once(Fault::Silent));
+            plan(world, &message).await;
+            let (app, now_ms, stopped) = (world.app.id, world.now_ms(), message.clone());
+            let stop = async {
+                while post.arrivals(&message).is_empty() {
+                    #[expect(clippy::disallowed_methods, reason = "the push is on a real wire")]
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                let stop = move |c: &mut Conn| match by_campaign {
+                    true => outbox::cancel_campaign(c, app, stopped.campaign_id, now_ms),
+                    false => outbox::cancel(c, app, (stopped.id, "cancelled"), now_ms).map(|found| assert!(found)),
+                };
+                store.write(stop).await.unwrap();
+            };
+            tokio::join!(world.drain(), stop);
+            world.advance(Duration::from_secs(30 * 60)).await;
+            assert_eq!(post.arrivals(&message).len(), 1, "{mode:?}");
+            let expected = if by_campaign { "unknown:timeout" } else { "cancelled:cancelled" };
+            assert_eq!(state(world, &message).await, expected);
+        }
+    }
+
+    async fn what_is_sending_in_the_database_alone_is_taken_up_without_a_restart(world) {
+        let post = post(world).await;
+        let once = post.message(world, |m| m.due_ms += HOUR_MS / 2);
+        let again = post.message(world, |m| (m.due_ms, m.mode) = (m.due_ms + HOUR_MS / 2, Mode::AtLeastOnce));
+        plan(world, &once).await;
+        plan(world, &again).await;
+        let sql = "update messages set state = 'sending', attempt = 1, sending_ms = due_ms";
+        world.kairos.platform.store.write(move |conn| conn.batch(sql)).await.unwrap();
+        world.advance(Duration::from_secs(15)).await;
+        assert_eq!((state(world, &once).await, state(world, &again).await), ("sending".into(), "sending".into()));
+        world.advance(Duration::from_secs(15)).await;
+        assert_eq!((state(world, &once).await, post.arrivals(&once).len()), ("unknown:lost".to_owned(), 0));
+        assert_eq!((state(world, &again).await, post.arrivals(&again).len()), ("accepted".to_owned(), 1));
     }
 
     async fn an_edge_that_no_life_has_is_refused_by_the_database(world) {
@@ -488,4 +565,36 @@ both! {
         assert_eq!((post.standin.arrivals(), ids.len()), (1_500, 1_500));
         assert_eq!(Gateway::of(Platform::Ios), Gateway::Apns);
     }
+}
+
+/// A claim commits and the line breaks before anybody hears of it: the message still goes, once, and soon.
+#[test]
+fn a_claim_whose_commit_was_not_heard_of_is_taken_up() {
+    crate::world::run(Db::Postgres, async |world| {
+        let lossy = Lossy::before(world.database.url(), world.database.folder());
+        let url = lossy.url().to_owned();
+        let post = post(world).await;
+        world.restart(|config| config.database_url = kairos::config::Secret::new(url)).await;
+        for planned in [false, true] {
+            // The first finds no lane and is claimed from the queue; the second is claimed by its own transaction.
+            let message = post.message(world, |m| m.due_ms += if planned { 0 } else { MINUTE_MS });
+            if !planned {
+                plan(world, &message).await;
+                world.clock.advance(Duration::from_secs(60));
+            }
+            lossy.lose_the_next_claim();
+            if planned {
+                let (dispatcher, now_ms) = (world.kairos.dispatcher().clone(), world.now_ms());
+                let (row, planner) = (message.clone(), dispatcher.clone());
+                let lost = world.kairos.platform.store.write(move |c| outbox::plan(c, &planner, vec![row], now_ms)).await;
+                assert!(lost.is_err());
+            } else {
+                let _ = world.kairos.drain().await;
+            }
+            assert!(lossy.has_lost());
+            world.advance(Duration::from_secs(2)).await;
+            world.advance(Duration::from_secs(2)).await;
+            assert_eq!((state(world, &message).await, post.arrivals(&message).len()), ("accepted".to_owned(), 1), "{planned}");
+        }
+    });
 }

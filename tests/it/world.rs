@@ -5,12 +5,14 @@
 
 mod client;
 mod database;
+mod lossy;
 mod tenant;
 
 pub mod story;
 
 pub use client::{Answer, Api, Caller};
 pub use database::{Database, Db, cut_connections, number};
+pub use lossy::Lossy;
 pub use tenant::Person;
 
 use kairos::app;

@@ -1,4 +1,4 @@
-//! `POST /v1/messages/{id}/cancel`: stops a message that still waits.
+//! `POST /v1/messages/{id}/cancel`: stops a message that has not ended.
 
 use super::id;
 use super::messages::{MessageOut, one};
@@ -11,10 +11,11 @@ use crate::platform::Platform;
 use crate::push::{self, State};
 use actix_web::web;
 
-/// Cancels a message that waits; one that is on its way or has ended stays as it is.
+/// Cancels a message that waits. One that is on its way stays `sending` and is not tried again; one that has ended is
+/// left as it is.
 ///
 /// # Errors
-/// 401, 403, 404, 409 `not_waiting`.
+/// 401, 403, 404, 409 `has_ended`.
 #[utoipa::path(post, path = "/v1/messages/{id}/cancel", tag = "messages", params(("id" = String, Path)), responses(
     (status = 200, body = MessageOut), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody),
     (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)), security(("server_key" = [])))]
@@ -25,10 +26,10 @@ pub async fn cancel(caller: ServerKey, platform: web::Data<Platform>, path: web:
         .store
         .write(move |conn| {
             let row = store::message(conn, app, wanted)?.ok_or_else(|| Error::not_found("message"))?;
-            if row.state == State::Cancelled.word() || push::outbox::cancel(conn, app, wanted, now_ms)? {
+            if row.state == State::Cancelled.word() || push::outbox::cancel(conn, app, (wanted, "cancelled"), now_ms)? {
                 return Ok(());
             }
-            Err(Error::conflict("not_waiting", format!("The message is {} and can no longer be cancelled.", row.state)))
+            Err(Error::conflict("has_ended", format!("The message is {} and can no longer be cancelled.", row.state)))
         })
         .await?;
     platform.feedback_hint.nudge();

@@ -112,7 +112,8 @@ pub(in crate::moment) fn held_of(conn: &mut Conn, app: AppId, users: &[UserId]) 
     Ok(found)
 }
 
-/// The messages of a user's moments of one kind that opened no later than a time and that still wait.
+/// The messages of a user's moments of one kind that opened no later than a time and that have not
+/// ended.
 pub(in crate::moment) fn waiting_of_kind(
     conn: &mut Conn,
     app: AppId,
@@ -124,7 +125,7 @@ pub(in crate::moment) fn waiting_of_kind(
         .inner_join(moments::table.on(
             moments::app_id.eq(decisions::app_id).and(decisions::moment_id.eq(moments::id.nullable()))
         ))
-        .filter(messages::app_id.eq(app).and(messages::user_id.eq(user)).and(messages::state.eq_any(["queued", "retry_at"])))
+        .filter(messages::app_id.eq(app).and(messages::user_id.eq(user)).and(messages::state.eq_any(["queued", "retry_at", "sending"])))
         .filter(moments::kind.eq(kind).and(moments::opened_ms.le(opened_ms)).and(moments::id.ne(but)))
         .order(messages::id)
         .select(messages::id)

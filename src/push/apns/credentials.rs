@@ -3,7 +3,7 @@
 //! Apple takes a token for 60 minutes and refuses one that is renewed within 20. Its time is floored to 5 minutes, so
 //! that processes that share a key make tokens of the same age.
 
-use crate::clock::MINUTE_MS;
+use crate::clock::{self, MINUTE_MS};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderValue;
@@ -88,7 +88,7 @@ impl ProviderToken {
     pub fn bearer(&self, now_ms: i64) -> Result<HeaderValue, &'static str> {
         let mut state = self.state();
         // A step back of the clock would leave a token from the future.
-        let fresh = now_ms >= state.iat_ms && now_ms < state.renew_ms || now_ms < state.hold_until_ms;
+        let fresh = now_ms >= state.iat_ms && now_ms < state.renew_ms || clock::is_ahead(state.hold_until_ms, now_ms, HOLD_MS);
         match &state.header {
             Some(header) if fresh => Ok(header.clone()),
             _ => self.mint(&mut state, now_ms - now_ms.rem_euclid(FLOOR_MS), now_ms),
@@ -101,7 +101,8 @@ impl ProviderToken {
         if state.header.as_ref().is_some_and(|held| held != refused) {
             return true;
         }
-        if state.forced || now_ms < state.hold_until_ms || self.mint(&mut state, now_ms, now_ms).is_err() {
+        if state.forced || clock::is_ahead(state.hold_until_ms, now_ms, HOLD_MS) || self.mint(&mut state, now_ms, now_ms).is_err()
+        {
             return false;
         }
         state.forced = true;

@@ -1,6 +1,6 @@
 //! The access token: bought with an RS256 assertion of the service account, shared by all, renewed by one caller.
 
-use crate::clock::{Clock, MINUTE_MS};
+use crate::clock::{self, Clock, MINUTE_MS};
 use crate::outbound::{Outgoing, Pool};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -20,8 +20,9 @@ const SCOPE: &str = "https://www.googleapis.com/auth/firebase.messaging";
 const RENEW_BEFORE_MS: i64 = 5 * MINUTE_MS;
 const UNUSED_BEFORE_MS: i64 = MINUTE_MS;
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Pause after an exchange that failed; it doubles up to 64 times this.
+/// Pause after an exchange that failed; it doubles this often.
 const PAUSE_MS: i64 = 1_000;
+const DOUBLINGS: u32 = 6;
 
 /// The key file of a service account, as Google hands it out.
 #[derive(Clone, Deserialize)]
@@ -120,6 +121,12 @@ struct State {
     forced: bool,
 }
 
+impl State {
+    fn paused_until_ms(&self, now_ms: i64) -> Option<i64> {
+        Some(self.not_before_ms).filter(|ms| clock::is_ahead(*ms, now_ms, PAUSE_MS << DOUBLINGS))
+    }
+}
+
 #[derive(Deserialize)]
 struct Bought {
     access_token: String,
@@ -142,7 +149,7 @@ impl AccessToken {
     pub fn bearer(self: &Arc<Self>, now_ms: i64, then: impl FnOnce() + Send + 'static) -> Option<HeaderValue> {
         let mut state = self.state();
         let left_ms = if state.header.is_some() { state.expires_ms - now_ms } else { 0 };
-        if left_ms < RENEW_BEFORE_MS && !state.renewing && now_ms >= state.not_before_ms {
+        if left_ms < RENEW_BEFORE_MS && !state.renewing && state.paused_until_ms(now_ms).is_none() {
             state.renewing = true;
             let me = Arc::clone(self);
             self.runtime.spawn(async move {
@@ -153,9 +160,9 @@ impl AccessToken {
         state.header.clone().filter(|_| left_ms > UNUSED_BEFORE_MS)
     }
 
-    /// When the next exchange may be tried, if the last one failed.
-    pub fn not_before_ms(&self) -> i64 {
-        self.state().not_before_ms
+    /// When the next exchange may be tried, if the last one failed and that time is still to come.
+    pub fn paused_until_ms(&self, now_ms: i64) -> Option<i64> {
+        self.state().paused_until_ms(now_ms)
     }
 
     /// Google refused this token: it is thrown away, once. False: a new one was refused as well.
@@ -188,7 +195,7 @@ impl AccessToken {
                 state.not_before_ms = 0;
             }
             Err(why) => {
-                state.not_before_ms = now_ms + (PAUSE_MS << state.failures.min(6));
+                state.not_before_ms = now_ms + (PAUSE_MS << state.failures.min(DOUBLINGS));
                 state.failures += 1;
                 tracing::warn!(why, failures = state.failures, "no access token from Google");
             }

@@ -173,7 +173,9 @@ async fn finish((inner, wire): (&Inner, &Wire), row: Row, respond: &mut SendResp
         }
         Some(Fault::Silent) => {
             log("silent", true);
-            return std::future::pending().await;
+            // Until the client gives up: a stream that it has reset must not count as open.
+            let _ = std::future::poll_fn(|cx| respond.poll_reset(cx)).await;
+            return;
         }
     }
     let reply = judge();

@@ -1,6 +1,6 @@
 //! How attempts and messages end.
 
-use super::{Settlement, WAITS, mode, with};
+use super::{FLIES, Settlement, WAITS, mode, with};
 use crate::error::Result;
 use crate::id::{AppId, CampaignId, MessageId};
 use crate::on;
@@ -10,28 +10,53 @@ use crate::store::Conn;
 use crate::store::schema::messages;
 use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::Bool;
+use diesel::sql_types::{BigInt, Bool, Text};
 
-/// Writes the end of an attempt; false when the message is no longer in this attempt.
-pub(in crate::push) fn settle_one(conn: &mut Conn, s: &Settlement) -> Result<bool> {
+/// What became of the end of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::push) enum Settled {
+    /// It was written.
+    Written,
+    /// It would wait now, but was stopped while it was being sent: it ended as `cancelled`.
+    Stopped,
+    /// The message is no longer in this attempt: nothing was written.
+    Moved,
+}
+
+/// Writes the end of an attempt.
+pub(in crate::push) fn settle_one(conn: &mut Conn, s: &Settlement) -> Result<Settled> {
     let attempt = messages::app_id.eq(s.app_id).and(messages::id.eq(s.id)).and(messages::attempt.eq(s.attempt));
     let target = messages::table.filter(attempt.and(messages::state.eq(State::Sending.word())));
     let common =
         (messages::state.eq(s.state.word()), messages::reason.eq(s.reason.as_deref()), messages::attempts.eq(&s.attempts));
-    let rows = match s.due_ms {
-        Some(due_ms) => on!(conn, c => diesel::update(target).set((common, messages::due_ms.eq(due_ms))).execute(c))?,
+    let Some(due_ms) = s.due_ms else {
         // What counts keeps its reservation: feedback has nothing to do for it.
-        None => on!(conn, c => diesel::update(target)
+        let rows = on!(conn, c => diesel::update(target)
             .set((common, messages::ended_ms.eq(s.now_ms), messages::settled.eq(s.state.counts())))
-            .execute(c))?,
+            .execute(c))?;
+        return Ok(if rows == 1 { Settled::Written } else { Settled::Moved });
     };
-    Ok(rows == 1)
+    let rows = on!(conn, c => diesel::update(target.filter(messages::stop_reason.is_null()))
+        .set((common, messages::due_ms.eq(due_ms)))
+        .execute(c))?;
+    if rows == 1 {
+        return Ok(Settled::Written);
+    }
+    let rows = on!(conn, c => diesel::update(target.filter(messages::stop_reason.is_not_null()))
+        .set((
+            messages::state.eq(State::Cancelled.word()),
+            messages::reason.eq(messages::stop_reason),
+            messages::attempts.eq(&s.attempts),
+            messages::ended_ms.eq(s.now_ms),
+        ))
+        .execute(c))?;
+    Ok(if rows == 1 { Settled::Stopped } else { Settled::Moved })
 }
 
-/// A message that a crash left in `sending`.
+/// A message that is `sending` in the database.
 pub(in crate::push) struct Stranded {
     app_id: AppId,
-    id: MessageId,
+    pub(in crate::push) id: MessageId,
     mode: String,
     attempts: String,
     pub(in crate::push) attempt: i64,
@@ -44,16 +69,17 @@ impl Stranded {
         mode(&self.mode)
     }
 
-    pub(in crate::push) fn settlement(&self, next: &Next, attempt: &Attempt, now_ms: i64) -> Result<Settlement> {
-        let attempts = with(&self.attempts, attempt)?;
+    /// What is written at the end of this attempt; an attempt that never left is not listed.
+    pub(in crate::push) fn settlement(&self, next: &Next, attempt: Option<&Attempt>, now_ms: i64) -> Result<Settlement> {
+        let attempts = attempt.map_or_else(|| Ok(self.attempts.clone()), |a| with(&self.attempts, a))?;
         Ok(Settlement::new((self.app_id, self.id), (self.attempt, attempts), next, now_ms))
     }
 }
 
-pub(in crate::push) fn stranded(conn: &mut Conn) -> Result<Vec<Stranded>> {
+pub(in crate::push) fn sending(conn: &mut Conn) -> Result<Vec<Stranded>> {
     type Columns = (AppId, MessageId, String, String, i64, i64, Option<i64>);
     let rows: Vec<Columns> = on!(conn, c => messages::table
-        .filter(sql::<Bool>("state = 'sending'"))
+        .filter(sql::<Bool>(FLIES))
         .select((messages::app_id, messages::id, messages::mode, messages::attempts, messages::attempt,
             messages::deadline_ms, messages::sending_ms))
         .load(c))?;
@@ -69,21 +95,32 @@ pub(in crate::push) fn stranded(conn: &mut Conn) -> Result<Vec<Stranded>> {
     Ok(rows.into_iter().map(read).collect())
 }
 
-pub(in crate::push) fn cancel_campaign(conn: &mut Conn, app: AppId, campaign: CampaignId, now_ms: i64) -> Result<usize> {
-    Ok(on!(conn, c => diesel::update(messages::table
-            .filter(messages::app_id.eq(app).and(messages::campaign_id.eq(campaign)).and(sql::<Bool>(WAITS))))
-        .set((
-            messages::state.eq(State::Cancelled.word()),
-            messages::reason.eq("campaign_stopped"),
-            messages::ended_ms.eq(now_ms),
-        ))
-        .execute(c))?)
+/// Ends what waits of a campaign, and keeps what is being sent from waiting again.
+pub(in crate::push) fn cancel_campaign(conn: &mut Conn, app: AppId, campaign: CampaignId, now_ms: i64) -> Result<()> {
+    let those = format!(
+        "id in (select id from messages where app_id = $3 and campaign_id = $4 and {WAITS} \
+         union all select id from messages where app_id = $3 and campaign_id = $4 and {FLIES})"
+    );
+    stop(conn, (app, "campaign_stopped", now_ms), (&those, campaign.to_string())).map(|_| ())
 }
 
-pub(in crate::push) fn cancel(conn: &mut Conn, app: AppId, message: MessageId, now_ms: i64) -> Result<bool> {
-    let rows = on!(conn, c => diesel::update(messages::table
-            .filter(messages::app_id.eq(app).and(messages::id.eq(message)).and(sql::<Bool>(WAITS))))
-        .set((messages::state.eq(State::Cancelled.word()), messages::reason.eq("cancelled"), messages::ended_ms.eq(now_ms)))
-        .execute(c))?;
-    Ok(rows > 0)
+/// As [`cancel_campaign`], for one message; false when it has ended before, or is not there.
+pub(in crate::push) fn cancel(conn: &mut Conn, app: AppId, (message, reason): (MessageId, &str), now_ms: i64) -> Result<bool> {
+    stop(conn, (app, reason, now_ms), ("id = $4", message.to_string())).map(|rows| rows > 0)
+}
+
+/// One statement, so that no message slips from the waiting into the sent, or back, between two.
+fn stop(conn: &mut Conn, (app, reason, now_ms): (AppId, &str, i64), (those, id): (&str, String)) -> Result<usize> {
+    let query = format!(
+        "update messages set stop_reason = $1, reason = case when {WAITS} then $1 else reason end, \
+         ended_ms = case when {WAITS} then $2 else ended_ms end, \
+         state = case when {WAITS} then 'cancelled' else state end \
+         where app_id = $3 and {those} and ({WAITS} or {FLIES})"
+    );
+    Ok(on!(conn, c => diesel::sql_query(query)
+        .bind::<Text, _>(reason)
+        .bind::<BigInt, _>(now_ms)
+        .bind::<Text, _>(app.to_string())
+        .bind::<Text, _>(id)
+        .execute(c))?)
 }

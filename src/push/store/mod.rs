@@ -5,7 +5,7 @@ mod ends;
 mod queue;
 
 pub(super) use credentials::{credentials, delete_credentials, put_credential, sealed};
-pub(super) use ends::{cancel, cancel_campaign, settle_one, stranded};
+pub(super) use ends::{Settled, Stranded, cancel, cancel_campaign, sending, settle_one};
 pub(super) use queue::{Due, Waiting, allow, depth, due, end, expire, start, waiting};
 
 use super::ending::{Next, Tried};
@@ -21,6 +21,8 @@ use diesel::prelude::*;
 const CHUNK: usize = 500;
 /// The condition of the index on what waits, word for word: with bound words the databases would not use it.
 const WAITS: &str = "state in ('queued', 'retry_at')";
+/// As [`WAITS`], of what is being sent.
+const FLIES: &str = "state = 'sending'";
 
 /// A message as it is inserted.
 #[derive(Insertable)]

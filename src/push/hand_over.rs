@@ -1,0 +1,136 @@
+//! The hand-over: the last check with the slot in hand, the request on the wire, and what became of it.
+
+use super::dispatch::Dispatcher;
+use super::ending::{End, Held};
+use super::flights::Aboard;
+use super::lane::Lane;
+use super::message::Gateway;
+use super::settle::{self, NO_CREDENTIAL, Outcome};
+use super::store::Claimed;
+use crate::outbound::{Flying, HandOver, Slot};
+use crate::planted::{Bug, planted};
+use crate::platform::fence::Flight;
+use crate::platform::stopwatch::Hop;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use http::HeaderValue;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// A claimed message on its way to the hand-over.
+pub(super) struct Ready {
+    pub(super) claimed: Claimed,
+    pub(super) aboard: Aboard,
+    pub(super) slot: Option<Slot>,
+    pub(super) flight: Flight,
+    pub(super) lane: Option<Arc<Lane>>,
+}
+
+/// A push that was handed over.
+struct Airborne {
+    claimed: Claimed,
+    aboard: Aboard,
+    lane: Arc<Lane>,
+    flying: Flying,
+    bearer: HeaderValue,
+    handed_over_ms: i64,
+}
+
+impl Dispatcher {
+    /// Hands over all of these, one after the other, without waiting for anything in between.
+    pub(super) fn send(&self, sends: Vec<Ready>) {
+        if sends.is_empty() {
+            return;
+        }
+        let flying: FuturesUnordered<_> =
+            sends.into_iter().filter_map(|ready| self.hand_over(ready)).map(|a| self.answer(a)).collect();
+        if flying.is_empty() {
+            return;
+        }
+        let me = self.clone();
+        self.0.runtime.spawn(async move {
+            let mut flying = flying;
+            while let Some((outcome, lane)) = flying.next().await {
+                lane.in_flight.fetch_sub(1, Ordering::SeqCst);
+                me.tell(outcome);
+            }
+        });
+    }
+
+    /// The last check and the hand-over, in one breath.
+    fn hand_over(&self, ready: Ready) -> Option<Airborne> {
+        let Ready { claimed, mut aboard, slot, flight, lane } = ready;
+        aboard.underway();
+        let clock = &self.0.platform.clock;
+        let Some(lane) = lane else {
+            self.tell_held((claimed, aboard), Held::Impossible(NO_CREDENTIAL));
+            return None;
+        };
+        let Some(slot) = slot else {
+            self.tell_held((claimed, aboard), Held::Slotless);
+            return None;
+        };
+        let mut shown = None;
+        let handed_over_ms = clock.now_ms();
+        let result = slot.hand_over(|| {
+            let now_ms = clock.now_ms();
+            if now_ms >= claimed.push.deadline_ms && !planted(Bug::NoDeadlineCheck) {
+                return Err(Held::Expired);
+            }
+            if !flight.may_go() {
+                return Err(Held::Fenced);
+            }
+            let (outgoing, bearer) = lane.request(&claimed.push, now_ms)?;
+            shown = Some(bearer);
+            Ok(outgoing)
+        });
+        drop(flight);
+        match (result, shown) {
+            (Ok(flying), Some(bearer)) => {
+                self.0.platform.stopwatch.lap(Hop::HandedOver, [claimed.push.id.uuid()]);
+                lane.in_flight.fetch_add(1, Ordering::SeqCst);
+                Some(Airborne { claimed, aboard, lane, flying, bearer, handed_over_ms })
+            }
+            (Err(HandOver::Refused(held)), _) => {
+                self.tell_held((claimed, aboard), held);
+                None
+            }
+            (Ok(_) | Err(HandOver::Closed), _) => {
+                self.tell_held((claimed, aboard), Held::Slotless);
+                None
+            }
+        }
+    }
+
+    fn answer(&self, airborne: Airborne) -> impl Future<Output = (Outcome, Arc<Lane>)> + Send + use<> {
+        let me = self.clone();
+        async move {
+            let Airborne { claimed, aboard, lane, flying, bearer, handed_over_ms } = airborne;
+            let within = Duration::from_millis(me.config().gateway_timeout_ms);
+            let result = flying.answer(within).await;
+            me.0.platform.stopwatch.lap(Hop::Answered, [claimed.push.id.uuid()]);
+            let end = lane.heard(result, &bearer, handed_over_ms);
+            let gateway = lane.gateway;
+            if settle::is_accepted(&end) {
+                let now_ms = me.0.platform.clock.now_ms();
+                let latency_ms = (now_ms - handed_over_ms).max(0);
+                me.0.latency.note(gateway, now_ms, latency_ms);
+                #[expect(clippy::cast_precision_loss, reason = "latencies are far below 2^52 ms")]
+                metrics::histogram!("kairos_push_latency_seconds", "gateway" => gateway.word())
+                    .record(latency_ms as f64 / 1_000.0);
+            }
+            (Outcome { claimed, gateway, end, aboard }, lane)
+        }
+    }
+
+    fn tell_held(&self, (claimed, aboard): (Claimed, Aboard), held: Held) {
+        // The gateway matters only for pauses between attempts, and there was no attempt.
+        self.tell(Outcome { claimed, gateway: Gateway::Apns, end: End::Held(held), aboard });
+    }
+
+    fn tell(&self, outcome: Outcome) {
+        // The settler lives as long as this sender: it cannot be gone.
+        let _ = self.0.outcomes.send(outcome);
+    }
+}
