@@ -99,7 +99,7 @@ impl Store {
     /// # Errors
     /// What the closure returns, or `Busy` when the database is away or its queue is full.
     pub async fn read<T: Send + 'static>(&self, f: impl FnOnce(&mut Conn) -> Result<T> + Send + 'static) -> Result<T> {
-        run(&self.reads, f).await
+        run(&self.reads, f, |_| ()).await
     }
 
     /// Runs statements in one transaction: all of them are on disk when this returns `Ok`, none of them when it returns `Err`.
@@ -107,14 +107,30 @@ impl Store {
     /// # Errors
     /// What the closure returns, or `Busy` when the database is away or its queue is full.
     pub async fn write<T: Send + 'static>(&self, f: impl FnOnce(&mut Conn) -> Result<T> + Send + 'static) -> Result<T> {
-        run(&self.writes, f).await
+        run(&self.writes, f, |_| ()).await
+    }
+
+    /// As [`Store::write`]; `then` is run right after the commit, also when the caller has gone away by then.
+    ///
+    /// # Errors
+    /// What the closure returns, or `Busy` when the database is away or its queue is full.
+    pub async fn write_then<T: Send + 'static>(
+        &self,
+        f: impl FnOnce(&mut Conn) -> Result<T> + Send + 'static,
+        then: impl FnOnce(&T) + Send + 'static,
+    ) -> Result<T> {
+        run(&self.writes, f, then).await
     }
 }
 
-async fn run<T: Send + 'static>(queue: &Sender<Job>, f: impl FnOnce(&mut Conn) -> Result<T> + Send + 'static) -> Result<T> {
+async fn run<T: Send + 'static>(
+    queue: &Sender<Job>,
+    f: impl FnOnce(&mut Conn) -> Result<T> + Send + 'static,
+    then: impl FnOnce(&T) + Send + 'static,
+) -> Result<T> {
     let (reply, answer) = oneshot::channel();
     let job: Job = Box::new(move |conn| {
-        let result = std::panic::catch_unwind(AssertUnwindSafe(|| conn.finish(f)));
+        let result = std::panic::catch_unwind(AssertUnwindSafe(|| conn.finish(f).inspect(then)));
         let (result, health) = match result {
             Ok(Err(Error::Busy(what))) => (Err(Error::Busy(what)), Health::Doubtful),
             Ok(result) => (result, Health::Sound),

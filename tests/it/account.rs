@@ -227,6 +227,33 @@ both! {
         again.json(&pair("eve@example.com", GOOD)).send().await.refused(409, "not_anonymous");
     }
 
+    async fn a_session_is_replaced_by_one_account_alone(world) {
+        let tenant = world.new_app("Louvre").await;
+        let person = world.person(&tenant).await;
+        let Caller::Bearer(token) = &person.token else { unreachable!() };
+        let asked = ["ada@example.com", "eve@example.com"].map(|email| {
+            let ask = world.call("POST", "/v1/auth/sign-up").by(&tenant.phone).header("Authorization", &format!("Bearer {token}"));
+            tokio::spawn(ask.json(&pair(email, GOOD)).send())
+        });
+        let mut answers = Vec::new();
+        for answer in asked {
+            answers.push(answer.await.unwrap().status);
+        }
+        answers.sort_unstable();
+        assert!(matches!(answers[..], [200, 401 | 409]), "{answers:?}");
+        assert_eq!(world.number("select count(*) from passwords").await, 1);
+    }
+
+    async fn who_signs_in_as_somebody_else_does_not_end_the_anonymous_session(world) {
+        let tenant = world.new_app("Louvre").await;
+        world.post("/v1/auth/sign-up", &tenant.phone, pair("ada@example.com", GOOD)).await.expect(200);
+        let person = world.person(&tenant).await;
+        let Caller::Bearer(token) = &person.token else { unreachable!() };
+        let ask = world.call("POST", "/v1/auth/sign-up").by(&tenant.phone).header("Authorization", &format!("Bearer {token}"));
+        assert_ne!(ask.json(&pair("ada@example.com", GOOD)).send().await.expect(200)["user"]["id"], json!(person.id));
+        assert!(speaks(world, &person.token).await, "its row says that it is open, so its tokens speak");
+    }
+
     async fn attempts_are_limited_for_known_and_unknown_accounts_alike(world) {
         let tenant = world.new_app("Louvre").await;
         world.post("/v1/auth/sign-up", &tenant.phone, pair("ada@example.com", GOOD)).await.expect(200);
@@ -249,10 +276,19 @@ both! {
         let tenant = world.new_app("Louvre").await;
         world.restart(|config| config.sign_in_per_account_per_minute = 1_000).await;
         world.post("/v1/auth/sign-up", &tenant.phone, pair("ada@example.com", GOOD)).await.expect(200);
-        for _ in 0..100 {
-            world.post("/v1/auth/sign-in", &tenant.phone, pair("ada@example.com", "wrong password")).await.refused(401, "invalid_credentials");
+        // Her sign-up counts too: no answer may tell whether a pair that is new is one by a wrong password.
+        for n in 0..99 {
+            // What is right costs nothing.
+            world.post("/v1/auth/sign-up", &tenant.phone, pair("ada@example.com", GOOD)).await.expect(200);
+            if n % 2 == 0 {
+                world.post("/v1/auth/sign-in", &tenant.phone, pair("ada@example.com", "wrong password")).await.refused(401, "invalid_credentials");
+            } else {
+                world.post("/v1/auth/sign-up", &tenant.phone, pair("ada@example.com", &format!("wrong password {n}"))).await.expect(200);
+            }
         }
-        world.post("/v1/auth/sign-in", &tenant.phone, pair("ada@example.com", GOOD)).await.refused(429, "too_many_attempts");
+        for path in ["/v1/auth/sign-in", "/v1/auth/sign-up"] {
+            world.post(path, &tenant.phone, pair("ada@example.com", GOOD)).await.refused(429, "too_many_attempts");
+        }
         world.advance(Duration::from_secs(86_400)).await;
         world.post("/v1/auth/sign-in", &tenant.phone, pair("ada@example.com", GOOD)).await.expect(200);
     }

@@ -245,7 +245,8 @@ pub async fn signed_in(world: &World, tenant: &Tenant) -> (UserId, Caller) {
     (user, Caller::Bearer(session["access_token"].as_str().unwrap().to_owned()))
 }
 
-async fn declare_ads(world: &World, tenant: &Tenant) {
+/// Declares the purpose `ads`.
+pub async fn declare_ads(world: &World, tenant: &Tenant) {
     let body =
         json!({"key": "ads", "name": "Offers", "basis": "consent", "version": "1", "texts": {"en": "We may send you offers."}});
     world.post("/v1/purposes", &tenant.server, body).await.expect(201);

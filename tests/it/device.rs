@@ -1,10 +1,17 @@
 //! Devices: what a token looks like, whose it is, and who gets nothing any more.
 
-use crate::consent::signed_in;
-use crate::world::{Caller, World};
+use crate::consent::{declare_ads, signed_in};
+use crate::world::{Caller, Person, World};
+use actix_web::web::{Data, Path};
+use futures_util::FutureExt as _;
+use kairos::http::Body;
 use kairos::id::{DeviceId, UserId};
+use kairos::people::account::UserToken;
+use kairos::people::account::http::{SignOutIn, session};
 use kairos::people::device::{self, Device, Platform, Verdict};
+use kairos::people::http::{consents, devices};
 use kairos::people::profile::{self, NewUser};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -31,6 +38,15 @@ async fn live(world: &World, user: UserId) -> Vec<Device> {
     let app = world.app.id;
     let found = world.kairos.platform.store.read(move |conn| device::of_users(conn, app, &[user])).await.unwrap();
     found.into_values().flatten().collect()
+}
+
+async fn token_of(world: &World, caller: &Caller) -> UserToken {
+    let Caller::Bearer(token) = caller else { unreachable!() };
+    world.kairos.accounts().verify(token).await.unwrap()
+}
+
+fn read<T: DeserializeOwned>(body: Value) -> Body<T> {
+    Body(serde_json::from_value(body).unwrap())
 }
 
 async fn zone(world: &World, user: UserId) -> String {
@@ -160,6 +176,75 @@ both! {
         drop(flight);
         assert_eq!(sign_out.await.unwrap().status, 204);
         world.put("/v1/me/devices/phone", &me, ios("ab12")).await.refused(401, "unauthorized");
+    }
+
+    async fn a_sign_out_frees_the_devices_that_an_earlier_session_registered(world) {
+        let (user, me) = signed_in(world, &world.app).await;
+        world.put("/v1/me/devices/phone", &me, ios("ab12")).await.expect(201);
+        let up = world.call("POST", "/v1/auth/sign-up").by(&world.app.phone);
+        let Caller::Bearer(token) = &me else { unreachable!() };
+        let up = up.header("Authorization", &format!("Bearer {token}"));
+        let up = up.json(&json!({"email": "ada@example.com", "password": "correct horse battery"})).send().await.expect(200);
+        assert_eq!((&up["user"]["id"], live(world, user).await.len()), (&json!(user), 1), "an upgrade keeps the devices");
+        world.post("/v1/auth/sign-out", &Person::from(&up).token, json!({})).await.expect(204);
+        assert_eq!(live(world, user).await, []);
+    }
+
+    async fn a_registration_by_the_server_leaves_the_device_to_its_session(world) {
+        let (user, me) = signed_in(world, &world.app).await;
+        world.put("/v1/me/devices/phone", &me, ios("ab12")).await.expect(201);
+        let path = format!("/v1/users/{user}/devices/phone");
+        world.put(&path, &world.app.server, ios("cd34")).await.expect(200);
+        world.post("/v1/auth/sign-out", &me, json!({})).await.expect(204);
+        assert_eq!(live(world, user).await, []);
+    }
+
+    async fn a_refresh_token_used_again_takes_the_tokens_of_its_session_and_fences_the_user_out(world) {
+        let person = world.person(&world.app).await;
+        let user: UserId = person.id.parse().unwrap();
+        let refresh = |token: &str| {
+            world.call("POST", "/v1/auth/refresh").by(&world.app.phone).json(&json!({"refresh_token": token})).send()
+        };
+        let mut newest = person.refresh_token.clone();
+        for _ in 0..3 {
+            newest = refresh(&newest).await.expect(200)["refresh_token"].as_str().unwrap().to_owned();
+        }
+        world.put("/v1/me/devices/phone", &person.token, ios("ab12")).await.expect(201);
+        let flight = world.kairos.platform.fence.enter(world.app.id, user);
+        let reuse = tokio::spawn(refresh(&person.refresh_token));
+        while flight.may_go() {
+            assert!(!reuse.is_finished(), "a send to a device of the session is still in flight");
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(live(world, user).await, []);
+        assert_eq!(world.number(&format!("select value from epochs where key = '{user}'")).await, 1, "decisions under way look again");
+        drop(flight);
+        reuse.await.unwrap().refused(401, "invalid_refresh_token");
+    }
+
+    async fn sends_are_fenced_out_also_when_who_asked_for_it_hangs_up(world) {
+        declare_ads(world, &world.app).await;
+        let (user, one) = signed_in(world, &world.app).await;
+        let (_, two) = signed_in(world, &world.app).await;
+        for (installation, token) in [("phone", "ab12"), ("tablet", "cd34")] {
+            world.put(&format!("/v1/me/devices/{installation}"), &one, ios(token)).await.expect(201);
+        }
+        let (owner, other) = (token_of(world, &one).await, token_of(world, &two).await);
+        let platform = || Data::new(world.kairos.platform.clone());
+        let (device, no) = (read(ios("ab12")), read(json!({"purpose": "ads", "granted": false})));
+        let registration = devices::register(other, platform(), Path::from("phone".to_owned()), device).map(drop).boxed_local();
+        let withdrawal = consents::record(owner, platform(), no).map(drop).boxed_local();
+        let deletion = devices::forget(owner, platform(), Path::from("phone".to_owned())).map(drop).boxed_local();
+        let sign_out = session::sign_out(owner, platform(), Body(SignOutIn {})).map(drop).boxed_local();
+        for mut asked in [registration, withdrawal, deletion, sign_out] {
+            let flight = world.kairos.platform.fence.enter(world.app.id, user);
+            assert!((&mut asked).now_or_never().is_none(), "it waits for the commit");
+            drop(asked);
+            while flight.may_go() {
+                tokio::task::yield_now().await;
+            }
+        }
+        assert_eq!(live(world, user).await, []);
     }
 
     async fn a_registration_that_races_with_a_sign_out_leaves_no_token_behind(world) {

@@ -92,8 +92,8 @@ pub fn purposes(conn: &mut Conn, app: AppId) -> Result<Purposes> {
     store::purposes(conn, app)
 }
 
-/// Records a grant or a withdrawal and moves the user's consent epoch. After the commit of a withdrawal the caller
-/// closes and drains the user's fence before it answers.
+/// Records a grant or a withdrawal and moves the user's consent epoch. The caller of a
+/// withdrawal writes with [`Platform::write_and_fence`](crate::platform::Platform::write_and_fence).
 ///
 /// A choice that the last row of its purpose says already is not written again.
 ///
@@ -262,7 +262,7 @@ pub fn rename(conn: &mut Conn, app: AppId, key: &str, name: &str) -> Result<()> 
 }
 
 /// Publishes a new text version. With `re_ask` it moves the app's consent epoch: what was granted before no longer
-/// counts, and after the commit the caller closes and drains the app's fence.
+/// counts, and the caller writes with [`Platform::write_and_fence`](crate::platform::Platform::write_and_fence).
 ///
 /// # Errors
 /// 404 for an unknown purpose, 409 when the version exists.

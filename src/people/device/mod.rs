@@ -1,7 +1,8 @@
 //! Devices: installations of the app, and the law that a push token belongs to one device and one user.
 //!
 //! Registering a token moves it: whoever held it before, and whoever else used this installation, loses theirs in the
-//! same transaction. After the commit the caller fences the earlier users' sends out ([`fence_out`]) before it answers.
+//! same transaction. The caller writes with [`Platform::write_and_fence`](crate::platform::Platform::write_and_fence), so
+//! that the earlier users' sends are out before it answers.
 
 mod store;
 mod token;
@@ -13,7 +14,7 @@ use crate::id::{AppId, DeviceId, SessionId, UserId};
 use crate::people::check;
 use crate::planted::{Bug, planted};
 use crate::platform::epoch;
-use crate::platform::fence::Fence;
+use crate::platform::fence::Whose;
 use crate::store::Conn;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap};
@@ -238,16 +239,6 @@ impl Registration {
     }
 }
 
-/// Tells every send in flight to these users to let go, and waits until they have. Call it after the commit.
-pub async fn fence_out(fence: &Fence, app: AppId, users: &[UserId]) {
-    for user in users {
-        fence.close(app, *user);
-    }
-    for user in users {
-        fence.drained(app, *user).await;
-    }
-}
-
 /// The live devices of these users: those with a token, in the order of their ids. Users without one are absent.
 ///
 /// # Errors
@@ -300,17 +291,24 @@ pub struct Verdict<'a> {
     pub at_ms: i64,
 }
 
-/// Takes the tokens from the devices that a session registered, when it ends. Answers whether there was one; then the
-/// caller fences the user out after the commit.
+/// Takes the tokens from the devices that a session registered, when it ends. Answers whose sends are to let go.
 ///
 /// # Errors
 /// What the database says.
-pub fn unbind(conn: &mut Conn, app: AppId, user: UserId, session: SessionId) -> Result<bool> {
+pub fn unbind(conn: &mut Conn, app: AppId, user: UserId, session: SessionId) -> Result<Whose> {
     let unbound = store::unbind(conn, app, user, session)?;
     if unbound {
         epoch::bump(conn, app, epoch::Scope::Consent(user))?;
     }
-    Ok(unbound)
+    Ok(Whose::Users(if unbound { vec![user] } else { Vec::new() }))
+}
+
+/// Hands the devices that a session registered to the one that takes its place.
+///
+/// # Errors
+/// What the database says.
+pub fn rebind(conn: &mut Conn, app: AppId, user: UserId, (from, to): (SessionId, SessionId)) -> Result<()> {
+    store::rebind(conn, app, user, (from, to))
 }
 
 /// Forgets a user's device with its token. After the commit the caller fences the user out.

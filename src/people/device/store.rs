@@ -153,7 +153,8 @@ pub(super) fn update(conn: &mut Conn, app: AppId, id: DeviceId, registration: &R
             devices::push_permission.eq(&row.push_permission),
             devices::app_version.eq(&row.app_version),
             devices::token_ms.eq(row.token_ms),
-            devices::session_id.eq(row.session_id),
+            // The app's own back end has none: the session that registered it keeps it.
+            registration.session.map(|session| devices::session_id.eq(session)),
             devices::last_seen_ms.eq(row.last_seen_ms),
         ))
         .execute(c))?;
@@ -216,6 +217,14 @@ pub(super) fn unbind(conn: &mut Conn, app: AppId, user: UserId, session: Session
         .set((devices::token.eq(None::<String>), devices::token_ms.eq(None::<i64>), devices::session_id.eq(None::<SessionId>)))
         .execute(c))?;
     Ok(rows > 0)
+}
+
+pub(super) fn rebind(conn: &mut Conn, app: AppId, user: UserId, (from, to): (SessionId, SessionId)) -> Result<()> {
+    on!(conn, c => diesel::update(devices::table
+            .filter(devices::app_id.eq(app).and(devices::user_id.eq(user)).and(devices::session_id.eq(from))))
+        .set(devices::session_id.eq(to))
+        .execute(c))?;
+    Ok(())
 }
 
 pub(super) fn delete(conn: &mut Conn, app: AppId, user: UserId, installation_id: &str) -> Result<bool> {

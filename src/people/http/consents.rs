@@ -8,8 +8,10 @@ use crate::http::{Body, FreeJson, Page, PageQuery, ProblemBody, Query, check_tex
 use crate::id::{AppId, ConsentId, PartnerId, UserId};
 use crate::people::account::UserToken;
 use crate::people::consent::{self, Basis, Channel, Extent, Need, Reason, Record, Row, Source, Standing};
-use crate::people::{device, profile};
+use crate::people::profile;
 use crate::platform::Platform;
+use crate::platform::fence::Whose;
+use crate::store::Conn;
 use actix_web::{HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
@@ -185,18 +187,14 @@ async fn choose(platform: &Platform, app: AppId, who: (UserId, Source), body: Co
     let extent = Extent { purpose: body.purpose, channel: body.channel, partner: body.partner };
     let row = Row { id: platform.ids.next(), extent, granted, text_version: body.text_version };
     let record = Record { user, row, evidence, source, at_ms: platform.clock.now_ms() };
-    let done = platform.store.write(move |conn| {
+    let write = move |conn: &mut Conn| {
         profile::person(conn, app, user)?;
-        consent::record(conn, app, record)
-    });
-    let done = done.await?;
-    let effective_ms = if granted {
-        done.record.at_ms
-    } else {
-        // The new epoch is on disk: what is in flight lets go or is gone, and nothing new starts.
-        device::fence_out(&platform.fence, app, &[user]).await;
-        platform.clock.now_ms()
+        let done = consent::record(conn, app, record)?;
+        Ok((done, Whose::Users(if granted { Vec::new() } else { vec![user] })))
     };
+    let done = platform.write_and_fence(app, write, |_| ()).await?;
+    // The new epoch is on disk: what was in flight has let go or is gone, and nothing new starts.
+    let effective_ms = if granted { done.record.at_ms } else { platform.clock.now_ms() };
     let mut response = if done.new { HttpResponse::Created() } else { HttpResponse::Ok() };
     Ok(response.json(RecordedOut {
         record: done.record.into(),

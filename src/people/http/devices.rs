@@ -12,6 +12,8 @@ use crate::people::check;
 use crate::people::device::{self, Device, Environment, Platform as Os, PushPermission, Registration, Traits};
 use crate::people::profile;
 use crate::platform::Platform;
+use crate::platform::fence::Whose;
+use crate::store::Conn;
 use actix_web::{HttpResponse, web};
 use serde::{Deserialize, Serialize};
 
@@ -117,17 +119,18 @@ async fn put(platform: &Platform, who: Registrant, body: DeviceIn) -> Result<Htt
         traits: body.traits()?,
         now_ms: platform.clock.now_ms(),
     };
-    let done = platform.store.write(move |conn| {
+    let write = move |conn: &mut Conn| {
         profile::person(conn, app, registration.user)?;
         if let Some(session) = registration.session {
             // A sign-out that ran in between would leave a token behind.
             account::keep_open(conn, app, session)?;
         }
-        device::register(conn, app, &registration)
-    });
-    let done = done.await?;
-    // Nothing that was meant for an earlier user may start once this is answered.
-    device::fence_out(&platform.fence, app, &done.displaced).await;
+        let done = device::register(conn, app, &registration)?;
+        // Nothing that was meant for an earlier user may start once this is answered.
+        let displaced = done.displaced.clone();
+        Ok((done, Whose::Users(displaced)))
+    };
+    let done = platform.write_and_fence(app, write, |_| ()).await?;
     let mut response = if done.new { HttpResponse::Created() } else { HttpResponse::Ok() };
     Ok(response.json(DeviceOut::from(done.device)))
 }
@@ -205,8 +208,11 @@ pub async fn read(caller: UserToken, platform: web::Data<Platform>, path: web::P
     responses((status = 204), (status = 401, body = ProblemBody), (status = 404, body = ProblemBody)))]
 pub async fn forget(caller: UserToken, platform: web::Data<Platform>, path: web::Path<String>) -> Result<HttpResponse> {
     let text = installation(path)?;
-    platform.store.write(move |conn| device::forget(conn, caller.app_id, caller.user_id, &text)).await?;
-    device::fence_out(&platform.fence, caller.app_id, &[caller.user_id]).await;
+    let write = move |conn: &mut Conn| {
+        device::forget(conn, caller.app_id, caller.user_id, &text)?;
+        Ok(((), Whose::Users(vec![caller.user_id])))
+    };
+    platform.write_and_fence(caller.app_id, write, |_| ()).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 

@@ -8,6 +8,8 @@ use crate::http::{Body, Page, PageQuery, ProblemBody, Query, check_text, unique_
 use crate::people::check;
 use crate::people::consent::{self, BUILT_IN, Basis, Declared, Text};
 use crate::platform::Platform;
+use crate::platform::fence::Whose;
+use crate::store::Conn;
 use actix_web::{HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -243,15 +245,12 @@ pub async fn publish(
     let (key, Body(VersionIn { version, texts, re_ask })) = (known_key(path)?, body);
     check_texts(&version, &texts)?;
     let text = Text { purpose: key, version, texts, re_ask, published_ms: platform.clock.now_ms() };
-    let done = platform.store.write(move |conn| {
+    let write = move |conn: &mut Conn| {
         room_for_more(consent::texts(conn, caller.app_id, Some(&text.purpose))?.len())?;
-        consent::publish(conn, caller.app_id, &text)
-    });
-    let done = done.await?;
-    if re_ask {
-        platform.fence.close_app(caller.app_id);
-        platform.fence.drained_app(caller.app_id).await;
-    }
+        let done = consent::publish(conn, caller.app_id, &text)?;
+        Ok((done, if re_ask { Whose::All } else { Whose::Users(Vec::new()) }))
+    };
+    let done = platform.write_and_fence(caller.app_id, write, |_| ()).await?;
     Ok(HttpResponse::Created().json(VersionOut::from(done)))
 }
 

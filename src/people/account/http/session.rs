@@ -7,9 +7,11 @@ use crate::http::{Body, ProblemBody};
 use crate::people::account::access::{Accounts, SESSIONS_TOPIC};
 use crate::people::account::caller::UserToken;
 use crate::people::account::refresh::{self, Presented, Verdict};
-use crate::people::account::store::{self, End};
+use crate::people::account::store::{self, End, Session};
 use crate::people::device;
 use crate::platform::Platform;
+use crate::platform::fence::Whose;
+use crate::store::Conn;
 use actix_web::http::header::CACHE_CONTROL;
 use actix_web::{HttpResponse, web};
 
@@ -29,20 +31,28 @@ pub async fn refresh(caller: PublishableKey, accounts: web::Data<Accounts>, body
     let (session_id, generation) =
         refresh::read(&platform.master_key, issuer, body.0.refresh_token.expose()).ok_or_else(refused)?;
     let presented = Presented { generation, now_ms: platform.clock.now_ms(), life_days: platform.config.refresh_token_life_days };
-    let result = platform.store.write(move |conn| {
+    let write = move |conn: &mut Conn| {
         let (verdict, session) = store::refresh(conn, caller.app_id, session_id, &presented)?;
-        let user = match &session {
-            Some(session) => store::user(conn, caller.app_id, session.user_id)?,
-            None => None,
-        };
-        Ok((verdict, session.zip(user)))
+        let (mut user, mut whose) = (None, Whose::Users(Vec::new()));
+        if let Some(Session { user_id, .. }) = session {
+            user = store::user(conn, caller.app_id, user_id)?;
+            if verdict == Verdict::Reused {
+                whose = device::unbind(conn, caller.app_id, user_id, session_id)?;
+            }
+        }
+        Ok(((verdict, session.zip(user)), whose))
+    };
+    let cache = platform.cache.clone();
+    let done = platform.write_and_fence(caller.app_id, write, move |(verdict, _)| {
+        if *verdict == Verdict::Reused {
+            cache.publish(SESSIONS_TOPIC, &session_id.to_string());
+        }
     });
-    match result.await? {
+    match done.await? {
         (Verdict::Child(child), Some((session, user))) => answer(&accounts, user, (&session, child)),
         (Verdict::Child(_) | Verdict::Refused, _) => Err(refused()),
         (Verdict::Reused, _) => {
             metrics::counter!("kairos_refresh_reuse_total").increment(1);
-            platform.cache.publish(SESSIONS_TOPIC, &session_id.to_string());
             Err(refused())
         }
     }
@@ -57,15 +67,13 @@ pub async fn refresh(caller: PublishableKey, accounts: web::Data<Accounts>, body
 pub async fn sign_out(caller: UserToken, platform: web::Data<Platform>, body: Body<SignOutIn>) -> Result<HttpResponse> {
     let SignOutIn {} = body.0;
     let now_ms = platform.clock.now_ms();
-    let ended = platform.store.write(move |conn| {
+    let write = move |conn: &mut Conn| {
         store::end_session(conn, caller.app_id, caller.session_id, (End::SignedOut, now_ms))?;
-        device::unbind(conn, caller.app_id, caller.user_id, caller.session_id)
-    });
-    let unbound = ended.await?;
-    platform.cache.publish(SESSIONS_TOPIC, &caller.session_id.to_string());
-    if unbound {
-        device::fence_out(&platform.fence, caller.app_id, &[caller.user_id]).await;
-    }
+        Ok(((), device::unbind(conn, caller.app_id, caller.user_id, caller.session_id)?))
+    };
+    let cache = platform.cache.clone();
+    let tell = move |_: &_| cache.publish(SESSIONS_TOPIC, &caller.session_id.to_string());
+    platform.write_and_fence(caller.app_id, write, tell).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 

@@ -4,12 +4,13 @@ use super::{AnonymousIn, CredentialsIn, SessionOut, answer};
 use crate::app::{PublishableKey, bearer};
 use crate::error::{Error, Problem, Result};
 use crate::http::{Body, ClientAddress, ProblemBody};
-use crate::id::{AppId, Ids};
+use crate::id::AppId;
 use crate::people::account::access::{Accounts, SESSIONS_TOPIC};
 use crate::people::account::caller::UserToken;
 use crate::people::account::limit::{Attempt, by_address};
 use crate::people::account::password::{check_email, check_password, check_presented};
 use crate::people::account::store::{self, Credential, End, Session, User};
+use crate::people::device;
 use crate::platform::Platform;
 use crate::store::Conn;
 use actix_web::http::header::HeaderMap;
@@ -33,41 +34,55 @@ pub async fn sign_up(
     check_password(body.0.password.expose())?;
     let platform = accounts.platform();
     let upgrade = anonymous_caller(&accounts, caller.app_id, request.headers()).await?;
-    let (credential, _attempt) = attempt(&accounts, (caller.app_id, address), body.0).await?;
-    let (mut session, ids) = (new_session(platform, &caller), platform.ids.clone());
-    let result = platform.store.write(move |conn| {
-        let user = match store::account(conn, &credential)? {
-            Some(user) => user,
-            None => open_account(conn, &ids, &credential, (upgrade, session.created_ms))?,
+    let (credential, attempt) = attempt(&accounts, (caller.app_id, address), body.0).await?;
+    let mut session = new_session(platform, &caller);
+    let write = move |conn: &mut Conn| {
+        let (user, opened) = match store::account(conn, &credential)? {
+            Some(user) => (user, false),
+            None => open_account(conn, &credential, &session, upgrade)?,
         };
         session.user_id = user.id;
         store::insert_session(conn, &session)?;
-        Ok((user, session))
+        Ok((user, session, opened))
+    };
+    let cache = platform.cache.clone();
+    let then = move |(_, _, opened): &(User, Session, bool)| {
+        if let Some(token) = upgrade.filter(|_| *opened) {
+            cache.publish(SESSIONS_TOPIC, &token.session_id.to_string());
+        }
+    };
+    let store = platform.store.clone();
+    // A caller who hangs up does not get around the count.
+    let counted = tokio::spawn(async move {
+        let done = store.write_then(write, then).await?;
+        if done.2 {
+            // A pair that is new may be a wrong guess of one that exists. For whom it is none, it costs one of many.
+            attempt.failed().await;
+        }
+        Ok::<_, Error>(done)
     });
-    let (user, session) = result.await?;
-    if let Some(upgrade) = upgrade {
-        platform.cache.publish(SESSIONS_TOPIC, &upgrade.session_id.to_string());
-    }
+    let (user, session, _) = counted.await.map_err(Error::broken)??;
     answer(&accounts, user, (&session, 0))
 }
 
-/// Makes the account of a new pair of e-mail and password, for a new user or for the anonymous one that asks.
-fn open_account(
-    conn: &mut Conn,
-    ids: &Ids,
-    credential: &Credential,
-    (upgrade, now_ms): (Option<UserToken>, i64),
-) -> Result<User> {
-    let app_id = credential.app_id;
-    let user_id = upgrade.map_or_else(|| ids.next(), |token| token.user_id);
+/// Makes the account of a new pair of e-mail and password, for a new user or for the anonymous one that asks: then the
+/// new session takes the place of theirs, on its devices too. Answers false beside a user who had it already.
+fn open_account(conn: &mut Conn, credential: &Credential, session: &Session, upgrade: Option<UserToken>) -> Result<(User, bool)> {
+    let &Session { app_id, created_ms: now_ms, .. } = session;
+    if let Some(token) = upgrade {
+        // One session is replaced once, whatever is asked at once.
+        store::keep_open(conn, app_id, token.session_id)?;
+    }
+    let user_id = upgrade.map_or(session.user_id, |token| token.user_id);
     if !store::claim(conn, credential, user_id, now_ms)? {
         // The same pair signed up a moment ago.
-        return store::account(conn, credential)?.ok_or_else(rejected);
+        return Ok((store::account(conn, credential)?.ok_or_else(rejected)?, false));
     }
-    let Some(token) = upgrade else { return store::insert_user(conn, app_id, (user_id, false), now_ms) };
+    let Some(token) = upgrade else { return Ok((store::insert_user(conn, app_id, (user_id, false), now_ms)?, true)) };
     store::upgrade_user(conn, app_id, user_id, now_ms)?;
     store::end_session(conn, app_id, token.session_id, (End::Upgraded, now_ms))?;
-    store::user(conn, app_id, user_id)?.ok_or_else(rejected)
+    device::rebind(conn, app_id, user_id, (token.session_id, session.id))?;
+    Ok((store::user(conn, app_id, user_id)?.ok_or_else(rejected)?, true))
 }
 
 /// Signs in with e-mail and password.
