@@ -14,6 +14,7 @@ drop table moment_kinds;
 drop table partners;
 drop table place_states;
 drop table positions;
+drop table place_changes;
 drop table place_revisions;
 drop table places;
 drop table lane_work;

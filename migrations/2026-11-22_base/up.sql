@@ -317,6 +317,14 @@ create table place_revisions (
     revision bigint not null
 );
 
+-- Which places the last changes were of, so that the others need not be read again. A change that is not here was of many.
+create table place_changes (
+    app_id text not null,
+    revision bigint not null,
+    place_id text not null,
+    primary key (app_id, revision, place_id)
+);
+
 -- The newest fix judged of a subject.
 create table positions (
     app_id text not null,

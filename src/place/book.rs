@@ -9,25 +9,39 @@ use crate::store::Conn;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// One index per app, loaded when it is first used and when a place has changed; cheap to clone.
+/// The revision that an index is as new as, and the index; nothing until it is first used.
+type Shelf = Arc<Mutex<Option<(i64, Arc<Index>)>>>;
+
+/// One index per app, loaded when it is first used; later the places that changed since are read alone. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Places(Arc<Mutex<HashMap<AppId, (i64, Arc<Index>)>>>);
+pub struct Places(Arc<Mutex<HashMap<AppId, Shelf>>>);
 
 impl Places {
-    /// The app's index as of this transaction.
+    /// The app's index, as new as this transaction at least. Who comes while it is being loaded waits and shares it.
     ///
     /// # Errors
     /// What the database says.
     pub fn index(&self, conn: &mut Conn, app: AppId) -> Result<Arc<Index>> {
         let revision = store::revision(conn, app)?;
-        if let Some((known, index)) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&app)
-            && *known == revision
-        {
-            return Ok(Arc::clone(index));
+        let shelf = Arc::clone(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(app).or_default());
+        let mut shelf = shelf.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, index)) = shelf.as_mut() {
+            let changed = if *known < revision { store::changed(conn, app, *known..revision)? } else { Some(Vec::new()) };
+            if let Some(changed) = changed {
+                let now = if changed.is_empty() { Vec::new() } else { store::by_ids(conn, app, &changed)? };
+                if !changed.is_empty() {
+                    // Nobody looks into it as a rule, and nothing is copied.
+                    let index = Arc::make_mut(index);
+                    changed.into_iter().for_each(|id| index.remove(id));
+                    now.into_iter().for_each(|place| index.put(place));
+                }
+                *known = revision.max(*known);
+                return Ok(Arc::clone(index));
+            }
         }
         let all: Vec<Place> = if revision == 0 { Vec::new() } else { store::all(conn, app)? };
         let index = Arc::new(Index::new(all));
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(app, (revision, Arc::clone(&index)));
+        *shelf = Some((revision, Arc::clone(&index)));
         Ok(index)
     }
 }

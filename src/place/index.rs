@@ -12,11 +12,15 @@ type Boxed = GeomWithData<Rectangle<[f64; 2]>, u32>;
 type Centre = GeomWithData<[f64; 3], u32>;
 
 /// An R*-tree over the boxes of the places, and one over their centres on the unit sphere.
+#[derive(Clone)]
 pub struct Index {
-    places: Vec<Arc<Place>>,
+    /// By number; the numbers of removed places are free.
+    places: Vec<Option<Arc<Place>>>,
+    free: Vec<u32>,
     by_id: HashMap<PlaceId, u32>,
     boxes: RTree<Boxed>,
     centres: RTree<Centre>,
+    /// No enclosing circle is wider; one that was removed may have been.
     radius_max_m: f64,
 }
 
@@ -36,35 +40,63 @@ impl Index {
         let (mut boxes, mut centres, mut radius_max_m) =
             (Vec::with_capacity(places.len()), Vec::with_capacity(places.len()), 0.0_f64);
         for (n, place) in (0_u32..).zip(&places) {
-            for b in place.shape.bounds() {
-                boxes.push(Boxed::new(Rectangle::from_corners([b.west, b.south], [b.east, b.north]), n));
-            }
-            let (center, radius_m) = place.shape.enclosing_circle();
+            boxes.extend(boxes_of(place, n));
+            let (centre, radius_m) = centre_of(place, n);
             radius_max_m = radius_max_m.max(radius_m);
-            centres.push(Centre::new(on_unit_sphere(center), n));
+            centres.push(centre);
         }
         Self {
             by_id: (0_u32..).zip(&places).map(|(n, place)| (place.id, n)).collect(),
-            places,
+            places: places.into_iter().map(Some).collect(),
+            free: Vec::new(),
             boxes: RTree::bulk_load(boxes),
             centres: RTree::bulk_load(centres),
             radius_max_m,
         }
     }
 
+    /// Adds a place, or puts it in the place of its older self.
+    pub fn put(&mut self, place: Place) {
+        self.remove(place.id);
+        let n = self.free.pop().unwrap_or_else(|| {
+            self.places.push(None);
+            u32::try_from(self.places.len() - 1).unwrap_or(u32::MAX)
+        });
+        let Some(slot) = self.places.get_mut(n as usize) else { return };
+        for of_place in boxes_of(&place, n) {
+            self.boxes.insert(of_place);
+        }
+        let (centre, radius_m) = centre_of(&place, n);
+        self.centres.insert(centre);
+        self.radius_max_m = self.radius_max_m.max(radius_m);
+        self.by_id.insert(place.id, n);
+        *slot = Some(Arc::new(place));
+    }
+
+    /// Takes a place out.
+    pub fn remove(&mut self, id: PlaceId) {
+        let Some(n) = self.by_id.remove(&id) else { return };
+        let Some(place) = self.places.get_mut(n as usize).and_then(Option::take) else { return };
+        for of_place in boxes_of(&place, n) {
+            self.boxes.remove(&of_place);
+        }
+        self.centres.remove(&centre_of(&place, n).0);
+        self.free.push(n);
+    }
+
     /// How many places there are.
     pub fn len(&self) -> usize {
-        self.places.len()
+        self.by_id.len()
     }
 
     /// Whether there is no place at all.
     pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
+        self.by_id.is_empty()
     }
 
     /// One place.
     pub fn get(&self, id: PlaceId) -> Option<&Arc<Place>> {
-        self.by_id.get(&id).and_then(|n| self.places.get(*n as usize))
+        self.by_id.get(&id).and_then(|n| self.numbered(*n))
     }
 
     /// The places that hold the point, each once, in no order.
@@ -75,14 +107,14 @@ impl Index {
             found.sort_unstable();
             found.dedup();
         }
-        found.into_iter().filter_map(|n| self.places.get(n as usize)).filter(|place| place.shape.contains(point)).collect()
+        found.into_iter().filter_map(|n| self.numbered(n)).filter(|place| place.shape.contains(point)).collect()
     }
 
     /// The nearest places by the distance to their edge, nearest first.
     pub fn nearest(&self, point: Point, limit: usize) -> Vec<Near> {
         let mut best: Vec<Near> = Vec::with_capacity(limit + 1);
         for centre in self.centres.nearest_neighbor_iter(on_unit_sphere(point)) {
-            let Some(place) = self.places.get(centre.data as usize) else { continue };
+            let Some(place) = self.numbered(centre.data) else { continue };
             let (center, radius_m) = place.shape.enclosing_circle();
             let to_center_m = distance_m(center, point);
             // Centres come nearest first: once even the widest circle could not reach closer, nothing later can.
@@ -96,6 +128,21 @@ impl Index {
         }
         best
     }
+
+    fn numbered(&self, n: u32) -> Option<&Arc<Place>> {
+        self.places.get(n as usize)?.as_ref()
+    }
+}
+
+fn boxes_of(place: &Place, n: u32) -> impl Iterator<Item = Boxed> {
+    let bounds = place.shape.bounds().into_iter();
+    bounds.map(move |b| Boxed::new(Rectangle::from_corners([b.west, b.south], [b.east, b.north]), n))
+}
+
+/// The centre of a place, and the radius of its enclosing circle in metres.
+fn centre_of(place: &Place, n: u32) -> (Centre, f64) {
+    let (center, radius_m) = place.shape.enclosing_circle();
+    (Centre::new(on_unit_sphere(center), n), radius_m)
 }
 
 fn on_unit_sphere(point: Point) -> [f64; 3] {

@@ -9,14 +9,19 @@ use super::transition::{Stand, Terms};
 use crate::error::{Error, Result};
 use crate::id::{AppId, PlaceId, UserId};
 use crate::on;
-use crate::store::schema::{place_revisions, place_states, places, positions};
+use crate::store::schema::{place_changes, place_revisions, place_states, places, positions};
 use crate::store::{Conn, Doc};
 use diesel::prelude::*;
 use diesel::upsert::excluded;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 
 /// How many values one `in (…)` takes, and rows one insert.
 const CHUNK: usize = 400;
+/// How many of the last changes are known place by place; who is further behind reads all places.
+const CHANGES_KEPT: i64 = 2_000;
+/// Most places that one change is noted of; one of more, an import, makes everybody read all places.
+const CHANGES_AT_ONCE: usize = 100;
 
 #[derive(Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(table_name = places, treat_none_as_default_value = false, treat_none_as_null = true)]
@@ -123,11 +128,12 @@ impl PlaceRow {
 }
 
 pub(super) fn insert(conn: &mut Conn, app: AppId, all: &[Place]) -> Result<()> {
+    let ids: Vec<PlaceId> = all.iter().map(|place| place.id).collect();
     for chunk in all.chunks(CHUNK) {
         let rows: Vec<PlaceRow> = chunk.iter().map(|place| PlaceRow::of(app, place)).collect();
         on!(conn, c => diesel::insert_into(places::table).values(&rows).execute(c))?;
     }
-    moved(conn, app)
+    moved(conn, app, &ids)
 }
 
 pub(super) fn update(conn: &mut Conn, app: AppId, place: &Place) -> Result<()> {
@@ -137,24 +143,53 @@ pub(super) fn update(conn: &mut Conn, app: AppId, place: &Place) -> Result<()> {
     on!(conn, c => diesel::update(place_states::table.filter(place_states::app_id.eq(app).and(place_states::place_id.eq(place.id))))
         .set(place_states::due_ms.eq(Some(0_i64)))
         .execute(c))?;
-    moved(conn, app)
+    moved(conn, app, &[place.id])
 }
 
 pub(super) fn delete(conn: &mut Conn, app: AppId, id: PlaceId) -> Result<bool> {
     let gone = on!(conn, c => diesel::delete(places::table.find((app, id))).execute(c))?;
     on!(conn, c => diesel::delete(place_states::table.filter(place_states::app_id.eq(app).and(place_states::place_id.eq(id)))).execute(c))?;
-    moved(conn, app)?;
+    moved(conn, app, &[id])?;
     Ok(gone > 0)
 }
 
-fn moved(conn: &mut Conn, app: AppId) -> Result<()> {
+/// Counts a change on, and notes of which places it was.
+fn moved(conn: &mut Conn, app: AppId, ids: &[PlaceId]) -> Result<()> {
     on!(conn, c => diesel::insert_into(place_revisions::table)
         .values((place_revisions::app_id.eq(app), place_revisions::revision.eq(1_i64)))
         .on_conflict(place_revisions::app_id)
         .do_update()
         .set(place_revisions::revision.eq(place_revisions::revision + 1))
         .execute(c))?;
+    // The row is locked until the commit: nobody else counts on meanwhile.
+    let revision = revision(conn, app)?;
+    if ids.len() <= CHANGES_AT_ONCE {
+        let rows: Vec<_> = ids
+            .iter()
+            .map(|id| (place_changes::app_id.eq(app), place_changes::revision.eq(revision), place_changes::place_id.eq(*id)))
+            .collect();
+        on!(conn, c => diesel::insert_into(place_changes::table).values(&rows).execute(c))?;
+    }
+    on!(conn, c => diesel::delete(place_changes::table.filter(place_changes::app_id.eq(app)
+        .and(place_changes::revision.le(revision - CHANGES_KEPT)))).execute(c))?;
     Ok(())
+}
+
+/// Which places changed after the first revision and up to the last one, those that are gone included; nothing when that
+/// is no longer known of each.
+pub(super) fn changed(conn: &mut Conn, app: AppId, revisions: Range<i64>) -> Result<Option<Vec<PlaceId>>> {
+    let Range { start, end } = revisions;
+    if end - start > CHANGES_KEPT {
+        return Ok(None);
+    }
+    let rows: Vec<(i64, PlaceId)> = on!(conn, c => place_changes::table
+        .filter(place_changes::app_id.eq(app).and(place_changes::revision.gt(start)).and(place_changes::revision.le(end)))
+        .select((place_changes::revision, place_changes::place_id))
+        .load(c))?;
+    let noted: BTreeSet<i64> = rows.iter().map(|(revision, _)| *revision).collect();
+    let ids: BTreeSet<PlaceId> = rows.into_iter().map(|(_, id)| id).collect();
+    let all = i64::try_from(noted.len()).is_ok_and(|n| n == end - start);
+    Ok(all.then(|| ids.into_iter().collect()))
 }
 
 pub(super) fn revision(conn: &mut Conn, app: AppId) -> Result<i64> {

@@ -307,6 +307,14 @@ diesel::table! {
 }
 
 diesel::table! {
+    place_changes (app_id, revision, place_id) {
+        app_id -> Text,
+        revision -> BigInt,
+        place_id -> Text,
+    }
+}
+
+diesel::table! {
     place_revisions (app_id) {
         app_id -> Text,
         revision -> BigInt,
@@ -539,6 +547,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     event_counts,
     lane_work,
     places,
+    place_changes,
     place_revisions,
     positions,
     place_states,

@@ -193,6 +193,33 @@ proptest! {
     }
 
     #[test]
+    fn an_index_that_is_edited_answers_as_one_that_is_built_anew(
+        edits in prop::collection::vec((0_usize..12, any::<bool>(), -90.0_f64..90.0, -180.0_f64..180.0, 10.0_f64..3_000_000.0), 1..60),
+        lat in -90.0_f64..90.0, lon in -180.0_f64..=180.0,
+    ) {
+        let ids = Ids::new(Clock::at(0));
+        let names: Vec<_> = (0..12).map(|_| ids.next()).collect();
+        let (mut index, mut all) = (Index::new(Vec::new()), std::collections::BTreeMap::new());
+        for (n, stays, lat, lon, radius_m) in edits {
+            if stays {
+                let place = Place { id: names[n], ..place(&ids, circle(lat, lon, radius_m), 0) };
+                all.insert(names[n], place.clone());
+                index.put(place);
+            } else {
+                all.remove(&names[n]);
+                index.remove(names[n]);
+            }
+        }
+        let (at, anew) = (point(lat, lon), Index::new(all.values().cloned().collect()));
+        let ids_at = |index: &Index| index.at(at).iter().map(|p| p.id).collect::<std::collections::BTreeSet<_>>();
+        let near = |index: &Index| index.nearest(at, 5).iter().map(|n| n.distance_m).collect::<Vec<f64>>();
+        prop_assert_eq!((index.len(), ids_at(&index), near(&index)), (all.len(), ids_at(&anew), near(&anew)));
+        for name in names {
+            prop_assert_eq!(index.get(name).map(|place| place.as_ref()), all.get(&name));
+        }
+    }
+
+    #[test]
     fn no_geometry_makes_the_reader_panic(rings in prop::collection::vec(prop::collection::vec((-200.0_f64..200.0, -100.0_f64..100.0), 0..7), 0..3), close in any::<bool>()) {
         let rings: Vec<Vec<Vec<f64>>> = rings.into_iter().map(|ring| {
             let mut ring: Vec<Vec<f64>> = ring.into_iter().map(|(x, y)| vec![x, y]).collect();

@@ -2,6 +2,9 @@
 
 use crate::event::{anonymous, grant, listen, send, thing};
 use crate::world::{Caller, World};
+use kairos::place::geometry::{Point, Shape};
+use kairos::place::transition::Terms;
+use kairos::place::{DWELL_MS_DEFAULT, Place, STALE_AFTER_MS_DEFAULT, create_many};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -79,6 +82,59 @@ both! {
         let fiji = json!({"type": "Polygon", "coordinates": [[[177, -20], [-178, -20], [-178, -16], [177, -16], [177, -20]]]});
         let made = world.post("/v1/places", &world.app.server, json!({"name": "Fiji", "geometry": fiji})).await.expect(201);
         assert_eq!(made["geometry"]["type"], "MultiPolygon");
+    }
+
+    async fn an_edit_counts_at_once_and_only_its_own_place_is_read_again(world) {
+        let server = &world.app.server;
+        let aircraft = thing(world, "a").await;
+        let flies = async |n: i64, north_m: f64| {
+            let fix = |n: i64| json!({"id": n.to_string(), "type": "position", "occurred_at": world.time(n), "subject": aircraft,
+                "location": {"lat": LAT + north_m / 111_195.0, "lon": LON}});
+            send(world, server, json!([fix(n), fix(n + 1)])).await;
+        };
+        let edited = place(world, json!({})).await;
+        place(world, json!({"name": "B", "circle": {"lat": LAT + 1.0, "lon": LON, "radius_m": 3000}})).await;
+        flies(0, 50_000.0).await;
+        // Not through the front door, so that nobody is told of it.
+        let moved = format!("update places set lat = {LAT} where name = 'B'");
+        world.kairos.platform.store.write(move |conn| conn.batch(&moved)).await.unwrap();
+        let path = format!("/v1/places/{}", edited["id"].as_str().unwrap());
+        world.patch(&path, server, json!({"circle": {"lat": LAT, "lon": LON, "radius_m": 200}})).await.expect(200);
+        flies(10, 500.0).await;
+        assert_eq!(transitions(world).await, (0, 0, 0), "one was made smaller, the other was not read");
+        place(world, json!({"name": "C"})).await;
+        flies(20, 500.0).await;
+        assert_eq!(transitions(world).await, (1, 0, 0));
+        world.patch(&path, server, json!({"circle": {"lat": LAT, "lon": LON, "radius_m": 1000}})).await.expect(200);
+        flies(30, 500.0).await;
+        assert_eq!(transitions(world).await, (2, 0, 0));
+        world.delete(&path, server).await.expect(204);
+        flies(40, 50_000.0).await;
+        assert_eq!(transitions(world).await, (2, 0, 1), "of a place that is gone nobody hears any more");
+    }
+
+    async fn many_places_at_once_are_all_read(world) {
+        let aircraft = thing(world, "a").await;
+        let fix = |n: i64| json!({"id": n.to_string(), "type": "position", "occurred_at": world.time(n), "subject": aircraft, "location": {"lat": LAT, "lon": LON}});
+        send(world, &world.app.server, json!([fix(-10), fix(-9)])).await;
+        let (app, now_ms, ids) = (world.app.id, world.now_ms(), world.kairos.platform.ids.clone());
+        let all: Vec<Place> = (0..150)
+            .map(|n| Place {
+                id: ids.next(),
+                key: None,
+                name: n.to_string(),
+                shape: Shape::Circle { center: Point { lat: LAT, lon: LON }, radius_m: 100.0 },
+                tags: Vec::new(),
+                terms: Terms { dwell_ms: DWELL_MS_DEFAULT, stale_after_ms: STALE_AFTER_MS_DEFAULT },
+                opening_hours: None,
+                revision: 1,
+                shaped_ms: now_ms,
+                created_ms: now_ms,
+            })
+            .collect();
+        world.kairos.platform.store.write(move |conn| create_many(conn, app, &all)).await.unwrap();
+        send(world, &world.app.server, json!([fix(0), fix(1)])).await;
+        assert_eq!(transitions(world).await, (150, 0, 0));
     }
 
     async fn a_phone_enters_dwells_by_the_clock_and_leaves(world) {
