@@ -18,7 +18,7 @@ mod timer;
 
 pub use item::{Item, ItemIn, Location};
 pub use log::{Batch, Log, Outcome, Sender};
-pub use schema::Schemas;
+pub use schema::{Schemas, TYPES_TOPIC};
 pub use store::{Link, Thing, WorkRow};
 
 use crate::error::Result;

@@ -5,11 +5,13 @@ use super::store;
 use crate::error::{Error, FieldError, Result};
 use crate::id::AppId;
 use crate::platform::Platform;
+use crate::store::Store;
 use jsonschema::{PatternOptions, Validator};
 use moka::sync::Cache as Map;
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Published after a commit that changed an app's types; the payload is the app's id.
@@ -19,7 +21,7 @@ pub const TYPES_TOPIC: &str = "event_types";
 const REFERENCES_MAX: usize = 20;
 /// Largest schema, in bytes of JSON.
 const SCHEMA_BYTES_MAX: usize = 65_536;
-/// Compiled schemas kept.
+/// Compiled schemas kept, and apps whose types are known.
 const KEPT: u64 = 10_000;
 /// Another node's change is noticed after this, whatever happens, in seconds.
 const STALE_S: u64 = 60;
@@ -28,18 +30,34 @@ const ERRORS_MAX: usize = 10;
 
 /// The compiled schemas of all apps; cheap to clone.
 #[derive(Clone)]
-pub struct Schemas {
-    compiled: Map<(AppId, String), Option<Arc<Validator>>>,
-    platform: Platform,
+pub struct Schemas(Arc<Inner>);
+
+struct Inner {
+    /// Of each app the names of the types that have a schema.
+    declared: Map<AppId, Arc<HashSet<String>>>,
+    compiled: Map<(AppId, String), Arc<Validator>>,
+    /// Grows with every news: what was read before is not kept after it.
+    news: AtomicU64,
+    store: Store,
 }
 
 impl Schemas {
     /// Keeps nothing yet; forgets what it keeps when types change.
     pub fn open(platform: &Platform) -> Self {
-        let compiled = Map::builder().max_capacity(KEPT).time_to_live(Duration::from_secs(STALE_S)).build();
-        let kept: Map<(AppId, String), Option<Arc<Validator>>> = compiled.clone();
-        platform.cache.subscribe(TYPES_TOPIC, move |_| kept.invalidate_all());
-        Self { compiled, platform: platform.clone() }
+        let stale = Duration::from_secs(STALE_S);
+        let inner = Arc::new(Inner {
+            declared: Map::builder().max_capacity(KEPT).time_to_live(stale).build(),
+            compiled: Map::builder().max_capacity(KEPT).time_to_live(stale).build(),
+            news: AtomicU64::new(0),
+            store: platform.store.clone(),
+        });
+        let weak = Arc::downgrade(&inner);
+        platform.cache.subscribe(TYPES_TOPIC, move |_| {
+            if let Some(inner) = weak.upgrade() {
+                inner.forget();
+            }
+        });
+        Self(inner)
     }
 
     /// Checks the properties of events against their types; answers what is wrong with each.
@@ -47,31 +65,76 @@ impl Schemas {
     /// # Errors
     /// What the database says.
     pub async fn check<'a>(&self, app: AppId, items: impl Iterator<Item = &'a Item> + Clone) -> Result<Vec<Vec<FieldError>>> {
-        let kinds: BTreeSet<&str> = items.clone().map(|item| item.kind.as_str()).collect();
-        let missing: Vec<String> =
-            kinds.into_iter().filter(|kind| !self.compiled.contains_key(&(app, (*kind).to_owned()))).map(str::to_owned).collect();
-        if !missing.is_empty() {
-            let wanted = missing.clone();
-            let rows = self.platform.store.read(move |conn| store::types(conn, app, &wanted)).await?;
-            for kind in missing {
-                let schema = rows.iter().find(|row| row.type_ == kind).and_then(|row| row.json_schema.as_ref());
-                let validator = schema.map(|doc| compile(&doc.0)).transpose()?.map(Arc::new);
-                self.compiled.insert((app, kind), validator);
-            }
+        let declared = self.0.declared(app).await?;
+        let kinds: BTreeSet<&str> =
+            items.clone().map(|item| item.kind.as_str()).filter(|kind| declared.contains(*kind)).collect();
+        let validators = self.0.validators(app, kinds).await?;
+        Ok(items.map(|item| validators.get(item.kind.as_str()).map_or_else(Vec::new, |known| faults(known, item))).collect())
+    }
+}
+
+impl Inner {
+    async fn declared(&self, app: AppId) -> Result<Arc<HashSet<String>>> {
+        if let Some(known) = self.declared.get(&app) {
+            return Ok(known);
         }
-        Ok(items.map(|item| self.faults(app, item)).collect())
+        let news = self.news.load(Ordering::SeqCst);
+        let names = Arc::new(self.store.read(move |conn| store::types_with_schema(conn, app)).await?);
+        self.declared.insert(app, Arc::clone(&names));
+        self.still(news);
+        Ok(names)
     }
 
-    fn faults(&self, app: AppId, item: &Item) -> Vec<FieldError> {
-        let Some(Some(validator)) = self.compiled.get(&(app, item.kind.clone())) else { return Vec::new() };
-        let properties = Value::Object(item.properties.clone());
-        let fault = |error: jsonschema::ValidationError<'_>| FieldError {
-            field: format!("properties{}", error.instance_path().to_string().replace('/', ".")),
-            code: "schema",
-            message: error.masked().to_string(),
-        };
-        validator.iter_errors(&properties).take(ERRORS_MAX).map(fault).collect()
+    async fn validators<'k>(&self, app: AppId, kinds: BTreeSet<&'k str>) -> Result<HashMap<&'k str, Arc<Validator>>> {
+        let mut found = HashMap::with_capacity(kinds.len());
+        let mut missing = HashMap::new();
+        for kind in kinds {
+            match self.compiled.get(&(app, kind.to_owned())) {
+                Some(known) => drop(found.insert(kind, known)),
+                None => drop(missing.insert(kind.to_owned(), kind)),
+            }
+        }
+        if missing.is_empty() {
+            return Ok(found);
+        }
+        let news = self.news.load(Ordering::SeqCst);
+        let wanted: Vec<String> = missing.keys().cloned().collect();
+        let rows = self.store.read(move |conn| store::types(conn, app, &wanted)).await?;
+        let compile_all = move || rows.into_iter().filter_map(|row| Some((row.type_, compile(&row.json_schema?.0)))).collect();
+        let compiled: Vec<(String, Result<Validator>)> = tokio::task::spawn_blocking(compile_all).await.map_err(Error::broken)?;
+        for (kind, validator) in compiled {
+            let validator = Arc::new(validator?);
+            if let Some(name) = missing.get(&kind) {
+                found.insert(*name, Arc::clone(&validator));
+            }
+            self.compiled.insert((app, kind), validator);
+        }
+        self.still(news);
+        Ok(found)
     }
+
+    /// Forgets what was kept just now when it was read before the latest news.
+    fn still(&self, news: u64) {
+        if self.news.load(Ordering::SeqCst) != news {
+            self.forget();
+        }
+    }
+
+    fn forget(&self) {
+        self.news.fetch_add(1, Ordering::SeqCst);
+        self.declared.invalidate_all();
+        self.compiled.invalidate_all();
+    }
+}
+
+fn faults(validator: &Validator, item: &Item) -> Vec<FieldError> {
+    let properties = Value::Object(item.properties.clone());
+    let fault = |error: jsonschema::ValidationError<'_>| FieldError {
+        field: format!("properties{}", error.instance_path().to_string().replace('/', ".")),
+        code: "schema",
+        message: error.masked().to_string(),
+    };
+    validator.iter_errors(&properties).take(ERRORS_MAX).map(fault).collect()
 }
 
 /// Compiles a schema. References outside it, and patterns that could take long, are refused.

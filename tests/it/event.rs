@@ -1,8 +1,10 @@
 //! The log over HTTP: per-item results, ids, subjects, consents, types, things and links, lanes.
 
 use crate::world::{Caller, World};
-use kairos::event::{self, Disposition, Settlement};
+use kairos::event::{self, Disposition, Settlement, TYPES_TOPIC};
 use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// A signed-in user without a name: their id and their caller.
@@ -242,6 +244,25 @@ both! {
         assert_eq!(statuses(&send(world, &world.app.server, json!([order("4", json!({}))])).await), ["accepted"]);
         world.delete("/v1/event-types/order.placed", &world.app.server).await.expect(204);
         world.get("/v1/event-types/order.placed", &world.app.server).await.refused(404, "not_found");
+    }
+
+    async fn a_schema_judges_also_while_it_is_forgotten(world) {
+        let schema = json!({"schema": {"required": ["total"]}});
+        world.put("/v1/event-types/order.placed", &world.app.server, schema).await.expect(200);
+        let (user, _) = anonymous(world).await;
+        let (cache, done) = (world.kairos.platform.cache.clone(), Arc::new(AtomicBool::new(false)));
+        let stop = Arc::clone(&done);
+        let news = std::thread::spawn(move || {
+            while !stop.load(Ordering::SeqCst) {
+                cache.publish(TYPES_TOPIC, "");
+            }
+        });
+        for n in 0..100 {
+            let event = json!({"id": n.to_string(), "type": "order.placed", "occurred_at": world.time(0), "subject": user});
+            assert_eq!(statuses(&send(world, &world.app.server, json!([event])).await), ["invalid"]);
+        }
+        done.store(true, Ordering::SeqCst);
+        news.join().unwrap();
     }
 
     async fn a_things_event_reaches_the_users_linked_at_that_time(world) {

@@ -87,16 +87,14 @@ pub async fn put(
         return Err(Error::invalid("max_useful_age_ms", "out_of_range", format!("must be 0 to {AGE_MAX_MS}")));
     }
     let json_schema = schema.map(|schema| Value::Object(schema.0));
-    json_schema.as_ref().map(compile).transpose()?;
-    let (app, now_ms) = (caller.app_id, platform.clock.now_ms());
-    let row = TypeRow {
-        type_: kind.clone(),
-        json_schema: json_schema.map(Doc),
-        max_useful_age_ms,
-        listened: false,
-        created_ms: now_ms,
-        updated_ms: now_ms,
+    let json_schema = match json_schema {
+        // Compiling takes its time: not on a thread that others wait for.
+        Some(schema) => Some(web::block(move || compile(&schema).map(|_| Doc(schema))).await.map_err(Error::broken)??),
+        None => None,
     };
+    let (app, now_ms) = (caller.app_id, platform.clock.now_ms());
+    let row =
+        TypeRow { type_: kind.clone(), json_schema, max_useful_age_ms, listened: false, created_ms: now_ms, updated_ms: now_ms };
     let row = platform.store.write(move |conn| {
         store::put_type(conn, app, &row)?;
         store::types(conn, app, &[kind])?.pop().ok_or_else(|| Error::broken("a type vanished while it was written"))

@@ -14,7 +14,7 @@ pub(super) use things::{
     LinkPage, delete_link, delete_thing, insert_links, insert_things, link_page, links_of, put_link, put_thing, save_things,
     thing_page, things_by_ids, things_by_keys,
 };
-pub(super) use types::{Rule, TypeRow, delete_type, listen, put_type, rules, type_page, types, users};
+pub(super) use types::{Rule, TypeRow, delete_type, listen, put_type, rules, type_page, types, types_with_schema, users};
 
 /// How many values one `in (…)` takes.
 const CHUNK: usize = 400;

@@ -54,6 +54,14 @@ pub fn types(conn: &mut Conn, app: AppId, kinds: &[String]) -> Result<Vec<TypeRo
     Ok(found)
 }
 
+/// The names of the types that have a schema.
+pub fn types_with_schema(conn: &mut Conn, app: AppId) -> Result<HashSet<String>> {
+    let names: Vec<String> = on!(conn, c => event_types::table
+        .filter(event_types::app_id.eq(app).and(event_types::json_schema.is_not_null()))
+        .select(event_types::type_).load(c))?;
+    Ok(names.into_iter().collect())
+}
+
 pub fn type_page(conn: &mut Conn, app: AppId, page: (&str, i64)) -> Result<Vec<TypeRow>> {
     Ok(on!(conn, c => event_types::table
         .filter(event_types::app_id.eq(app).and(event_types::type_.gt(page.0)))
