@@ -18,7 +18,7 @@ pub use create::{Created, create};
 pub use key::{Key, KeyKind, Mint, Mode, NewKey};
 pub use keys::{KEYS_TOPIC, Keys, Verified};
 pub use quota::Quotas;
-pub(crate) use quota::count;
+pub(crate) use quota::{count, count_events};
 pub use scope::{Scope, Scopes};
 pub use settings::{Cap, Caps, QuietHours, Settings, TimeOfDay};
 pub use store::{any, mint, partner_keys, revoke, rotate, settings};

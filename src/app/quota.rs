@@ -1,7 +1,8 @@
-//! How many requests a key or session may make: a budget over four seconds, shared by all nodes.
+//! How many requests a key or session may make: a budget over four seconds, shared by all nodes. In a call with many
+//! events each counts as one.
 
 use crate::cache::Budget;
-use crate::error::{Problem, Result};
+use crate::error::{Error, Problem, Result};
 use crate::http::Quota;
 use crate::platform::Platform;
 use actix_web::{HttpMessage as _, HttpRequest, web};
@@ -37,12 +38,12 @@ impl Quotas {
         Self { platform: platform.clone(), drawn: Map::builder().max_capacity(CALLERS_MAX).build() }
     }
 
-    /// Takes one request from a caller's budget; `None` when there is no limit.
+    /// Takes requests, or events of one, from a caller's budget; `None` when there is no limit.
     ///
     /// # Errors
     /// 429 `rate_limited` with the seconds to wait.
-    pub async fn take(&self, caller: Uuid) -> Result<Option<Quota>> {
-        let limit = self.platform.config.requests_per_key_per_second.saturating_mul(WINDOW_S);
+    pub async fn take(&self, caller: Uuid, cost: u32) -> Result<Option<Quota>> {
+        let limit = self.limit();
         if limit == 0 {
             return Ok(None);
         }
@@ -52,15 +53,24 @@ impl Quotas {
         let reset_s = (window_ms - now_ms.rem_euclid(window_ms) + 999) / 1_000;
         let drawn = self.drawn.get_with(caller, Arc::default);
         loop {
-            if let Some(used) = use_one(&drawn, window) {
-                let remaining = limit.saturating_sub(used);
-                return Ok(Some(Quota { limit, window_s: i64::from(WINDOW_S), remaining, reset_s }));
-            }
-            let share = (limit / SHARES).max(1);
+            let lacking = match spend(&drawn, window, cost) {
+                Ok(used) => {
+                    let remaining = limit.saturating_sub(used);
+                    return Ok(Some(Quota { limit, window_s: i64::from(WINDOW_S), remaining, reset_s }));
+                }
+                Err(lacking) => lacking,
+            };
             let bucket = format!("requests:{}", caller.as_simple());
             let budget = Budget { bucket: &bucket, limit, window_ms };
-            if self.platform.cache.take(budget, share, now_ms).await.is_err() {
-                let mut problem = Problem::new(429, "rate_limited", "Too many requests with this key; wait before the next one.");
+            let mut share = lacking.max(limit / SHARES);
+            let mut granted = self.platform.cache.take(budget, share, now_ms).await;
+            if granted.is_err() && share > lacking {
+                share = lacking;
+                granted = self.platform.cache.take(budget, share, now_ms).await;
+            }
+            if granted.is_err() {
+                let detail = "Too many requests or events with this key; wait before the next one.";
+                let mut problem = Problem::new(429, "rate_limited", detail);
                 problem.retry_after_s = Some(u64::try_from(reset_s).unwrap_or(1).max(1));
                 return Err(problem.into());
             }
@@ -70,29 +80,58 @@ impl Quotas {
             }
         }
     }
+
+    /// What a caller may take in one window; 0: without limit.
+    fn limit(&self) -> u32 {
+        self.platform.config.requests_per_key_per_second.saturating_mul(WINDOW_S)
+    }
 }
 
-/// Uses one of what was drawn in this window; `None` when nothing is left of it.
-fn use_one(drawn: &Mutex<Drawn>, window: i64) -> Option<u32> {
+/// Spends of what was drawn in this window; the error is what is lacking.
+fn spend(drawn: &Mutex<Drawn>, window: i64, cost: u32) -> Result<u32, u32> {
     let mut drawn = drawn.lock().unwrap_or_else(PoisonError::into_inner);
     if drawn.window < window {
         *drawn = Drawn { window, granted: 0, used: 0 };
     }
+    let used = drawn.used.saturating_add(cost);
     // The clock may differ by a moment between two requests: the later window counts for both.
-    if drawn.window > window || drawn.used < drawn.granted {
-        drawn.used = drawn.used.saturating_add(1);
-        return Some(drawn.used);
+    if drawn.window > window || used <= drawn.granted {
+        drawn.used = used;
+        return Ok(used);
     }
-    None
+    Err(used - drawn.granted)
 }
+
+/// Who pays for a request; in its extensions.
+#[derive(Clone, Copy)]
+struct Payer(Uuid);
 
 /// Takes one request from a caller's budget and tells the answer's headers.
 ///
 /// # Errors
 /// 429.
 pub(crate) async fn count(request: &HttpRequest, caller: Uuid) -> Result<()> {
-    let Some(quotas) = request.app_data::<web::Data<Quotas>>().cloned() else { return Ok(()) };
-    if let Some(quota) = quotas.take(caller).await? {
+    request.extensions_mut().insert(Payer(caller));
+    charge(request, 1).await
+}
+
+/// Takes what each event of a call costs beyond the call itself.
+///
+/// # Errors
+/// 429; 400 when so many are more than a whole window has.
+pub(crate) async fn count_events(request: &HttpRequest, events: usize) -> Result<()> {
+    let Some(limit) = request.app_data::<web::Data<Quotas>>().map(|quotas| quotas.limit()) else { return Ok(()) };
+    let cost = u32::try_from(events.saturating_sub(1)).unwrap_or(u32::MAX);
+    if limit > 0 && cost >= limit {
+        return Err(Error::invalid("events", "too_long", format!("a key may send at most {limit} events in {WINDOW_S} s")));
+    }
+    if cost == 0 { Ok(()) } else { charge(request, cost).await }
+}
+
+async fn charge(request: &HttpRequest, cost: u32) -> Result<()> {
+    let payer = request.extensions().get::<Payer>().copied();
+    let (Some(Payer(caller)), Some(quotas)) = (payer, request.app_data::<web::Data<Quotas>>().cloned()) else { return Ok(()) };
+    if let Some(quota) = quotas.take(caller, cost).await? {
         request.extensions_mut().insert(quota);
     }
     Ok(())

@@ -16,6 +16,8 @@ const TYPE_MAX: usize = 100;
 const NAME_MAX: usize = 200;
 /// Largest properties, in bytes of canonical JSON.
 const PROPERTIES_BYTES_MAX: usize = 16_384;
+/// About what an event without properties takes in memory, in bytes.
+const BARE_BYTES: u32 = 500;
 /// Worst accuracy that is one, in metres: half the globe's circumference.
 const ACCURACY_M_MAX: f64 = 20_037_508.0;
 
@@ -134,6 +136,11 @@ impl Item {
     /// The sender's id of it.
     pub(super) fn id(&self) -> &str {
         &self.id
+    }
+
+    /// About what it takes to hold it, in bytes.
+    pub(super) fn weight(&self) -> u32 {
+        u32::try_from(self.text.len()).unwrap_or(u32::MAX).saturating_add(BARE_BYTES)
     }
 
     /// Parses one event of a batch; without a subject it is about the caller.

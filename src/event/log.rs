@@ -8,14 +8,12 @@ use crate::id::{AppId, EventId, PartnerId, UserId};
 use crate::place::Places;
 use crate::planted::{Bug, planted};
 use crate::platform::Platform;
-use crate::store::{Conn, GroupCommit};
+use crate::store::{Conn, GroupCommit, Limits};
 use crate::worker::{Hint, Progress, Worker};
 use std::sync::Arc;
 
-/// Calls that may wait for the log.
-const QUEUE_LIMIT: usize = 4_096;
-/// Calls that share a transaction.
-const CALLS_PER_COMMIT: usize = 128;
+/// What may wait for the log, and what shares a transaction; weights are bytes.
+const LIMITS: Limits = Limits { queue_calls: 4_096, queue_weight: 16 << 20, batch_calls: 128, batch_weight: 4 << 20 };
 /// Longest wait of the clock's worker without a hint, in milliseconds.
 const TIMER_POLL_MS: u64 = 5_000;
 
@@ -113,7 +111,7 @@ impl Log {
         let clock = platform.clock.clone();
         let apply = move |conn: &mut Conn, jobs: &[Job]| apply(conn, &floor, (jobs, clock.now_ms()));
         Self {
-            group: GroupCommit::start(platform.store.clone(), QUEUE_LIMIT, CALLS_PER_COMMIT, apply),
+            group: GroupCommit::start(platform.store.clone(), LIMITS, apply),
             places: places.clone(),
             timer_hint: Hint::default(),
             platform: platform.clone(),
@@ -128,17 +126,18 @@ impl Log {
         if batch.items.is_empty() {
             return Ok(Vec::new());
         }
+        let weight = batch.items.iter().map(Item::weight).fold(0, u32::saturating_add);
         let moves = batch.items.iter().any(|item| item.location.is_some());
         if planted(Bug::AckBeforeCommit) {
             let outcomes = batch.items.iter().map(|_| Outcome::Accepted(self.platform.ids.next())).collect();
             let log = self.clone();
             tokio::spawn(async move {
-                let _ = log.group.submit(Job::Batch(Arc::new(batch))).await;
+                let _ = log.group.submit(Job::Batch(Arc::new(batch)), weight).await;
                 log.platform.lane_hint.nudge();
             });
             return Ok(outcomes);
         }
-        let outcomes = self.group.submit(Job::Batch(Arc::new(batch))).await?;
+        let outcomes = self.group.submit(Job::Batch(Arc::new(batch)), weight).await?;
         self.platform.lane_hint.nudge();
         if moves {
             self.timer_hint.nudge();
@@ -172,7 +171,7 @@ impl Log {
             None => Ok(Progress::Idle),
             Some(due_ms) if due_ms > now_ms => Ok(Progress::Until(due_ms)),
             Some(_) => {
-                self.group.submit(Job::Tick).await?;
+                self.group.submit(Job::Tick, 0).await?;
                 self.platform.lane_hint.nudge();
                 Ok(Progress::More)
             }

@@ -13,7 +13,7 @@ pub mod schema;
 
 pub use conn::{Conn, Engine};
 pub use doc::Doc;
-pub use group::GroupCommit;
+pub use group::{GroupCommit, Limits};
 pub use migrate::{Migrations, down_all, migrate_up, pending};
 
 use crate::error::{Error, Result};

@@ -23,6 +23,7 @@ mod ground;
 mod isolation;
 mod kill_9;
 mod lane;
+mod limits;
 mod map;
 mod moment;
 mod outbound;

@@ -2,7 +2,7 @@
 
 use crate::world::{Database, Db, World, number};
 use kairos::error::{Error, Problem, Result};
-use kairos::store::{Conn, GroupCommit, Options, Store, down_all, migrate_up, pending};
+use kairos::store::{Conn, GroupCommit, Limits, Options, Store, down_all, migrate_up, pending};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -33,6 +33,10 @@ const EDGES: [(&str, &str); 19] = [
     ("sending", "token_dead"),
     ("sending", "queued"),
 ];
+
+fn limits(queue_calls: usize, batch_calls: usize) -> Limits {
+    Limits { queue_calls, queue_weight: u32::MAX >> 4, batch_calls, batch_weight: u32::MAX }
+}
 
 fn open(url: &str) -> Result<Store> {
     Store::open(&Options { url: url.to_owned(), readers: 1, writers: 1 })
@@ -203,14 +207,14 @@ both! {
     async fn one_poisoned_write_does_not_sink_its_group(world) {
         let largest = Arc::new(AtomicUsize::new(0));
         let seen = Arc::clone(&largest);
-        let group = GroupCommit::start(store(world), 1_000, 100, move |conn, keys: &[String]| {
+        let group = GroupCommit::start(store(world), limits(1_000, 100), move |conn, keys: &[String]| {
             seen.fetch_max(keys.len(), Ordering::Relaxed);
             keys.iter().map(|key| if key == "poison" { Err(Error::broken("poison")) } else { note(conn, key) }).collect()
         });
         let calls: Vec<_> = (0..50).map(|n| {
             let group = group.clone();
             let key = if n == 25 { "poison".to_owned() } else { format!("key {n}") };
-            tokio::spawn(async move { group.submit(key).await })
+            tokio::spawn(async move { group.submit(key, 1).await })
         }).collect();
         let mut failed = Vec::new();
         for (n, call) in calls.into_iter().enumerate() {
@@ -226,13 +230,13 @@ both! {
     async fn a_full_queue_says_busy_and_does_not_wait(world) {
         let (go_on, wait) = mpsc::channel::<()>();
         let wait = std::sync::Mutex::new(wait);
-        let group = GroupCommit::start(store(world), 2, 1, move |conn, keys: &[String]| {
+        let group = GroupCommit::start(store(world), limits(2, 1), move |conn, keys: &[String]| {
             wait.lock().unwrap().recv().unwrap();
             keys.iter().map(|key| note(conn, key)).collect()
         });
         let calls: Vec<_> = (0..10).map(|n| {
             let group = group.clone();
-            tokio::spawn(async move { group.submit(n.to_string()).await })
+            tokio::spawn(async move { group.submit(n.to_string(), 1).await })
         }).collect();
         // Those that found no room are back before anything was written.
         while calls.iter().filter(|c| c.is_finished()).count() < 7 {

@@ -1,7 +1,7 @@
 //! `/v1/events`: facts in, and what became of them.
 
 use super::caller::EventCaller;
-use crate::app::{Scope, ServerKey};
+use crate::app::{Scope, ServerKey, count_events};
 use crate::clock::Time;
 use crate::error::{Error, FieldError, Result};
 use crate::event::item::Item;
@@ -10,7 +10,7 @@ use crate::event::{self, Disposition, Event, ItemIn, Location, Schemas};
 use crate::http::{Body, FreeJson, ProblemBody};
 use crate::id::{DecisionId, DeviceId, EventId, PartnerId, PlaceId, ThingId, UserId};
 use crate::platform::Platform;
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -98,18 +98,20 @@ pub struct EventOut {
     settled_at: Option<Time>,
 }
 
-/// Records events. The answer comes when they are on disk; one bad event never sinks its neighbours.
+/// Records events. The answer comes when they are on disk; one bad event never sinks its neighbours. Each counts as a
+/// request of its key.
 ///
 /// # Errors
-/// 400 when the body as a whole cannot be read, 401, 403, 413, 503.
+/// 400 when the body as a whole cannot be read, 401, 403, 413, 429, 503.
 #[utoipa::path(post, path = "/v1/events", tag = "events", request_body = EventsIn,
     security(("server_key" = []), ("publishable_key" = []), ("user_token" = []), ("partner_key" = [])),
     responses((status = 202, body = EventsOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
-        (status = 403, body = ProblemBody), (status = 413, body = ProblemBody), (status = 503, body = ProblemBody)))]
+        (status = 403, body = ProblemBody), (status = 413, body = ProblemBody), (status = 429, body = ProblemBody), (status = 503, body = ProblemBody)))]
 pub async fn create(
     caller: EventCaller,
     platform: web::Data<Platform>,
     (log, schemas): (web::Data<Log>, web::Data<Schemas>),
+    request: HttpRequest,
     body: Body<EventsIn>,
 ) -> Result<HttpResponse> {
     let limit = platform.config.events_per_call_limit;
@@ -117,6 +119,7 @@ pub async fn create(
     if events.len() > limit {
         return Err(Error::invalid("events", "too_long", format!("at most {limit} events per call")));
     }
+    count_events(&request, events.len()).await?;
     let subject = caller.subject();
     let parsed: Vec<Result<Item, Vec<FieldError>>> = events.iter().map(|raw| Item::parse(raw.get(), subject.as_ref())).collect();
     let faults = schemas.check(caller.app_id, parsed.iter().filter_map(|item| item.as_ref().ok())).await?;
