@@ -169,6 +169,24 @@ both! {
         }
     }
 
+    async fn all_texts_of_an_offer_together_take_a_bounded_number_of_steps(world) {
+        declare(world, &world.app.server).await;
+        let digits = "[0,1,2,3,4,5,6,7,8,9]";
+        let dear = format!("{{% for a in {digits} %}}{{% for b in {digits} %}}{{% for c in {digits} %}}{{% endfor %}}{{% endfor %}}{{% endfor %}}x");
+        let data: serde_json::Map<String, Value> = (0..20).map(|n| (format!("d{n}"), json!(dear))).collect();
+        let variant = json!({"title": dear, "body": dear, "data": data});
+        let template = |locales: usize| {
+            let letters = |n: usize| char::from(b'a' + u8::try_from(n).unwrap());
+            let locale = |n: usize| format!("{}{}", letters(n / 26), letters(n % 26));
+            let variants: serde_json::Map<String, Value> = (0..locales).map(|n| (locale(n), variant.clone())).collect();
+            with(offer(), "/template", json!({"fallback": "aa", "variants": variants}))
+        };
+        world.post("/v1/offers", &world.app.server, template(2)).await.expect(201);
+        let problem = world.post("/v1/offers", &world.app.server, template(50)).await.refused(400, "validation_failed");
+        assert_eq!(problem["errors"][0]["code"], "invalid_template");
+        assert!(problem["errors"][0]["message"].as_str().unwrap().contains("use fewer loops"), "{problem}");
+    }
+
     async fn an_offer_is_made_read_replaced_and_archived(world) {
         let by = &world.app.server;
         declare(world, by).await;

@@ -11,6 +11,7 @@ use crate::platform::Platform;
 use crate::store::Doc;
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
+use tokio::sync::Semaphore;
 
 /// An offer with its version and what is left of its stock.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -55,7 +56,7 @@ impl From<OfferRow> for OfferOut {
 pub async fn create(caller: ServerKey, platform: web::Data<Platform>, body: Body<Offer>) -> Result<HttpResponse> {
     caller.need(Scope::CampaignsWrite)?;
     let (app, now_ms, id, spec) = (caller.app_id, platform.clock.now_ms(), platform.ids.next(), body.0);
-    tried(&platform, app, &spec).await?;
+    let spec = tried(&platform, app, spec).await?;
     let made = platform.store.write(move |conn| {
         spec.check_names(conn, app)?;
         let row = OfferRow {
@@ -119,7 +120,7 @@ pub async fn put(
 ) -> Result<HttpResponse> {
     caller.need(Scope::CampaignsWrite)?;
     let (app, now_ms, id, spec) = (caller.app_id, platform.clock.now_ms(), parse(&path)?, body.0);
-    tried(&platform, app, &spec).await?;
+    let spec = tried(&platform, app, spec).await?;
     let written = platform.store.write(move |conn| {
         let old = offers::get(conn, app, id)?;
         if_match.check(old.revision)?;
@@ -180,7 +181,10 @@ fn parse(id: &str) -> Result<OfferId> {
     id.parse().map_err(|_| Error::not_found("offer"))
 }
 
-async fn tried(platform: &Platform, app: AppId, spec: &Offer) -> Result<()> {
+/// The offer, once its rule and its words were tried: not on a thread that others wait for, and only a few at once.
+async fn tried(platform: &Platform, app: AppId, spec: Offer) -> Result<Offer> {
+    static TRIALS: Semaphore = Semaphore::const_new(2);
     let sample = platform.store.read(move |conn| declared::sample(conn, app)).await?;
-    spec.try_on(&sample)
+    let _turn = TRIALS.acquire().await.map_err(Error::broken)?;
+    web::block(move || spec.try_on(&sample).map(|()| spec)).await.map_err(Error::broken)?
 }

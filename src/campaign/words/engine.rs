@@ -9,7 +9,7 @@ use std::io;
 use std::sync::LazyLock;
 
 /// How many steps one text may take.
-const FUEL: u64 = 20_000;
+pub(super) const FUEL: u64 = 20_000;
 /// How deep loops may call themselves.
 const RECURSION_MAX: usize = 10;
 /// Longest rendered text, in bytes: what a push can carry at most.

@@ -4,11 +4,15 @@ mod engine;
 
 use super::rule::{Name, Sample};
 use super::template::{Template, Variant};
-use engine::{Bounded, ENGINE, Properties, explain, tame, to_value};
+use engine::{Bounded, ENGINE, FUEL, Properties, explain, tame, to_value};
 use minijinja::value::{Object, ObjectRepr};
 use minijinja::{Environment, Value};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// How many steps all texts of a template may take together when they are tried.
+const TRIAL_FUEL: u64 = 1_000_000;
 
 /// A compiled template.
 #[derive(Debug)]
@@ -104,14 +108,25 @@ impl Words {
     pub(super) fn compile_for(template: &Template, sample: &Sample) -> Result<Self, Vec<(String, String)>> {
         let words = Self::compile(template)?;
         let mut faults = Vec::new();
+        let (mut guesses, spent) = (Guess::ALL.map(|guess| guess.known(sample)), Cell::new(0));
         for locale in template.variants.keys() {
             // What events and things carry is not declared: one guess that works is enough.
-            let tried = Guess::ALL.map(|guess| words.render_in(locale, &guess.known(sample)));
-            if let [Err(first), ..] = &tried
-                && tried.iter().all(Result::is_err)
-            {
-                faults
-                    .push((format!("template.variants.{locale}.{}", first.part), format!("fails on a sample: {}", first.reason)));
+            let mut first = None;
+            let good = guesses.iter().position(|known| {
+                words.render_in(locale, known, &spent).map_err(|failure| first.get_or_insert(failure).clone()).is_ok()
+            });
+            if spent.get() > TRIAL_FUEL {
+                let message = "up to here all texts together take too many steps: use fewer loops, `data` or variants";
+                faults.push((format!("template.variants.{locale}"), message.to_owned()));
+                break;
+            }
+            match (good, first) {
+                // Variants are much alike: the next one begins with the guess that worked.
+                (Some(n), _) => guesses.swap(0, n),
+                (None, Some(RenderFailure { part, reason, .. })) => {
+                    faults.push((format!("template.variants.{locale}.{part}"), format!("fails on a sample: {reason}")));
+                }
+                (None, None) => {}
             }
         }
         if faults.is_empty() { Ok(words) } else { Err(faults) }
@@ -122,7 +137,7 @@ impl Words {
     /// # Errors
     /// When the template has no words for this context; a silence, not a fault.
     pub fn render(&self, locales: &[&str], known: &Known) -> Result<Rendered, RenderFailure> {
-        self.render_in(self.choose(locales), known)
+        self.render_in(self.choose(locales), known, &Cell::new(0))
     }
 
     /// The locale of the variant for somebody who reads these: of the first one that has any, the very one, else it
@@ -141,14 +156,23 @@ impl Words {
         &self.fallback
     }
 
-    fn render_in(&self, locale: &str, known: &Known) -> Result<Rendered, RenderFailure> {
+    /// Adds the steps that it took to `spent`.
+    fn render_in(&self, locale: &str, known: &Known, spent: &Cell<u64>) -> Result<Rendered, RenderFailure> {
         let root = known.root();
         let text = |part: &str| {
             let fail = |reason: String| RenderFailure { locale: locale.to_owned(), part: part.to_owned(), reason };
             let template =
                 self.engine.get_template(&text_name(locale, part)).map_err(|_| fail("there is no such text".into()))?;
             let mut output = Bounded(Vec::with_capacity(128));
-            template.render_captured_to(root.clone(), &mut output).map_err(|e| fail(explain(&e)))?;
+            let rendered = template.render_captured_to(root.clone(), &mut output);
+            let steps = match &rendered {
+                Ok(rendered) => rendered.state().fuel_levels().map_or(0, |(used, _)| used),
+                // How far it came is not told; without a loop it has no more steps than letters.
+                Err(_) if template.source().contains("for") => FUEL,
+                Err(_) => template.source().len() as u64,
+            };
+            spent.set(spent.get() + steps);
+            rendered.map_err(|e| fail(explain(&e)))?;
             String::from_utf8(output.0).map_err(|_| fail("the text is no UTF-8".into()))
         };
         let shown = |part: &str| {
