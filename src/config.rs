@@ -43,6 +43,7 @@ pub struct Config {
     pub gateway_connections: usize,
     pub retry_base_ms: i64,
     pub retry_limit_ms: i64,
+    pub leave_s: u64,
     pub drain_s: u64,
     pub http_threads: usize,
     pub db_readers: usize,

@@ -24,6 +24,7 @@ use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -70,6 +71,7 @@ impl Kairos {
             ids,
             stopwatch: Stopwatch::default(),
             fence: Fence::default(),
+            leaving: AtomicBool::new(false),
             master_key,
             lane_hint: Hint::default(),
             push_hint: Hint::default(),
@@ -87,6 +89,11 @@ impl Kairos {
         workers.extend(live.workers());
         let workers = workers.into_iter().map(Arc::new).collect();
         Ok(Self { platform, keys, accounts, quotas, origins, log, schemas, dispatcher, workers })
+    }
+
+    /// Says at `/readyz` that this node takes no new work soon; everything goes on as before.
+    pub fn leave(&self) {
+        self.platform.leaving.store(true, Ordering::SeqCst);
     }
 
     /// The room of accounts, whose hashes tests count.

@@ -7,7 +7,8 @@ use crate::serve::Kairos;
 use crate::telemetry;
 use std::net::TcpListener;
 use std::process::ExitCode;
-use tokio::signal::unix::{SignalKind, signal};
+use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Runs until told to stop.
 ///
@@ -29,7 +30,13 @@ pub(super) async fn run(settings: &Settings) -> Result<ExitCode> {
         config.data_dir.display()
     );
     println!("API: http://{address}/docs · next: kairos app create --name \"My app\"");
-    stop_signal().await?;
+    let mut signals = Signals::listen()?;
+    if signals.next().await == Stop::Terminate {
+        kairos.leave();
+        println!("Leaving: /readyz fails for {} s, the rest goes on.", config.leave_s);
+        // A second signal, or the end of that time: either is a good moment to go on.
+        let _ = tokio::time::timeout(Duration::from_secs(config.leave_s), signals.next()).await;
+    }
     println!("Stopping: finishing what is in flight (at most {} s).", config.drain_s);
     running.stop().await;
     Ok(ExitCode::SUCCESS)
@@ -42,13 +49,37 @@ pub(super) fn bind(listen: &str) -> Result<TcpListener> {
     Ok(listener)
 }
 
+/// Who wants it to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    /// SIGTERM: a supervisor, which may have a balancer beside it.
+    Terminate,
+    /// Ctrl-C: a person.
+    Interrupt,
+}
+
+/// SIGTERM and Ctrl-C, none of which is lost between two waits.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self> {
+        let terminate = signal(SignalKind::terminate()).map_err(Error::broken)?;
+        Ok(Self { terminate, interrupt: signal(SignalKind::interrupt()).map_err(Error::broken)? })
+    }
+
+    async fn next(&mut self) -> Stop {
+        tokio::select! {
+            _ = self.terminate.recv() => Stop::Terminate,
+            _ = self.interrupt.recv() => Stop::Interrupt,
+        }
+    }
+}
+
 /// Waits for SIGTERM or Ctrl-C.
 pub(super) async fn stop_signal() -> Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(Error::broken)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::broken)?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    Signals::listen()?.next().await;
     Ok(())
 }

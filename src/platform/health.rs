@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::http::ProblemBody;
 use crate::telemetry;
 use actix_web::{HttpResponse, web};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// How long the database may take to answer before this node counts as not ready.
@@ -16,12 +17,15 @@ pub async fn livez() -> &'static str {
     "ok"
 }
 
-/// The database answers, so this node can take requests.
+/// The database answers and nobody told this node to stop, so it can take requests.
 ///
 /// # Errors
 /// 503.
 #[utoipa::path(get, path = "/readyz", tag = "operations", responses((status = 200, body = String), (status = 503, body = ProblemBody)))]
 pub async fn readyz(platform: web::Data<Platform>) -> Result<&'static str> {
+    if platform.leaving.load(Ordering::SeqCst) {
+        return Err(Error::Busy("this node is about to stop"));
+    }
     let asked = platform.store.read(|conn| conn.batch("SELECT 1"));
     match tokio::time::timeout(DATABASE_PATIENCE, asked).await {
         Ok(Ok(_)) => Ok("ok"),

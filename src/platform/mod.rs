@@ -15,6 +15,7 @@ use crate::id::Ids;
 use crate::store::Store;
 use crate::worker::Hint;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// The shared floor on which every room stands; cheap to clone.
 #[derive(Clone)]
@@ -36,6 +37,8 @@ pub struct Parts {
     pub stopwatch: stopwatch::Stopwatch,
     /// Sends in flight, by user.
     pub fence: fence::Fence,
+    /// Whether this node has been told to stop: a balancer should send it nothing more.
+    pub leaving: AtomicBool,
     /// Encrypts what is stored of gateways' credentials and private keys.
     pub master_key: MasterKey,
     /// Wakes the lanes.

@@ -105,6 +105,12 @@ impl Process {
         panic!("it does not answer: {}", self.log());
     }
 
+    /// SIGTERM: it is asked to stop.
+    fn ask_to_stop(&self) {
+        let pid = self.child.as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    }
+
     /// SIGKILL: no handler runs, nothing is flushed.
     fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
@@ -371,12 +377,15 @@ async fn audit(database: &Database, app: AppId) {
     assert!(decisions > 50 && differing.is_empty(), "I11: of {decisions} decisions {differing:?}");
 }
 
+fn in_real_time(work: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(work);
+}
+
 fn survive(db: Db) {
     let seed = std::env::var("KAIROS_TEST_SEED").ok().and_then(|n| n.parse().ok());
     let seed = seed.unwrap_or_else(|| u64::try_from(Clock::system().now_ms()).unwrap() | 1);
     println!("KAIROS_TEST_SEED={seed}");
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(async {
+    in_real_time(async {
         let standin = stand_in(Clock::system()).await;
         let mut process = Process::new(db, &standin);
         let tenant = process.make_app();
@@ -394,4 +403,42 @@ fn what_was_acknowledged_happens_once_on_sqlite() {
 #[test]
 fn what_was_acknowledged_happens_once_on_postgres() {
     survive(Db::Postgres);
+}
+
+/// What a node says at `/readyz`, once it is something else than this.
+async fn readiness_after(process: &Process, status: u16) -> u16 {
+    loop {
+        let now = process.api.call("GET", "/readyz").try_send().await.map_or(0, |answer| answer.status);
+        if now != status {
+            return now;
+        }
+        nap(10).await;
+    }
+}
+
+async fn leaves(db: Db) {
+    let standin = stand_in(Clock::system()).await;
+    let mut process = Process::new(db, &standin);
+    process.settings.push(("KAIROS_LEAVE_S", "3600".to_owned()));
+    let tenant = process.make_app();
+    process.start().await;
+    process.api.get("/readyz", &Caller::Nobody).await;
+    process.ask_to_stop();
+    assert_eq!(readiness_after(&process, 200).await, 503);
+    process.api.get("/v1/app", &tenant.server).await.expect(200);
+    assert_eq!(process.api.get("/livez", &Caller::Nobody).await.status, 200);
+    process.ask_to_stop();
+    let child = process.child.take().unwrap();
+    let ended = tokio::task::spawn_blocking(move || child.wait_with_output()).await.unwrap().unwrap();
+    assert!(ended.status.success(), "it ends in order: {}", process.log());
+}
+
+#[test]
+fn a_node_that_is_told_to_stop_says_so_first_and_serves_on_sqlite() {
+    in_real_time(leaves(Db::Sqlite));
+}
+
+#[test]
+fn a_node_that_is_told_to_stop_says_so_first_and_serves_on_postgres() {
+    in_real_time(leaves(Db::Postgres));
 }
