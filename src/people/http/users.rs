@@ -146,7 +146,7 @@ pub async fn patch(
     let user = user_id(&path)?;
     let Body(UserPatch { external_id, attributes, locale, time_zone }) = body;
     let now_ms = platform.clock.now_ms();
-    let change = Change { attributes: attributes.0, locale, time_zone, external_id, anonymous: None, now_ms };
+    let change = Change { attributes: attributes.0, locale, time_zone, external_id, now_ms };
     let done = platform.store.write(move |conn| profile::change(conn, caller.app_id, (user, &if_match), &change));
     Ok(answer(HttpResponse::Ok(), done.await?))
 }

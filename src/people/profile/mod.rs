@@ -110,7 +110,6 @@ pub fn change(conn: &mut Conn, app: AppId, who: (UserId, &IfMatch), change: &Cha
         external_id.as_deref().map_or(Ok(()), |text| check_text("external_id", text, EXTERNAL_ID_LIMIT))?;
         after.external_id.clone_from(external_id);
     }
-    after.anonymous = change.anonymous.unwrap_or(before.anonymous);
     if after == before {
         return Ok(before);
     }

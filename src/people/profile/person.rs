@@ -95,8 +95,6 @@ pub struct Change {
     pub time_zone: Option<Option<String>>,
     /// An external id, or none.
     pub external_id: Option<Option<String>>,
-    /// Whether the user has not signed up; becomes false when an anonymous user does.
-    pub anonymous: Option<bool>,
     /// Now.
     pub now_ms: i64,
 }

@@ -154,7 +154,6 @@ pub(super) fn update(conn: &mut Conn, app: AppId, person: &Person) -> Result<boo
             .filter(users::app_id.eq(app).and(users::id.eq(person.id)).and(users::revision.eq(person.revision))))
         .set((
             users::external_id.eq(&person.external_id),
-            users::anonymous.eq(person.anonymous),
             users::attributes.eq(Doc(person.attributes.clone())),
             users::locale.eq(&person.locale),
             users::time_zone.eq(&person.time_zone),
