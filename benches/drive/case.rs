@@ -95,6 +95,7 @@ fn landing() -> (Input, Vec<Arc<Terms>>) {
         heard: vec![Heard { campaign_id: nth::<CampaignId>(9), category: None, planned_ms: NOON_MS - HOUR_MS }],
         beside: Vec::new(),
         trigger_needs: Vec::new(),
+        test: false,
         candidates,
     };
     (input, terms)

@@ -257,6 +257,8 @@ create table events (
     lon double precision,
     accuracy_m double precision,
     content_hash text not null,
+    -- sent with a test key, or derived from such an event
+    test boolean not null,
     disposition text check (disposition in ('decided', 'joined', 'no_trigger', 'no_consent', 'too_old',
         'from_the_future', 'unknown_subject', 'cool_down', 'failed')),
     decision_ids text,
@@ -325,7 +327,7 @@ create table place_changes (
     primary key (app_id, revision, place_id)
 );
 
--- The newest fix judged of a subject.
+-- The newest fix judged of a subject; what test keys say of it is kept apart, under `test:` and its id.
 create table positions (
     app_id text not null,
     subject_id text not null,
@@ -429,6 +431,8 @@ create table moments (
     event_id text not null,
     opened_ms bigint not null,
     closes_ms bigint not null,
+    -- opened by an event of a test key: nothing live joins it or is superseded by it
+    test boolean not null,
     context text not null,
     primary key (app_id, id)
 );

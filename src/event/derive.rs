@@ -85,7 +85,7 @@ pub(super) fn transition(index: &Index, who: Who, moved: Moved, cause: Option<&C
         place_id: Some(place_id),
         properties: content::canonical(&properties),
         // The same transition has the same name, however it is found again.
-        external_id: format!("{kind}:{place_id}:{}:{}", who.subject_id().unwrap_or_default(), step.at_ms),
+        external_id: format!("{kind}:{place_id}:{}:{}", who.track_id().unwrap_or_default(), step.at_ms),
     }
 }
 

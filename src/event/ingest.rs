@@ -72,7 +72,7 @@ fn ingest_app(
     let mut entries = Vec::with_capacity(items().count());
     for (n, batch) in &batches {
         for (m, item) in batch.items.iter().enumerate() {
-            let who = directory.find(&item.subject);
+            let who = directory.find(&item.subject).map(|who| Who { test: batch.test, ..who });
             match batch.sender.source(item).filter(|_| batch.sender.may_speak_of(&item.subject, who.and_then(|w| w.user_id))) {
                 Some(source) => entries.push(Entry {
                     slot: (*n, m),
@@ -206,6 +206,7 @@ fn write(conn: &mut Conn, app_id: AppId, entries: &[Entry<'_>]) -> Result<HashSe
             lon: entry.location.map(|l| l.lon),
             accuracy_m: entry.location.and_then(|l| l.accuracy_m),
             content_hash: &entry.item.hash,
+            test: entry.batch.test,
             disposition: entry.disposition.map(Disposition::name),
             settled_ms: entry.disposition.map(|_| entry.batch.received_ms),
         })
@@ -268,8 +269,8 @@ fn follow(
 ) -> Result<Vec<Derived>> {
     let mut causes: BTreeMap<String, (Who, Vec<Cause<'_>>)> = BTreeMap::new();
     for entry in entries.iter().filter(|e| e.acts && (e.location.is_some() || e.who.thing_id.is_some())) {
-        let Some(subject) = entry.who.subject_id() else { continue };
-        causes.entry(subject).or_insert_with(|| (entry.who, Vec::new())).1.push(Cause {
+        let Some(track) = entry.who.track_id() else { continue };
+        causes.entry(track).or_insert_with(|| (entry.who, Vec::new())).1.push(Cause {
             id: entry.id,
             partner_id: entry.batch.sender.partner(),
             who: entry.who,
@@ -289,9 +290,11 @@ fn follow(
     let mut users = HashMap::new();
     for (subject, (who, causes)) in causes {
         let Some(track) = after.get_mut(&subject) else { continue };
-        let thing = who.thing_id.and_then(|id| directory.things.get_mut(&id));
+        // What a test key says of a thing is not what is known of it.
+        let thing_id = who.thing_id.filter(|_| !who.test);
+        let thing = thing_id.and_then(|id| directory.things.get_mut(&id));
         derived.extend(derive::follow(&index, &settle_times, (track, thing), causes));
-        moved_things.extend(who.thing_id);
+        moved_things.extend(thing_id);
         users.insert(subject, who.user_id);
     }
     for (subject, after) in &after {
@@ -358,6 +361,7 @@ pub(super) fn append(
             lon: None,
             accuracy_m: None,
             content_hash: "",
+            test: d.who.test,
             disposition: disposition.map(Disposition::name),
             settled_ms: disposition.map(|_| received_ms),
         });

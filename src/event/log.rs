@@ -36,6 +36,8 @@ pub struct Batch {
     pub app_id: AppId,
     /// Who sends them.
     pub sender: Sender,
+    /// Whether with a test key: they lead to messages that are tests, and move nothing live.
+    pub test: bool,
     /// When they came, in UTC milliseconds.
     pub received_ms: i64,
     /// The events.

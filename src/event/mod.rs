@@ -66,6 +66,8 @@ pub struct Event {
     pub properties: Map<String, Value>,
     /// Where it happened.
     pub location: Option<Location>,
+    /// Whether it was sent with a test key, or derived from such an event.
+    pub test: bool,
     /// What became of it; absent while the lanes have not judged it.
     pub disposition: Option<Disposition>,
     /// The decisions that it led to.

@@ -16,18 +16,29 @@ pub(super) struct Who {
     pub(super) user_id: Option<UserId>,
     pub(super) thing_id: Option<ThingId>,
     pub(super) device_id: Option<DeviceId>,
+    /// Whether a test key says so.
+    pub(super) test: bool,
 }
 
+/// Before the name of a position that test keys report.
+const TEST: &str = "test:";
+
 impl Who {
-    /// The name under which its position is kept.
+    /// Its id: of the thing, else of the installation, else of the user.
     pub(super) fn subject_id(&self) -> Option<String> {
         let device = self.device_id.map(|id| id.to_string());
         self.thing_id.map(|id| id.to_string()).or(device).or_else(|| self.user_id.map(|id| id.to_string()))
     }
 
-    /// Reads [`Who::subject_id`] back.
-    pub(super) fn of_subject(subject_id: &str, user_id: Option<UserId>) -> Self {
-        Self { user_id, thing_id: subject_id.parse().ok(), device_id: subject_id.parse().ok() }
+    /// The name under which its position is kept: what test keys say never moves a live one.
+    pub(super) fn track_id(&self) -> Option<String> {
+        self.subject_id().map(|id| if self.test { format!("{TEST}{id}") } else { id })
+    }
+
+    /// Reads [`Who::track_id`] back.
+    pub(super) fn of_track(track_id: &str, user_id: Option<UserId>) -> Self {
+        let id = track_id.strip_prefix(TEST).unwrap_or(track_id);
+        Self { user_id, thing_id: id.parse().ok(), device_id: id.parse().ok(), test: id != track_id }
     }
 }
 
@@ -79,7 +90,7 @@ impl Directory {
             Subject::External(id) => self.external.get(id).map(user),
             Subject::Device(id) => {
                 let user_id = *self.devices.get(id)?;
-                user_id.map(|user_id| Who { user_id: Some(user_id), device_id: Some(*id), thing_id: None })
+                user_id.map(|user_id| Who { user_id: Some(user_id), device_id: Some(*id), ..Who::default() })
             }
             Subject::Thing(id) => self.things.get(id).map(|found| thing(&found.id)),
             Subject::Key(key) => self.keys.get(key).map(thing),

@@ -43,7 +43,7 @@ fn tick_app(
     let mut after = before.clone();
     let mut derived: Vec<Derived> = Vec::new();
     for (subject, track) in &mut after {
-        let who = Who::of_subject(subject, subjects.get(subject).copied().flatten());
+        let who = Who::of_track(subject, subjects.get(subject).copied().flatten());
         derived.extend(track.tick(&index, now_ms).into_iter().map(|moved| derive::transition(&index, who, moved, None)));
     }
     let kept: Vec<Kept<'_>> = after

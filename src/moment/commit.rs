@@ -94,7 +94,8 @@ pub(super) fn write(conn: &mut Conn, ids: &Ids, known: &Known, made: &[Made]) ->
     if !known.is_fresh(conn, &users)? {
         return Err(stale());
     }
-    let wanted: Vec<_> = made.iter().flat_map(|m| &m.decision.choices).map(|c| (c.offer_id, 1)).collect();
+    let live = made.iter().filter(|m| !m.input.test);
+    let wanted: Vec<_> = live.flat_map(|m| &m.decision.choices).map(|c| (c.offer_id, 1)).collect();
     // The turn passes to the next survivor: with what is left now everything is decided again.
     if campaign::reserve_stock(conn, known.app_id, &wanted)?.contains(&false) {
         return Err(stale());
@@ -165,7 +166,7 @@ fn choice_row(app_id: AppId, m: &Made, choice: &Choice, id: ChoiceId) -> NewChoi
         critical: choice.critical,
         state: if choice.held { "held" } else { "planned" },
         planned_ms: choice.planned_ms,
-        counts: true,
+        counts: !m.input.test,
         release_input: None,
         release: None,
     }
@@ -203,7 +204,7 @@ pub(super) fn messages_of(
             token: traits.token.clone()?,
             environment: traits.environment,
             topic: traits.topic.clone(),
-            test: false,
+            test: input.test,
             content: content.clone(),
             collapse_id: collapse_id(to.choice_id),
             mode: match terms.campaign.mode {

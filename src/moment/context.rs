@@ -63,6 +63,8 @@ pub(super) struct Question<'a> {
     pub facts: Facts,
     /// What has to be granted for the trigger to be matched with the user.
     pub trigger_needs: Vec<Need>,
+    /// Whether a test key is behind it.
+    pub test: bool,
     pub terms: &'a [Arc<Terms>],
     pub latency: Latency,
     pub seed: u64,
@@ -165,7 +167,7 @@ impl Known {
 
     /// The whole input of one decision; nothing when there is no such user.
     pub fn input(&self, question: Question<'_>) -> Option<Input> {
-        let Question { user_id, moment, mut facts, trigger_needs, terms, latency, seed, again, taken_back } = question;
+        let Question { user_id, moment, mut facts, trigger_needs, test, terms, latency, seed, again, taken_back } = question;
         let person = self.people.get(&user_id)?;
         facts.user = user_facts(person);
         let devices: Vec<Device> = self.devices.get(&user_id).into_iter().flatten().map(device_facts).collect();
@@ -177,7 +179,7 @@ impl Known {
             let same = again.is_some_and(|a| a.decision_id == by.decision_id);
             if same { &mut beside } else { &mut heard }.push(what.clone());
         }
-        let candidates = terms.iter().map(|t| self.candidate(user_id, t, again.is_some())).collect();
+        let candidates = terms.iter().map(|t| self.candidate(user_id, t, again.is_some() && !test)).collect();
         let met = |need: Need| TriggerNeed { standing: self.standing(user_id, &need).into(), need };
         Some(Input {
             now_ms: self.now_ms,
@@ -195,6 +197,7 @@ impl Known {
             heard,
             beside,
             trigger_needs: trigger_needs.into_iter().map(met).collect(),
+            test,
             candidates,
         })
     }

@@ -43,6 +43,8 @@ pub struct Input {
     pub beside: Vec<Heard>,
     /// The consents without which the trigger may not be matched with this user.
     pub trigger_needs: Vec<TriggerNeed>,
+    /// Whether a test key opened it: its messages are tests, and it counts in no cap and no stock.
+    pub test: bool,
     /// What competes.
     pub candidates: Vec<Candidate>,
 }

@@ -181,7 +181,7 @@ impl Court<'_> {
                 continue;
             }
             let Some(key) = trigger::key(kind, &facts, event, place) else { continue };
-            match trigger::standing(&kind.spec, (user, &key), &self.batch.open, now_ms) {
+            match trigger::standing(&kind.spec, (user, &key, event.test), &self.batch.open, now_ms) {
                 Some(disposition) => said.push(disposition),
                 None => opening.push((Arc::clone(kind), key, facts)),
             }
@@ -227,15 +227,17 @@ impl Court<'_> {
             event_id: event.id,
             opened_ms: span.opened_ms,
             closes_ms,
+            test: event.test,
             context: Doc(context),
         };
         let mut taken_back = Vec::new();
         if kind.spec.supersede {
-            let older = |h: &&HeldMoment| h.user_id == user && h.kind == kind.spec.key && h.opened_ms <= span.opened_ms;
+            let same = |h: &&HeldMoment| h.user_id == user && h.kind == kind.spec.key && h.test == event.test;
+            let older = |h: &&HeldMoment| same(h) && h.opened_ms <= span.opened_ms;
             let held: Vec<HeldMoment> = self.batch.held.iter().filter(older).cloned().collect();
             taken_back.extend(held.iter().map(|h| h.choice_id));
             let (kind, opened_ms) = (kind.spec.key.clone(), span.opened_ms);
-            self.superseded.push(Superseded { user_id: user, kind, opened_ms, by: id, held });
+            self.superseded.push(Superseded { user_id: user, kind, opened_ms, test: event.test, by: id, held });
         }
         let terms: Vec<Arc<Terms>> = kind.campaigns.iter().flat_map(Terms::all_of).collect();
         let opening =
@@ -247,6 +249,7 @@ impl Court<'_> {
             moment: opening,
             facts,
             trigger_needs: needs.to_vec(),
+            test: event.test,
             terms: &terms,
             latency: self.latency,
             seed,
@@ -254,9 +257,12 @@ impl Court<'_> {
             taken_back: &taken_back,
         };
         let Some(input) = known.input(question) else { return };
-        self.batch.open.push(OpenMoment { user_id: user, kind: moment.kind.clone(), key: moment.key.clone(), closes_ms });
+        let (kind, key) = (moment.kind.clone(), moment.key.clone());
+        self.batch.open.push(OpenMoment { user_id: user, kind, key, closes_ms, test: event.test });
         let made = self.decide(event, (moment, input, terms));
-        self.batch.known.note(user, &made.decision, &made.heard_by());
+        if !event.test {
+            self.batch.known.note(user, &made.decision, &made.heard_by());
+        }
         self.made.push(made);
     }
 

@@ -35,6 +35,8 @@ struct Batch {
 /// What came of one held choice.
 struct Looked {
     row: HeldRow,
+    /// Whether it is a test, which counts nowhere and has reserved nothing.
+    test: bool,
     input: Option<Input>,
     terms: Option<Arc<Terms>>,
     result: std::result::Result<Choice, Reason>,
@@ -112,6 +114,7 @@ fn live_terms(snapshot: &Snapshot, row: &HeldRow) -> Option<Arc<Terms>> {
 /// The second look at one choice. Later ones of this batch see what came of it.
 fn look(batch: &mut Batch, parts: &Parts, row: HeldRow, terms: Option<Arc<Terms>>) -> Looked {
     let first = batch.inputs.get(&row.decision_id);
+    let test = first.is_some_and(|input| input.test);
     let again = HeardBy { choice_id: row.id, decision_id: row.decision_id };
     let input = match (first, &terms) {
         (Some(first), Some(terms)) => batch.known.input(Question {
@@ -119,6 +122,7 @@ fn look(batch: &mut Batch, parts: &Parts, row: HeldRow, terms: Option<Arc<Terms>
             moment: first.moment.clone(),
             facts: first.facts.clone(),
             trigger_needs: first.trigger_needs.iter().map(|met| met.need.clone()).collect(),
+            test: first.test,
             terms: std::slice::from_ref(terms),
             latency: parts.latency(),
             seed: first.seed,
@@ -134,7 +138,7 @@ fn look(batch: &mut Batch, parts: &Parts, row: HeldRow, terms: Option<Arc<Terms>
         None => Err(Reason::Refused(Refusal::NoDevice)),
     };
     batch.known.note_release(row.user_id, row.id, result.as_ref().ok().map(|choice| choice.planned_ms));
-    Looked { row, input, terms, result, decision }
+    Looked { row, test, input, terms, result, decision }
 }
 
 fn write(
@@ -159,8 +163,8 @@ fn write(
             "choices": one.decision.as_ref().map(|d| &d.choices),
         });
         let (state, planned_ms, counts) = match &one.result {
-            Ok(choice) if choice.held => ("held", choice.planned_ms, true),
-            Ok(choice) => ("planned", choice.planned_ms, true),
+            Ok(choice) if choice.held => ("held", choice.planned_ms, !one.test),
+            Ok(choice) => ("planned", choice.planned_ms, !one.test),
             Err(_) => ("release_refused", one.row.planned_ms, false),
         };
         let input = packed.as_deref();
@@ -180,6 +184,7 @@ fn write(
                     messages.extend(commit::messages_of(&parts.platform.ids, known, &to, (input, choice, terms)));
                 }
             }
+            Err(_) if one.test => {}
             Err(_) => campaign::release_stock(conn, known.app_id, &[(one.row.offer_id, 1)])?,
         }
         let refused = one.result.as_ref().err().map(|reason| reason.name());

@@ -14,6 +14,8 @@ pub(super) struct Superseded {
     pub user_id: UserId,
     pub kind: String,
     pub opened_ms: i64,
+    /// Whether a test key opened it: it takes back tests only, and nothing else does.
+    pub test: bool,
     /// The newer moment.
     pub by: MomentId,
     pub held: Vec<HeldMoment>,
@@ -34,12 +36,15 @@ pub(super) fn write(conn: &mut Conn, app: AppId, superseded: &Superseded, now_ms
             said: &said,
         };
         if store::release(conn, &release)? {
-            campaign::release_stock(conn, app, &[(held.offer_id, 1)])?;
+            if !held.test {
+                campaign::release_stock(conn, app, &[(held.offer_id, 1)])?;
+            }
             store::update_outcome(conn, app, held.decision_id, Some(reason))?;
         }
     }
     let older = (superseded.opened_ms, superseded.by);
-    let waiting = store::waiting_of_kind(conn, app, (superseded.user_id, &superseded.kind), older)?;
+    let Superseded { user_id, kind, test, .. } = superseded;
+    let waiting = store::waiting_of_kind(conn, app, (*user_id, kind, *test), older)?;
     for message in waiting {
         push::outbox::cancel(conn, app, (message, reason), now_ms)?;
     }

@@ -71,8 +71,13 @@ pub(super) fn key(kind: &LiveKind, facts: &Facts, event: &Event, place: Option<&
 }
 
 /// Whether a user's moments of this kind and key let another one open.
-pub(super) fn standing(kind: &Kind, (user, key): (UserId, &str), open: &[OpenMoment], now_ms: i64) -> Option<Disposition> {
-    let same = |m: &&OpenMoment| m.user_id == user && m.kind == kind.key && m.key == key;
+pub(super) fn standing(
+    kind: &Kind,
+    (user, key, test): (UserId, &str, bool),
+    open: &[OpenMoment],
+    now_ms: i64,
+) -> Option<Disposition> {
+    let same = |m: &&OpenMoment| m.user_id == user && m.kind == kind.key && m.key == key && m.test == test;
     let closes_ms = open.iter().filter(same).map(|m| m.closes_ms).max()?;
     if now_ms < closes_ms {
         Some(Disposition::Joined)

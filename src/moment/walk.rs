@@ -91,6 +91,7 @@ fn decide_all(stretch: &mut Stretch, parts: &Parts) -> Result<Vec<Made>> {
             moment,
             facts,
             trigger_needs: Vec::new(),
+            test: false,
             terms: &stretch.terms,
             latency: parts.latency(),
             seed: u64::from_be_bytes(parts.platform.ids.bytes::<8>()),

@@ -246,6 +246,7 @@ diesel::table! {
         lon -> Nullable<Double>,
         accuracy_m -> Nullable<Double>,
         content_hash -> Text,
+        test -> Bool,
         disposition -> Nullable<Text>,
         decision_ids -> Nullable<Text>,
         settled_ms -> Nullable<BigInt>,
@@ -410,6 +411,7 @@ diesel::table! {
         event_id -> Text,
         opened_ms -> BigInt,
         closes_ms -> BigInt,
+        test -> Bool,
         context -> Text,
     }
 }

@@ -83,6 +83,7 @@ impl Case {
             heard: Vec::new(),
             beside: Vec::new(),
             trigger_needs: Vec::new(),
+            test: false,
             candidates: Vec::new(),
         };
         let mut case = Self { input, campaigns: Vec::new(), offers: Vec::new() };

@@ -38,6 +38,7 @@ mod stage;
 mod standin;
 mod store;
 mod template;
+mod test_mode;
 mod tidy;
 mod transitions;
 mod trigger;

@@ -1,6 +1,6 @@
 //! Who may send events: the app on a phone, a signed-in user, the app's servers, a partner.
 
-use crate::app::{PartnerKey, PublishableKey, Scope, ServerKey, bearer};
+use crate::app::{Mode, PartnerKey, PublishableKey, Scope, ServerKey, bearer};
 use crate::error::{Error, Result};
 use crate::event::item::Subject;
 use crate::event::log::Sender;
@@ -16,6 +16,8 @@ pub struct EventCaller {
     pub app_id: AppId,
     /// Who it is to the log.
     pub sender: Sender,
+    /// Whether the credential is a live or a test one.
+    pub mode: Mode,
 }
 
 impl EventCaller {
@@ -39,18 +41,22 @@ impl FromRequest for EventCaller {
             return Box::pin(async move {
                 let key = key.await?;
                 key.need(Scope::EventsWrite)?;
-                Ok(Self { app_id: key.app_id, sender: Sender::Server })
+                Ok(Self { app_id: key.app_id, sender: Sender::Server, mode: key.mode })
             });
         }
         if token.starts_with("pt_") {
             let key = PartnerKey::from_request(request, payload);
-            return Box::pin(async move { key.await.map(|k| Self { app_id: k.app_id, sender: Sender::Partner(k.partner_id) }) });
+            return Box::pin(async move {
+                key.await.map(|k| Self { app_id: k.app_id, sender: Sender::Partner(k.partner_id), mode: k.mode })
+            });
         }
         if token.is_empty() {
             let key = PublishableKey::from_request(request, payload);
-            return Box::pin(async move { key.await.map(|k| Self { app_id: k.app_id, sender: Sender::Installation }) });
+            return Box::pin(
+                async move { key.await.map(|k| Self { app_id: k.app_id, sender: Sender::Installation, mode: k.mode }) },
+            );
         }
         let user = UserToken::from_request(request, payload);
-        Box::pin(async move { user.await.map(|u| Self { app_id: u.app_id, sender: Sender::User(u.user_id) }) })
+        Box::pin(async move { user.await.map(|u| Self { app_id: u.app_id, sender: Sender::User(u.user_id), mode: u.mode }) })
     }
 }

@@ -1,7 +1,7 @@
 //! `/v1/events`: facts in, and what became of them.
 
 use super::caller::EventCaller;
-use crate::app::{Scope, ServerKey, count_events};
+use crate::app::{Mode, Scope, ServerKey, count_events};
 use crate::clock::Time;
 use crate::error::{Error, FieldError, Result};
 use crate::event::item::Item;
@@ -90,6 +90,8 @@ pub struct EventOut {
     properties: FreeJson,
     #[serde(skip_serializing_if = "Option::is_none")]
     location: Option<Location>,
+    /// Whether it was sent with a test key, or derived from such an event: its messages are tests.
+    test: bool,
     /// Absent while it waits to be judged.
     #[serde(skip_serializing_if = "Option::is_none")]
     disposition: Option<Disposition>,
@@ -100,6 +102,9 @@ pub struct EventOut {
 
 /// Records events. The answer comes when they are on disk; one bad event never sinks its neighbours. Each counts as a
 /// request of its key.
+///
+/// What is sent with a test key opens moments of its own, whose messages go to the stand-in or the sandbox and count in no
+/// cap and no stock. It changes nothing that is known of a thing, and moves nobody on the live map.
 ///
 /// # Errors
 /// 400 when the body as a whole cannot be read, 401, 403, 413, 429, 503.
@@ -143,7 +148,13 @@ pub async fn create(
             Err(errors) => results.push(ResultOut { id: id_of(raw), status: Status::Invalid, event_id: None, errors }),
         }
     }
-    let batch = Batch { app_id: caller.app_id, sender: caller.sender, received_ms: platform.clock.now_ms(), items: good };
+    let batch = Batch {
+        app_id: caller.app_id,
+        sender: caller.sender,
+        test: caller.mode == Mode::Test,
+        received_ms: platform.clock.now_ms(),
+        items: good,
+    };
     let outcomes = log.ingest(batch).await?;
     let taken = results.iter_mut().filter(|result| matches!(result.status, Status::Accepted));
     for (result, outcome) in taken.zip(outcomes) {
@@ -197,6 +208,7 @@ impl From<Event> for EventOut {
             cause_id: event.cause_id,
             properties: FreeJson(event.properties),
             location: event.location,
+            test: event.test,
             disposition: event.disposition,
             decision_ids: event.decision_ids,
             settled_at: event.settled_ms.map(Time),

@@ -11,7 +11,7 @@ use crate::store::{Conn, Doc};
 use diesel::prelude::*;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-/// Rows of one insert: 21 columns each, and PostgreSQL takes 65,535 values.
+/// Rows of one insert: 22 columns each, and PostgreSQL takes 65,535 values.
 const ROWS: usize = 500;
 
 /// An event to be written.
@@ -37,6 +37,7 @@ pub struct EventRow<'a> {
     pub lon: Option<f64>,
     pub accuracy_m: Option<f64>,
     pub content_hash: &'a str,
+    pub test: bool,
     pub disposition: Option<&'a str>,
     pub settled_ms: Option<i64>,
 }
@@ -62,6 +63,7 @@ struct ReadRow {
     lat: Option<f64>,
     lon: Option<f64>,
     accuracy_m: Option<f64>,
+    test: bool,
     disposition: Option<String>,
     decision_ids: Option<Doc<Vec<DecisionId>>>,
     settled_ms: Option<i64>,
@@ -220,6 +222,7 @@ impl ReadRow {
             cause_id: self.cause_id,
             properties: self.properties.0.0,
             location: self.lat.zip(self.lon).map(|(lat, lon)| Location { lat, lon, accuracy_m: self.accuracy_m }),
+            test: self.test,
             disposition,
             decision_ids: self.decision_ids.map(|doc| doc.0).unwrap_or_default(),
             settled_ms: self.settled_ms,

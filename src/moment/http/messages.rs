@@ -54,6 +54,8 @@ pub struct MessageOut {
     due_at: Time,
     deadline: Time,
     consent_ids: Vec<ConsentId>,
+    /// Whether a test key is behind it: it goes to the stand-in or the sandbox only.
+    test: bool,
     collapse_id: String,
     created_at: Time,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -191,6 +193,7 @@ fn message_out(row: MessageRow, receipts: Vec<ReceiptOut>) -> MessageOut {
         due_at: Time(row.due_ms),
         deadline: Time(row.deadline_ms),
         consent_ids: row.consent.0.consent_ids,
+        test: row.test,
         collapse_id: row.collapse_id,
         created_at: Time(row.created_ms),
         ended_at: row.ended_ms.map(Time),

@@ -84,6 +84,7 @@ pub(in crate::moment) struct HeldMoment {
     pub planned_ms: i64,
     pub kind: String,
     pub opened_ms: i64,
+    pub test: bool,
 }
 
 /// The held choices of these users that belong to moments.
@@ -105,6 +106,7 @@ pub(in crate::moment) fn held_of(conn: &mut Conn, app: AppId, users: &[UserId]) 
                 choices::planned_ms,
                 moments::kind,
                 moments::opened_ms,
+                moments::test,
             ))
             .load(c))?;
         found.extend(rows);
@@ -117,7 +119,7 @@ pub(in crate::moment) fn held_of(conn: &mut Conn, app: AppId, users: &[UserId]) 
 pub(in crate::moment) fn waiting_of_kind(
     conn: &mut Conn,
     app: AppId,
-    (user, kind): (UserId, &str),
+    (user, kind, test): (UserId, &str, bool),
     (opened_ms, but): (i64, MomentId),
 ) -> Result<Vec<MessageId>> {
     Ok(on!(conn, c => messages::table
@@ -126,7 +128,8 @@ pub(in crate::moment) fn waiting_of_kind(
             moments::app_id.eq(decisions::app_id).and(decisions::moment_id.eq(moments::id.nullable()))
         ))
         .filter(messages::app_id.eq(app).and(messages::user_id.eq(user)).and(messages::state.eq_any(["queued", "retry_at", "sending"])))
-        .filter(moments::kind.eq(kind).and(moments::opened_ms.le(opened_ms)).and(moments::id.ne(but)))
+        .filter(moments::kind.eq(kind).and(moments::test.eq(test)))
+        .filter(moments::opened_ms.le(opened_ms).and(moments::id.ne(but)))
         .order(messages::id)
         .select(messages::id)
         .load(c))?)

@@ -20,6 +20,7 @@ pub(in crate::moment) struct OpenMoment {
     pub kind: String,
     pub key: String,
     pub closes_ms: i64,
+    pub test: bool,
 }
 
 /// The moments of these users that close after a time.
@@ -29,7 +30,7 @@ pub(in crate::moment) fn moments_of(conn: &mut Conn, app: AppId, users: &[UserId
         let rows: Vec<OpenMoment> = on!(conn, c => moments::table
             .filter(moments::app_id.eq(app).and(moments::user_id.eq_any(chunk)).and(moments::closes_ms.gt(after_ms)))
             .order(moments::id)
-            .select((moments::user_id, moments::kind, moments::key, moments::closes_ms))
+            .select((moments::user_id, moments::kind, moments::key, moments::closes_ms, moments::test))
             .load(c))?;
         found.extend(rows);
     }

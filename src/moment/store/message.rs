@@ -35,6 +35,7 @@ pub(in crate::moment) struct MessageRow {
     pub platform: String,
     pub token: String,
     pub payload: String,
+    pub test: bool,
     pub collapse_id: String,
     pub consent: Doc<Allowed>,
     pub state: String,

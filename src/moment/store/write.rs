@@ -29,6 +29,7 @@ pub(in crate::moment) struct NewMoment {
     pub event_id: EventId,
     pub opened_ms: i64,
     pub closes_ms: i64,
+    pub test: bool,
     pub context: Doc<Value>,
 }
 
