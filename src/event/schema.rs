@@ -28,6 +28,9 @@ const STALE_S: u64 = 60;
 /// Most faults told of one event.
 const ERRORS_MAX: usize = 10;
 
+/// An event that could be read, or what is wrong with it.
+type Parsed = Result<Item, Vec<FieldError>>;
+
 /// The compiled schemas of all apps; cheap to clone.
 #[derive(Clone)]
 pub struct Schemas(Arc<Inner>);
@@ -60,16 +63,28 @@ impl Schemas {
         Self(inner)
     }
 
-    /// Checks the properties of events against their types; answers what is wrong with each.
+    /// Checks the properties of the events that could be read against their types.
     ///
     /// # Errors
     /// What the database says.
-    pub async fn check<'a>(&self, app: AppId, items: impl Iterator<Item = &'a Item> + Clone) -> Result<Vec<Vec<FieldError>>> {
+    pub async fn check(&self, app: AppId, mut items: Vec<Parsed>) -> Result<Vec<Parsed>> {
         let declared = self.0.declared(app).await?;
-        let kinds: BTreeSet<&str> =
-            items.clone().map(|item| item.kind.as_str()).filter(|kind| declared.contains(*kind)).collect();
+        let kinds = items.iter().flatten().map(|item| &item.kind).filter(|kind| declared.contains(*kind)).cloned().collect();
         let validators = self.0.validators(app, kinds).await?;
-        Ok(items.map(|item| validators.get(item.kind.as_str()).map_or_else(Vec::new, |known| faults(known, item))).collect())
+        if validators.is_empty() {
+            return Ok(items);
+        }
+        // A schema may take its time over an event: not on a thread that others wait for.
+        let judge = move || {
+            for item in &mut items {
+                let found = item.as_ref().ok().and_then(|item| Some(faults(validators.get(&item.kind)?, item)));
+                if let Some(errors) = found.filter(|errors| !errors.is_empty()) {
+                    *item = Err(errors);
+                }
+            }
+            items
+        };
+        tokio::task::spawn_blocking(judge).await.map_err(Error::broken)
     }
 }
 
@@ -85,29 +100,25 @@ impl Inner {
         Ok(names)
     }
 
-    async fn validators<'k>(&self, app: AppId, kinds: BTreeSet<&'k str>) -> Result<HashMap<&'k str, Arc<Validator>>> {
-        let mut found = HashMap::with_capacity(kinds.len());
-        let mut missing = HashMap::new();
-        for kind in kinds {
-            match self.compiled.get(&(app, kind.to_owned())) {
-                Some(known) => drop(found.insert(kind, known)),
-                None => drop(missing.insert(kind.to_owned(), kind)),
-            }
-        }
+    async fn validators(&self, app: AppId, kinds: BTreeSet<String>) -> Result<HashMap<String, Arc<Validator>>> {
+        let known = |kind: String| match self.compiled.get(&(app, kind.clone())) {
+            Some(validator) => Ok((kind, validator)),
+            None => Err(kind),
+        };
+        let (known, missing): (Vec<_>, Vec<_>) = kinds.into_iter().map(known).partition(Result::is_ok);
+        let mut found: HashMap<String, Arc<Validator>> = known.into_iter().flatten().collect();
+        let missing: Vec<String> = missing.into_iter().filter_map(Result::err).collect();
         if missing.is_empty() {
             return Ok(found);
         }
         let news = self.news.load(Ordering::SeqCst);
-        let wanted: Vec<String> = missing.keys().cloned().collect();
-        let rows = self.store.read(move |conn| store::types(conn, app, &wanted)).await?;
+        let rows = self.store.read(move |conn| store::types(conn, app, &missing)).await?;
         let compile_all = move || rows.into_iter().filter_map(|row| Some((row.type_, compile(&row.json_schema?.0)))).collect();
         let compiled: Vec<(String, Result<Validator>)> = tokio::task::spawn_blocking(compile_all).await.map_err(Error::broken)?;
         for (kind, validator) in compiled {
             let validator = Arc::new(validator?);
-            if let Some(name) = missing.get(&kind) {
-                found.insert(*name, Arc::clone(&validator));
-            }
-            self.compiled.insert((app, kind), validator);
+            self.compiled.insert((app, kind.clone()), Arc::clone(&validator));
+            found.insert(kind, validator);
         }
         self.still(news);
         Ok(found)

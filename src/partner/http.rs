@@ -181,7 +181,7 @@ pub async fn revoke_key(
     let no_key = || Error::not_found("key");
     let (id, key_id) = (parse(&path.0)?, path.1.parse::<KeyId>().map_err(|_| no_key())?);
     let (app, now_ms) = (caller.app_id, platform.clock.now_ms());
-    let revoked = platform.store.write(move |conn| {
+    let revoked = platform.write_and_tell((KEYS_TOPIC, String::new()), move |conn| {
         partner(conn, app, id)?;
         if !app::partner_keys(conn, app, id)?.iter().any(|key| key.id == key_id) {
             return Err(no_key());
@@ -189,7 +189,6 @@ pub async fn revoke_key(
         app::revoke(conn, app, key_id, now_ms)
     });
     revoked.await?;
-    platform.cache.publish(KEYS_TOPIC, "");
     Ok(HttpResponse::NoContent().finish())
 }
 

@@ -11,8 +11,9 @@ pub use seal::MasterKey;
 use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::error::Result;
 use crate::id::Ids;
-use crate::store::Store;
+use crate::store::{Conn, Store};
 use crate::worker::Hint;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -55,6 +56,19 @@ impl Platform {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Self {
         Self(Arc::new(parts))
+    }
+
+    /// Writes, and tells all nodes of it right after the commit, also when the caller has gone away by then.
+    ///
+    /// # Errors
+    /// What the closure returns; what the database says.
+    pub async fn write_and_tell<T: Send + 'static>(
+        &self,
+        (topic, payload): (&'static str, String),
+        write: impl FnOnce(&mut Conn) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let cache = self.cache.clone();
+        self.store.write_then(write, move |_| cache.publish(topic, &payload)).await
     }
 }
 

@@ -1,6 +1,7 @@
 //! The store: the same promises on both databases.
 
 use crate::world::{Database, Db, World, number};
+use futures_util::FutureExt as _;
 use kairos::error::{Error, Problem, Result};
 use kairos::store::{Conn, GroupCommit, Limits, Options, Store, down_all, migrate_up, pending};
 use std::collections::BTreeMap;
@@ -225,6 +226,21 @@ both! {
         assert_eq!(failed, [25]);
         assert_eq!(notes(world).await, 49);
         assert!(largest.load(Ordering::Relaxed) > 1, "nothing was grouped, so nothing was tested");
+    }
+
+    async fn what_was_written_is_told_also_when_who_wrote_it_hangs_up(world) {
+        let platform = world.kairos.platform.clone();
+        let heard = Arc::new(AtomicUsize::new(0));
+        let hears = Arc::clone(&heard);
+        platform.cache.subscribe("told", move |payload| { hears.fetch_add(payload.len(), Ordering::SeqCst); });
+        let asked = platform.write_and_tell(("told", "news".to_owned()), |conn| conn.batch("select 1"));
+        assert!(asked.now_or_never().is_none(), "it waits for the commit");
+        while heard.load(Ordering::SeqCst) != 4 {
+            tokio::task::yield_now().await;
+        }
+        let refused = platform.write_and_tell(("told", "more".to_owned()), |_| Err::<(), _>(Error::broken("no")));
+        assert!(refused.await.is_err());
+        assert_eq!(heard.load(Ordering::SeqCst), 4, "what was undone is not told");
     }
 
     async fn a_full_queue_says_busy_and_does_not_wait(world) {

@@ -180,12 +180,11 @@ pub async fn revoke(caller: ServerKey, platform: web::Data<Platform>, path: web:
     caller.need(Scope::KeysWrite)?;
     let id = parse(&path)?;
     let now_ms = platform.clock.now_ms();
-    let revoked = platform.store.write(move |conn| {
+    let revoked = platform.write_and_tell((KEYS_TOPIC, String::new()), move |conn| {
         own(store::key(conn, caller.app_id, id)?)?;
         store::revoke(conn, caller.app_id, id, now_ms)
     });
     revoked.await?;
-    platform.cache.publish(KEYS_TOPIC, "");
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -209,15 +208,13 @@ pub async fn rotate(
         return Err(Error::invalid("overlap_ms", "out_of_range", format!("must be 0 to {OVERLAP_MAX_MS}")));
     }
     let (ids, now_ms) = (platform.ids.clone(), platform.clock.now_ms());
-    let new = platform.store.write(move |conn| {
+    let new = platform.write_and_tell((KEYS_TOPIC, String::new()), move |conn| {
         let old = own(store::key(conn, caller.app_id, id)?)?;
         // The successor's text goes to the caller, so rotating is minting.
         caller.key.may_mint(&old.mint())?;
         store::rotate(conn, &ids, now_ms, (&old, overlap_ms))
     });
-    let new = new.await?;
-    platform.cache.publish(KEYS_TOPIC, "");
-    Ok(HttpResponse::Created().json(NewKeyOut::from(new)))
+    Ok(HttpResponse::Created().json(NewKeyOut::from(new.await?)))
 }
 
 fn parse(id: &str) -> Result<KeyId> {

@@ -125,7 +125,7 @@ pub async fn patch(
     if let Some(name) = &patch.name {
         check_text("name", name, 100)?;
     }
-    let row = platform.store.write(move |conn| {
+    let row = platform.write_and_tell((APPS_TOPIC, caller.app_id.to_string()), move |conn| {
         let mut row = store::app(conn, caller.app_id)?;
         if_match.check(row.revision)?;
         if let Some(name) = patch.name {
@@ -139,9 +139,7 @@ pub async fn patch(
         row.revision += 1;
         Ok(row)
     });
-    let row = row.await?;
-    platform.cache.publish(APPS_TOPIC, &row.id.to_string());
-    Ok(answer(row))
+    Ok(answer(row.await?))
 }
 
 fn answer(row: AppRow) -> HttpResponse {

@@ -126,27 +126,16 @@ pub async fn create(
     }
     count_events(&request, events.len()).await?;
     let subject = caller.subject();
-    let parsed: Vec<Result<Item, Vec<FieldError>>> = events.iter().map(|raw| Item::parse(raw.get(), subject.as_ref())).collect();
-    let faults = schemas.check(caller.app_id, parsed.iter().filter_map(|item| item.as_ref().ok())).await?;
+    let parsed = events.iter().map(|raw| Item::parse(raw.get(), subject.as_ref())).collect();
+    let parsed = schemas.check(caller.app_id, parsed).await?;
     let (mut results, mut good) = (Vec::with_capacity(parsed.len()), Vec::with_capacity(parsed.len()));
-    let mut faults = faults.into_iter();
     for (item, raw) in parsed.into_iter().zip(&events) {
-        let item = item.and_then(|item| match faults.next() {
-            Some(errors) if !errors.is_empty() => Err(errors),
-            _ => Ok(item),
-        });
-        match item {
-            Ok(item) => {
-                results.push(ResultOut {
-                    id: Some(item.id().to_owned()),
-                    status: Status::Accepted,
-                    event_id: None,
-                    errors: Vec::new(),
-                });
-                good.push(item);
-            }
-            Err(errors) => results.push(ResultOut { id: id_of(raw), status: Status::Invalid, event_id: None, errors }),
-        }
+        let (id, status, errors) = match &item {
+            Ok(item) => (Some(item.id().to_owned()), Status::Accepted, Vec::new()),
+            Err(errors) => (id_of(raw), Status::Invalid, errors.clone()),
+        };
+        results.push(ResultOut { id, status, event_id: None, errors });
+        good.extend(item);
     }
     let batch = Batch {
         app_id: caller.app_id,

@@ -95,13 +95,11 @@ pub async fn put(
     let (app, now_ms) = (caller.app_id, platform.clock.now_ms());
     let row =
         TypeRow { type_: kind.clone(), json_schema, max_useful_age_ms, listened: false, created_ms: now_ms, updated_ms: now_ms };
-    let row = platform.store.write(move |conn| {
+    let row = platform.write_and_tell((TYPES_TOPIC, app.to_string()), move |conn| {
         store::put_type(conn, app, &row)?;
         store::types(conn, app, &[kind])?.pop().ok_or_else(|| Error::broken("a type vanished while it was written"))
     });
-    let row = row.await?;
-    platform.cache.publish(TYPES_TOPIC, &app.to_string());
-    Ok(web::Json(row.into()))
+    Ok(web::Json(row.await?.into()))
 }
 
 /// Reads a declared type.
@@ -141,13 +139,12 @@ pub async fn delete(caller: ServerKey, platform: web::Data<Platform>, path: web:
     caller.need(Scope::SchemaWrite)?;
     check_kind("type", &path).map_err(|_| Error::not_found("event type"))?;
     let (app, kind) = (caller.app_id, path.into_inner());
-    let gone = platform.store.write(move |conn| {
+    let gone = platform.write_and_tell((TYPES_TOPIC, app.to_string()), move |conn| {
         if store::types(conn, app, std::slice::from_ref(&kind))?.is_empty() {
             return Err(Error::not_found("event type"));
         }
         store::delete_type(conn, app, &kind)
     });
     gone.await?;
-    platform.cache.publish(TYPES_TOPIC, &app.to_string());
     Ok(HttpResponse::NoContent().finish())
 }
