@@ -4,7 +4,7 @@ use super::commit::{self, Hops, Made, stale};
 use super::context::{Known, Latency, Question};
 use super::input::{Input, Opening};
 use super::live::Parts;
-use super::store::{self, HeldMoment, NewMoment, OpenMoment};
+use super::store::{self, NewMoment, OpenMoment, WaitingChoice};
 use super::supersede::{self, Superseded};
 use super::terms::Terms;
 use super::trigger;
@@ -37,7 +37,8 @@ pub(super) struct Batch {
     places: HashMap<PlaceId, Place>,
     useful_ms: HashMap<String, i64>,
     open: Vec<OpenMoment>,
-    held: Vec<HeldMoment>,
+    /// What a newer moment may take back.
+    waiting: Vec<WaitingChoice>,
 }
 
 /// What became of the work of one app.
@@ -118,7 +119,7 @@ fn gather_app(
         places: place::by_ids(conn, app, &place_ids)?,
         useful_ms: event::max_useful_ages(conn, app, &types)?,
         open: store::moments_of(conn, app, &users, now_ms.saturating_sub(cool_down_ms))?,
-        held: if superseding { store::held_of(conn, app, &users)? } else { Vec::new() },
+        waiting: if superseding { store::not_gone(conn, app, &users)? } else { Vec::new() },
         work,
         snapshot,
         events,
@@ -232,12 +233,12 @@ impl Court<'_> {
         };
         let mut taken_back = Vec::new();
         if kind.spec.supersede {
-            let same = |h: &&HeldMoment| h.user_id == user && h.kind == kind.spec.key && h.test == event.test;
-            let older = |h: &&HeldMoment| same(h) && h.opened_ms <= span.opened_ms;
-            let held: Vec<HeldMoment> = self.batch.held.iter().filter(older).cloned().collect();
-            taken_back.extend(held.iter().map(|h| h.choice_id));
+            let same = |h: &&WaitingChoice| h.user_id == user && h.kind == kind.spec.key && h.test == event.test;
+            let older = |h: &&WaitingChoice| same(h) && h.opened_ms <= span.opened_ms;
+            let choices: Vec<WaitingChoice> = self.batch.waiting.iter().filter(older).cloned().collect();
+            taken_back.extend(choices.iter().map(|h| h.choice_id));
             let (kind, opened_ms) = (kind.spec.key.clone(), span.opened_ms);
-            self.superseded.push(Superseded { user_id: user, kind, opened_ms, test: event.test, by: id, held });
+            self.superseded.push(Superseded { user_id: user, kind, opened_ms, test: event.test, by: id, choices });
         }
         let terms: Vec<Arc<Terms>> = kind.campaigns.iter().flat_map(Terms::all_of).collect();
         let opening =

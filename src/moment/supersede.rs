@@ -1,15 +1,16 @@
 //! A newer moment of a kind that supersedes: what is held or queued for older ones is taken back.
 
+use super::commit::stale;
 use super::decision::Reason;
-use super::store::{self, HeldMoment, Release};
+use super::store::{self, Release, WaitingChoice};
 use crate::campaign;
 use crate::error::Result;
-use crate::id::{AppId, MomentId, UserId};
+use crate::id::{AppId, ChoiceId, MomentId, UserId};
 use crate::push;
 use crate::store::Conn;
 use serde_json::json;
 
-/// A newer moment, and the held choices of older ones.
+/// A newer moment, and the choices of older ones of which nothing had left.
 pub(super) struct Superseded {
     pub user_id: UserId,
     pub kind: String,
@@ -18,13 +19,16 @@ pub(super) struct Superseded {
     pub test: bool,
     /// The newer moment.
     pub by: MomentId,
-    pub held: Vec<HeldMoment>,
+    pub choices: Vec<WaitingChoice>,
 }
 
 /// Takes back what is held and cancels what waits; what is on its way goes on, but is not tried again.
+///
+/// # Errors
+/// [`stale`] when something has left that the newer decision took for taken back.
 pub(super) fn write(conn: &mut Conn, app: AppId, superseded: &Superseded, now_ms: i64) -> Result<()> {
     let reason = Reason::Superseded.name();
-    for held in &superseded.held {
+    for held in superseded.choices.iter().filter(|choice| choice.held) {
         let said = json!({ "at_ms": now_ms, "reason": reason, "by_moment_id": superseded.by });
         let release = Release {
             app_id: app,
@@ -47,6 +51,12 @@ pub(super) fn write(conn: &mut Conn, app: AppId, superseded: &Superseded, now_ms
     let waiting = store::waiting_of_kind(conn, app, (*user_id, kind, *test), older)?;
     for message in waiting {
         push::outbox::cancel(conn, app, (message, reason), now_ms)?;
+    }
+    let queued = superseded.choices.iter().filter(|choice| !choice.held);
+    let queued: Vec<ChoiceId> = queued.map(|choice| choice.choice_id).collect();
+    // The newer decision took them for taken back; what has left since then counts, and it has to be made again.
+    if store::not_cancelled(conn, app, &queued)? != 0 {
+        return Err(stale());
     }
     Ok(())
 }

@@ -129,6 +129,34 @@ both! {
         stage.adds_up(world).await;
     }
 
+    async fn what_a_newer_moment_cancels_takes_no_room_under_its_caps(world) {
+        let stage = Stage::set(world).await;
+        stage.kind(world, json!({"supersede": true})).await;
+        stage.one_offer(world, json!({}), json!({"caps": [{"limit": 1, "window_ms": 3_600_000}]})).await;
+        let who = stage.listener(world).await;
+        let tablet = phone(world, &who.person, "tablet").await;
+        close_the_gateway(world, &stage).await;
+        stage.lands_at(world, &who, "Orly", 0).await;
+        world.drain().await;
+        stage.lands_at(world, &who, "Roissy", 0).await;
+        world.drain().await;
+        assert_eq!(states(world, &stage, &who).await, ["cancelled", "cancelled", "queued", "queued"]);
+        world.advance(Duration::from_secs(30)).await;
+        assert_eq!(stage.arrived(&who).len(), 1);
+        // What has reached one of the phones counts, whatever becomes of the other.
+        stage.standin.inject(Rule::always(Fault::Answer {
+            status: 503, reason: "ServiceUnavailable".into(), retry_after_s: Some(60), timestamp_ms: None,
+        }).to(tablet));
+        world.advance(minutes(60)).await;
+        stage.lands_at(world, &who, "Lyon", 0).await;
+        world.drain().await;
+        stage.lands_at(world, &who, "Nice", 0).await;
+        world.drain().await;
+        assert_eq!(stage.decisions(world, &who).await[3]["reason"], "campaign_cap");
+        assert_eq!(stage.arrived(&who).len(), 2);
+        stage.adds_up(world).await;
+    }
+
     async fn a_pause_cancels_what_is_queued_and_a_resume_revives_nothing(world) {
         let stage = Stage::set(world).await;
         let (offer, campaign) = stage.one_offer(world, json!({"stock": 9}), json!({})).await;

@@ -9,6 +9,9 @@ use crate::store::{Conn, Doc};
 use diesel::prelude::*;
 use serde_json::Value;
 
+/// The states of messages that wait.
+const WAITING: [&str; 2] = ["queued", "retry_at"];
+
 /// A choice that waits for the end of quiet time.
 #[derive(Debug, Clone, Queryable)]
 pub(in crate::moment) struct HeldRow {
@@ -74,9 +77,11 @@ pub(in crate::moment) fn release(conn: &mut Conn, release: &Release<'_>) -> Resu
     Ok(changed == 1)
 }
 
-/// A held choice and the moment that it belongs to.
+/// A choice of which nothing has left, and the moment that it belongs to.
 #[derive(Debug, Clone, Queryable)]
-pub(in crate::moment) struct HeldMoment {
+pub(in crate::moment) struct WaitingChoice {
+    /// Whether it is held; else its messages wait.
+    pub held: bool,
     pub user_id: UserId,
     pub choice_id: ChoiceId,
     pub decision_id: DecisionId,
@@ -87,18 +92,29 @@ pub(in crate::moment) struct HeldMoment {
     pub test: bool,
 }
 
-/// The held choices of these users that belong to moments.
-pub(in crate::moment) fn held_of(conn: &mut Conn, app: AppId, users: &[UserId]) -> Result<Vec<HeldMoment>> {
+/// The choices of these users that belong to moments and of which nothing has left: those held, and those whose messages
+/// all wait.
+pub(in crate::moment) fn not_gone(conn: &mut Conn, app: AppId, users: &[UserId]) -> Result<Vec<WaitingChoice>> {
     let mut found = Vec::new();
     for chunk in users.chunks(500) {
-        let rows: Vec<HeldMoment> = on!(conn, c => choices::table
+        let rows: Vec<WaitingChoice> = on!(conn, c => choices::table
             .inner_join(decisions::table.on(decisions::app_id.eq(choices::app_id).and(decisions::id.eq(choices::decision_id))))
             .inner_join(moments::table.on(
                 moments::app_id.eq(decisions::app_id).and(decisions::moment_id.eq(moments::id.nullable()))
             ))
-            .filter(choices::app_id.eq(app).and(choices::user_id.eq_any(chunk)).and(choices::state.eq("held")))
+            .filter(choices::app_id.eq(app).and(choices::user_id.eq_any(chunk)))
+            .filter(choices::state.eq("held").or(choices::state.eq("planned").and(choices::id.eq_any(
+                messages::table
+                    .filter(messages::app_id.eq(app).and(messages::user_id.eq_any(chunk)).and(messages::state.eq_any(WAITING)))
+                    .select(messages::choice_id)
+            )).and(choices::id.ne_all(
+                messages::table
+                    .filter(messages::app_id.eq(app).and(messages::user_id.eq_any(chunk)).and(messages::state.ne_all(WAITING)))
+                    .select(messages::choice_id)
+            ))))
             .order(choices::id)
             .select((
+                choices::state.eq("held"),
                 choices::user_id,
                 choices::id,
                 choices::decision_id,
@@ -133,6 +149,14 @@ pub(in crate::moment) fn waiting_of_kind(
         .order(messages::id)
         .select(messages::id)
         .load(c))?)
+}
+
+/// How many messages of these choices have not ended as cancelled.
+pub(in crate::moment) fn not_cancelled(conn: &mut Conn, app: AppId, of: &[ChoiceId]) -> Result<i64> {
+    Ok(on!(conn, c => messages::table
+        .filter(messages::app_id.eq(app).and(messages::choice_id.eq_any(of)).and(messages::state.ne("cancelled")))
+        .count()
+        .get_result(c))?)
 }
 
 /// The decision's outcome as its choices stand now: the first of the law's order that applies.

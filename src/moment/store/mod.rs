@@ -7,7 +7,9 @@ mod message;
 mod read;
 mod write;
 
-pub(super) use choice::{HeldMoment, HeldRow, Release, due_held, held_of, next_due_ms, release, update_outcome, waiting_of_kind};
+pub(super) use choice::{
+    HeldRow, Release, WaitingChoice, due_held, next_due_ms, not_cancelled, not_gone, release, update_outcome, waiting_of_kind,
+};
 pub(super) use feedback::{ended, mark_settled, states_of, stop_counting};
 pub(super) use gather::{OpenMoment, heard, latest_choices, met, moments_of, work_left};
 pub(super) use message::{MessageFilter, MessageRow, ReceiptRow, first_hops, insert_receipts, message, messages, receipts};
