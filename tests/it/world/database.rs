@@ -47,6 +47,8 @@ impl Database {
                 (with_name(&server_url(), &name), Some(name))
             }
         };
+        // A test that was killed leaves its folder, and process numbers come again: its database may have an older schema.
+        let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).unwrap();
         Self { url, folder, name }
     }
