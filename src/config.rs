@@ -3,7 +3,8 @@
 use crate::error::{Error, Result};
 use figment::Figment;
 use figment::providers::{Env, Format as _, Serialized, Toml};
-use serde::Deserialize;
+use figment::value::Value;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -11,7 +12,7 @@ use std::path::{Path, PathBuf};
 pub const DEFAULTS: &str = include_str!("config.default.toml");
 
 /// All settings. Names, units and meaning: `config.default.toml`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "each field is documented in config.default.toml, the manual")]
 pub struct Config {
@@ -51,7 +52,7 @@ pub struct Config {
 }
 
 /// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// For a person at a terminal.
@@ -77,6 +78,12 @@ impl Secret {
     }
 }
 
+impl Serialize for Secret {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(if self.0.is_empty() { "" } else { "(secret)" })
+    }
+}
+
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(if self.0.is_empty() { "(none)" } else { "(secret)" })
@@ -98,12 +105,25 @@ impl Config {
         }
         // KAIROS_TEST_* belongs to the test suite, not to the program.
         let env = Env::prefixed("KAIROS_").filter(|name| !name.starts_with("test_"));
+        // Numbers and lists are read from text as they are from the environment.
+        let flags: BTreeMap<&str, Value> =
+            flags.iter().map(|(name, text)| (name.as_str(), text.parse().unwrap_or_else(|never| match never {}))).collect();
         let figment = figment.merge(env).merge(Serialized::defaults(flags));
         let config: Self = figment.extract().map_err(|e| {
             let name = e.path.last().map_or_else(String::new, |key| format!("KAIROS_{}: ", key.to_uppercase()));
             Error::broken(format!("{name}{}", e.kind))
         })?;
         config.checked()
+    }
+
+    /// The manual, with every value as it is in force here; secrets are not shown.
+    pub fn manual(&self) -> String {
+        let present = serde_json::to_value(self).unwrap_or_default();
+        let line = |line: &str| match line.split_once(" = ").and_then(|(name, usual)| Some((name, usual, present.get(name)?))) {
+            Some((name, usual, value)) if value.to_string() != usual => format!("{name} = {value} # default: {usual}\n"),
+            _ => format!("{line}\n"),
+        };
+        DEFAULTS.lines().map(line).collect()
     }
 
     fn checked(mut self) -> Result<Self> {

@@ -1,14 +1,13 @@
-//! `kairos config print`: the manual of settings, then what is in force here.
+//! `kairos config print`: the manual of settings, with the values that are in force here.
 
 use super::Settings;
-use crate::config::DEFAULTS;
 use crate::error::Result;
 use clap::Subcommand;
 use std::process::ExitCode;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
-    /// Print every setting with its default and meaning, and check those in force.
+    /// Check the settings and print each with its meaning, its present value and, where that differs, its default.
     Print,
 }
 
@@ -17,14 +16,7 @@ pub(super) enum ConfigCommand {
 pub(super) fn run(settings: &Settings, command: &ConfigCommand) -> Result<ExitCode> {
     match command {
         ConfigCommand::Print => {
-            println!("{DEFAULTS}");
-            let config = settings.load()?;
-            println!(
-                "# In force here: listen {}, public_url {}, data_dir {}.",
-                config.listen,
-                config.public_url,
-                config.data_dir.display()
-            );
+            print!("{}", settings.load()?.manual());
             Ok(ExitCode::SUCCESS)
         }
     }

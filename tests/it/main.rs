@@ -11,6 +11,7 @@ mod app;
 mod cache;
 mod campaign;
 mod choice;
+mod config;
 mod consent;
 mod decide;
 mod device;
