@@ -12,6 +12,9 @@ use crate::store::{Conn, GroupCommit, Limits};
 use crate::worker::{Hint, Progress, Worker};
 use std::sync::Arc;
 
+/// The topic of the cache on which new work for the lanes is told.
+const WORK_TOPIC: &str = "work";
+
 /// What may wait for the log, and what shares a transaction; weights are bytes.
 const LIMITS: Limits = Limits { queue_calls: 4_096, queue_weight: 16 << 20, batch_calls: 128, batch_weight: 4 << 20 };
 /// Longest wait of the clock's worker without a hint, in milliseconds.
@@ -110,6 +113,8 @@ impl Log {
     pub fn open(platform: &Platform, places: &Places) -> Self {
         let floor =
             Floor { ids: platform.ids.clone(), places: places.clone(), future_tolerance_ms: platform.config.future_tolerance_ms };
+        let hint = platform.lane_hint.clone();
+        platform.cache.subscribe(WORK_TOPIC, move |_| hint.nudge());
         let clock = platform.clock.clone();
         let apply = move |conn: &mut Conn, jobs: &[Job]| apply(conn, &floor, (jobs, clock.now_ms()));
         Self {
@@ -135,16 +140,21 @@ impl Log {
             let log = self.clone();
             tokio::spawn(async move {
                 let _ = log.group.submit(Job::Batch(Arc::new(batch)), weight).await;
-                log.platform.lane_hint.nudge();
+                log.tell();
             });
             return Ok(outcomes);
         }
         let outcomes = self.group.submit(Job::Batch(Arc::new(batch)), weight).await?;
-        self.platform.lane_hint.nudge();
+        self.tell();
         if moves {
             self.timer_hint.nudge();
         }
         Ok(outcomes)
+    }
+
+    /// Wakes the lanes, here and on other nodes.
+    fn tell(&self) {
+        self.platform.cache.publish(WORK_TOPIC, "lane");
     }
 
     /// The places in memory.
@@ -174,7 +184,7 @@ impl Log {
             Some(due_ms) if due_ms > now_ms => Ok(Progress::Until(due_ms)),
             Some(_) => {
                 self.group.submit(Job::Tick, 0).await?;
-                self.platform.lane_hint.nudge();
+                self.tell();
                 Ok(Progress::More)
             }
         }

@@ -1,7 +1,10 @@
 //! The cache with and without Redis: shared budgets, news between nodes, and what is left when Redis goes away.
 
+use crate::world::Db;
 use kairos::cache::{Budget, Cache};
 use kairos::config::Secret;
+use kairos::serve::Kairos;
+use serde_json::json;
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -164,4 +167,32 @@ async fn a_window_begins_anew_and_says_how_long_to_wait() {
 fn a_wrong_redis_url_stops_the_start_with_one_line() {
     let error = Cache::open(&Secret::new("http://localhost"), String::new(), String::new()).err().unwrap().to_string();
     assert!(error.contains("KAIROS_REDIS_URL") && !error.contains('\n'), "{error}");
+}
+
+/// An event posted to one node wakes the lanes of another; without Redis they look by themselves.
+#[test]
+fn work_is_told_to_other_nodes() {
+    crate::world::run(Db::Postgres, async |world| {
+        let redis = Redis::start();
+        let mut config = None;
+        world
+            .restart(|c| {
+                c.redis_url = Secret::new(format!("redis://127.0.0.1:{}", redis.port));
+                config = Some(c.clone());
+            })
+            .await;
+        let other = Kairos::open(config.unwrap(), world.clock.clone()).await.unwrap();
+        let (here, there) = (world.kairos.platform.clone(), other.platform.clone());
+        until("both nodes share", || here.cache.is_shared() && there.cache.is_shared()).await;
+        world.put("/v1/event-types/landed", &world.app.server, json!({"max_useful_age_ms": 60_000})).await.expect(200);
+        // What they were told on connecting.
+        while tokio::time::timeout(Duration::from_millis(500), there.lane_hint.nudged()).await.is_ok() {}
+        let who = world.person(&world.app).await;
+        let event = json!({"id": "1", "type": "landed", "occurred_at": world.time(0), "subject": who.id});
+        let answer = world.post("/v1/events", &world.app.server, json!({"events": [event]})).await.expect(202);
+        assert_eq!(answer["results"][0]["status"], "accepted", "{answer}");
+        let woken = tokio::time::timeout(Duration::from_secs(20), there.lane_hint.nudged()).await;
+        assert!(woken.is_ok(), "the other node was not woken");
+        world.drain().await;
+    });
 }
