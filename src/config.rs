@@ -119,9 +119,12 @@ impl Config {
     /// The manual, with every value as it is in force here; secrets are not shown.
     pub fn manual(&self) -> String {
         let present = serde_json::to_value(self).unwrap_or_default();
-        let line = |line: &str| match line.split_once(" = ").and_then(|(name, usual)| Some((name, usual, present.get(name)?))) {
-            Some((name, usual, value)) if value.to_string() != usual => format!("{name} = {value} # default: {usual}\n"),
-            _ => format!("{line}\n"),
+        let line = |line: &str| {
+            let parts = line.split_once(" = ").and_then(|(name, usual)| Some((name, usual, present.get(name)?.to_string())));
+            match parts {
+                Some((name, usual, value)) if value != usual => format!("{name} = {value} # default: {usual}\n"),
+                _ => format!("{line}\n"),
+            }
         };
         DEFAULTS.lines().map(line).collect()
     }
