@@ -265,7 +265,7 @@ create table events (
     settled_ms bigint,
     primary key (app_id, id)
 );
-create unique index events_external on events (app_id, source, external_id);
+create unique index events_external on events (app_id, source, test, external_id);
 create index events_user on events (app_id, user_id, id);
 -- raw fixes of people, to be forgotten
 create index events_fixes on events (app_id, received_ms) where lat is not null and user_id is not null;
@@ -348,6 +348,8 @@ create table place_states (
     subject_id text not null,
     place_id text not null,
     user_id text,
+    -- the partner that sent the positions of this visit
+    partner_id text,
     state text not null,
     due_ms bigint,
     primary key (app_id, subject_id, place_id)

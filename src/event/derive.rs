@@ -51,9 +51,10 @@ pub(super) fn follow(
         if let Some(location) = cause.location {
             let class = if cause.who.thing_id.is_some() { Class::Thing } else { Class::Phone };
             let point = Point { lat: location.lat, lon: location.lon };
-            let fix = Fix { at_ms: cause.occurred_ms, point, accuracy_m: location.accuracy_m };
+            let Location { accuracy_m, .. } = location;
+            let fix = Fix { at_ms: cause.occurred_ms, point, accuracy_m, partner_id: cause.partner_id };
             let moved = track.see(index, class, fix).unwrap_or_default();
-            out.extend(moved.into_iter().map(|m| transition(index, cause.who, m, Some(&cause))));
+            out.extend(moved.into_iter().map(|m| transition(index, cause.who, m, Some(cause.id))));
         }
         if let Some(thing) = thing.as_deref_mut() {
             out.extend(changes(&cause, settle_times, thing, || track.inside(index)));
@@ -63,8 +64,8 @@ pub(super) fn follow(
 }
 
 /// A transition as an event.
-pub(super) fn transition(index: &Index, who: Who, moved: Moved, cause: Option<&Cause<'_>>) -> Derived {
-    let Moved { place_id, step } = moved;
+pub(super) fn transition(index: &Index, who: Who, moved: Moved, cause_id: Option<EventId>) -> Derived {
+    let Moved { place_id, step, partner_id } = moved;
     let mut properties = Map::new();
     properties.insert("place_id".to_owned(), json!(place_id));
     if let Some(key) = index.get(place_id).and_then(|place| place.key.clone()) {
@@ -77,8 +78,8 @@ pub(super) fn transition(index: &Index, who: Who, moved: Moved, cause: Option<&C
     }
     let kind = step.kind.event_type();
     Derived {
-        cause_id: cause.map(|c| c.id),
-        partner_id: cause.and_then(|c| c.partner_id),
+        cause_id,
+        partner_id,
         who,
         kind,
         at_ms: step.at_ms,

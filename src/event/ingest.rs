@@ -223,17 +223,17 @@ fn answer(
     (entries, written): (&[Entry<'_>], &HashSet<EventId>),
     (outcomes, counts): Answers<'_>,
 ) -> Result<()> {
-    let mut old: BTreeMap<String, Vec<&Entry<'_>>> = BTreeMap::new();
+    let mut old: BTreeMap<(String, bool), Vec<&Entry<'_>>> = BTreeMap::new();
     for entry in entries {
         if written.contains(&entry.id) {
             outcomes.push((entry.slot, Outcome::Accepted(entry.id)));
         } else {
-            old.entry(entry.source.to_string()).or_default().push(entry);
+            old.entry((entry.source.to_string(), entry.batch.test)).or_default().push(entry);
         }
     }
-    for (source, entries) in old {
+    for ((source, test), entries) in old {
         let ids: Vec<&str> = entries.iter().map(|e| e.item.id.as_str()).collect();
-        let known = store::known(conn, app, &source, &ids)?;
+        let known = store::known(conn, app, (&source, test), &ids)?;
         let known: HashMap<&str, &store::Known> = known.iter().map(|k| (k.external_id.as_str(), k)).collect();
         for entry in entries {
             let Some(first) = known.get(entry.item.id.as_str()) else { continue };

@@ -76,7 +76,7 @@ pub struct Event {
     pub settled_ms: Option<i64>,
 }
 
-/// Who sends an event. Ids of events are unique per (app, source).
+/// Who sends an event. Ids of events are unique per (app, source, mode of the key).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Source {
     /// A signed-in user's app.

@@ -7,7 +7,7 @@ use super::index::Index;
 use super::track::{Fix, Sights, Track};
 use super::transition::{Stand, Terms};
 use crate::error::{Error, Result};
-use crate::id::{AppId, PlaceId, UserId};
+use crate::id::{AppId, PartnerId, PlaceId, UserId};
 use crate::on;
 use crate::store::schema::{place_changes, place_revisions, place_states, places, positions};
 use crate::store::{Conn, Doc};
@@ -64,6 +64,7 @@ struct StateRow {
     subject_id: String,
     place_id: PlaceId,
     user_id: Option<UserId>,
+    partner_id: Option<PartnerId>,
     state: Doc<Stand>,
     due_ms: Option<i64>,
 }
@@ -240,14 +241,16 @@ pub(super) fn tracks(conn: &mut Conn, app: AppId, subjects: &[String]) -> Result
         for row in rows {
             let track = tracks.entry(row.subject_id).or_default();
             let point = row.lat.zip(row.lon).map(|(lat, lon)| Point { lat, lon });
-            track.last = point.map(|point| Fix { at_ms: row.at_ms, point, accuracy_m: row.accuracy_m });
+            track.last = point.map(|point| Fix { at_ms: row.at_ms, point, accuracy_m: row.accuracy_m, partner_id: None });
             track.sights = row.sights.0;
         }
         let rows: Vec<StateRow> = on!(conn, c => place_states::table
             .filter(place_states::app_id.eq(app).and(place_states::subject_id.eq_any(chunk)))
             .select(StateRow::as_select()).load(c))?;
         for row in rows {
-            tracks.entry(row.subject_id).or_default().stands.insert(row.place_id, row.state.0);
+            let track = tracks.entry(row.subject_id).or_default();
+            track.stands.insert(row.place_id, row.state.0);
+            track.partners.extend(row.partner_id.map(|partner| (row.place_id, partner)));
         }
     }
     Ok(tracks)
@@ -281,6 +284,7 @@ pub(super) fn keep(conn: &mut Conn, app: AppId, index: &Index, all: &[Kept<'_>])
                     subject_id: kept.subject_id.to_owned(),
                     place_id: *place_id,
                     user_id: kept.user_id,
+                    partner_id: kept.after.partners.get(place_id).copied(),
                     state: Doc(*stand),
                     due_ms: index.get(*place_id).and_then(|place| stand.due_ms(place.terms)),
                 });
@@ -299,7 +303,7 @@ pub(super) fn keep(conn: &mut Conn, app: AppId, index: &Index, all: &[Kept<'_>])
         on!(conn, c => diesel::insert_into(place_states::table).values(rows)
             .on_conflict((place_states::app_id, place_states::subject_id, place_states::place_id)).do_update()
             .set((place_states::user_id.eq(excluded(place_states::user_id)), place_states::state.eq(excluded(place_states::state)),
-                place_states::due_ms.eq(excluded(place_states::due_ms))))
+                place_states::partner_id.eq(excluded(place_states::partner_id)), place_states::due_ms.eq(excluded(place_states::due_ms))))
             .execute(c))?;
     }
     Ok(())

@@ -3,7 +3,7 @@
 use super::geometry::{Point, distance_m};
 use super::index::Index;
 use super::transition::{Kind, Sight, Stand, Step};
-use crate::id::PlaceId;
+use crate::id::{PartnerId, PlaceId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -22,6 +22,8 @@ pub struct Fix {
     pub point: Point,
     /// How good, in metres; unknown when absent.
     pub accuracy_m: Option<f64>,
+    /// The partner that sent it; kept with the visits that it is part of, not with the position.
+    pub partner_id: Option<PartnerId>,
 }
 
 /// What kind of subject moves; decides the speed filter.
@@ -45,6 +47,8 @@ pub struct Moved {
     pub place_id: PlaceId,
     /// What and when.
     pub step: Step,
+    /// The partner behind the positions from which this follows.
+    pub partner_id: Option<PartnerId>,
 }
 
 /// One subject's standing with all places. Absent from `stands`: outside, or never seen by that place.
@@ -56,6 +60,8 @@ pub struct Track {
     pub sights: Sights,
     /// Where it is in, half-way in or out, or was closed.
     pub stands: BTreeMap<PlaceId, Stand>,
+    /// The partner behind each visit: of those that sent a position of it the last. The app's own take nothing away.
+    pub partners: BTreeMap<PlaceId, PartnerId>,
 }
 
 impl Sights {
@@ -102,10 +108,14 @@ impl Track {
                 let seen = self.sights.any(place.shaped_ms, place.shape.coarse_limit_m());
                 if seen { Stand::Outside } else { Stand::Unknown }
             });
+            // What is due by now follows from the positions before this one, and only the rest from this one too.
             let mut steps = Vec::new();
-            let after = before.see(place.terms, Sight { at_ms: fix.at_ms, inside, sure }, &mut steps);
-            moved.extend(steps.into_iter().map(|step| Moved { place_id: place.id, step }));
-            self.put(place.id, after);
+            let waited = before.tick(place.terms, fix.at_ms, &mut steps);
+            self.move_on(place.id, (waited, steps), &mut moved);
+            let mut steps = Vec::new();
+            let after = waited.see(place.terms, Sight { at_ms: fix.at_ms, inside, sure }, &mut steps);
+            self.partners.extend(fix.partner_id.map(|partner| (place.id, partner)));
+            self.move_on(place.id, (after, steps), &mut moved);
         }
         self.sights.add(&fix);
         self.last = Some(fix);
@@ -117,11 +127,13 @@ impl Track {
     pub fn tick(&mut self, index: &Index, now_ms: i64) -> Vec<Moved> {
         let mut moved = Vec::new();
         for (place_id, before) in std::mem::take(&mut self.stands) {
-            let Some(place) = index.get(place_id) else { continue };
+            let Some(place) = index.get(place_id) else {
+                self.partners.remove(&place_id);
+                continue;
+            };
             let mut steps = Vec::new();
             let after = before.tick(place.terms, now_ms, &mut steps);
-            moved.extend(steps.into_iter().map(|step| Moved { place_id, step }));
-            self.put(place_id, after);
+            self.move_on(place_id, (after, steps), &mut moved);
         }
         moved.sort_by_key(|m| (m.step.at_ms, m.place_id));
         moved
@@ -139,13 +151,21 @@ impl Track {
         places.into_iter().map(|(_, id)| id).collect()
     }
 
-    fn put(&mut self, place_id: PlaceId, stand: Stand) {
+    /// Writes where it stands with a place now, and how it got there. The partner is forgotten with the visit.
+    fn move_on(&mut self, place_id: PlaceId, (stand, steps): (Stand, Vec<Step>), moved: &mut Vec<Moved>) {
+        let partner_id = self.partners.get(&place_id).copied();
+        moved.extend(steps.into_iter().map(|step| Moved { place_id, step, partner_id }));
         match stand {
             // What is true of nearly every pair needs no row.
             Stand::Unknown | Stand::Outside => {
                 self.stands.remove(&place_id);
+                self.partners.remove(&place_id);
             }
-            Stand::Entering { .. } | Stand::Inside(_) | Stand::Closed { .. } => {
+            Stand::Closed { .. } => {
+                self.stands.insert(place_id, stand);
+                self.partners.remove(&place_id);
+            }
+            Stand::Entering { .. } | Stand::Inside(_) => {
                 self.stands.insert(place_id, stand);
             }
         }

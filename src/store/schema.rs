@@ -328,6 +328,7 @@ diesel::table! {
         subject_id -> Text,
         place_id -> Text,
         user_id -> Nullable<Text>,
+        partner_id -> Nullable<Text>,
         state -> Text,
         due_ms -> Nullable<BigInt>,
     }

@@ -74,7 +74,7 @@ fn play(rows: &[Row], index: &Index, names: &HashMap<PlaceId, String>, settle_ms
     for row in rows {
         let track = tracks.entry(&row.icao24).or_default();
         if let (Some(lat), Some(lon)) = (row.lat, row.lon) {
-            let fix = Fix { at_ms: row.ts_ms, point: Point { lat, lon }, accuracy_m: None };
+            let fix = Fix { at_ms: row.ts_ms, point: Point { lat, lon }, accuracy_m: None, partner_id: None };
             for moved in track.see(index, Class::Thing, fix).unwrap_or_default() {
                 match moved.step.kind {
                     Kind::Enter { .. } => figures.enters += 1,

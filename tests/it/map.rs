@@ -137,7 +137,7 @@ fn a_coarse_fix_is_ignored_and_is_no_sight_of_the_place() {
     let ids = Ids::new(Clock::at(0));
     let index = Index::new(vec![place(&ids, circle(0.0, 0.0, 100.0), 0)]);
     let mut track = Track::default();
-    let fix = |at_ms, lon, accuracy_m| Fix { at_ms, point: point(0.0, lon), accuracy_m };
+    let fix = |at_ms, lon, accuracy_m| Fix { at_ms, point: point(0.0, lon), accuracy_m, partner_id: None };
     assert_eq!(track.see(&index, Class::Thing, fix(0, 0.0, Some(101.0))), Some(vec![]));
     let moved = track.see(&index, Class::Thing, fix(1_000, 0.0, Some(20.0))).unwrap();
     assert_eq!(moved[0].step.kind, Kind::Enter { initial: true });
@@ -151,7 +151,7 @@ fn a_place_reshaped_after_the_last_fix_has_not_been_seen() {
     let ids = Ids::new(Clock::at(0));
     let index = Index::new(vec![place(&ids, circle(0.0, 0.0, 100.0), 500), place(&ids, circle(0.0, 0.0, 100.0), 50)]);
     let mut track = Track::default();
-    let fix = |at_ms, lon| Fix { at_ms, point: point(0.0, lon), accuracy_m: Some(1.0) };
+    let fix = |at_ms, lon| Fix { at_ms, point: point(0.0, lon), accuracy_m: Some(1.0), partner_id: None };
     assert_eq!(track.see(&index, Class::Thing, fix(100, 1.0)), Some(vec![]));
     let mut moved = track.see(&index, Class::Thing, fix(1_000, 0.0)).unwrap();
     moved.sort_by_key(|m| m.place_id);
@@ -164,7 +164,7 @@ fn a_phone_does_not_fly_but_a_thing_may() {
     let index = Index::new(Vec::new());
     for (class, judged) in [(Class::Phone, false), (Class::Thing, true)] {
         let mut track = Track::default();
-        let fix = |at_ms, lon| Fix { at_ms, point: point(0.0, lon), accuracy_m: None };
+        let fix = |at_ms, lon| Fix { at_ms, point: point(0.0, lon), accuracy_m: None, partner_id: None };
         assert!(track.see(&index, class, fix(0, 0.0)).is_some());
         assert_eq!(track.see(&index, class, fix(1_000, 0.01)).is_some(), judged);
     }

@@ -166,6 +166,24 @@ both! {
         stage.adds_up(world).await;
     }
 
+    async fn the_id_of_a_test_is_free_for_a_live_event_and_the_other_way_round(world) {
+        let tests = Caller::Bearer(test_key(world, &world.app.clone(), "server", &["events:write"]).await);
+        let live = world.app.server.clone();
+        let someone = world.person(&world.app).await;
+        let said = async |by: &Caller, id: &str, subject: &str| {
+            let taken = world.post("/v1/events", by, json!({"events": [lands(world, id, subject)]})).await.expect(202);
+            taken["results"][0]["status"].as_str().unwrap().to_owned()
+        };
+        for (first, second, id) in [(&tests, &live, "1"), (&live, &tests, "2")] {
+            assert_eq!(said(first, id, &someone.id).await, "accepted");
+            assert_eq!(said(second, id, &someone.id).await, "accepted", "{id}");
+            assert_eq!(said(first, id, &someone.id).await, "duplicate", "{id}");
+            assert_eq!(said(second, id, "user:other").await, "conflict", "{id}");
+        }
+        assert_eq!(world.number("select count(*) from events where test").await, 2);
+        assert_eq!(world.number("select count(*) from events where not test").await, 2);
+    }
+
     async fn a_test_changes_nothing_that_is_known_of_a_thing(world) {
         let server = &world.app.server.clone();
         world.post("/v1/attributes", server, json!({"scope": "thing", "key": "on_ground", "kind": "boolean"})).await.expect(201);

@@ -124,6 +124,44 @@ fn both_needs(from: From) -> [&'static str; 2] {
 }
 
 both! {
+    async fn what_the_clock_derives_from_a_partners_positions_asks_for_that_partner_too(world) {
+        let scene = Scene::set(world).await;
+        let server = &scene.stage.app.server.clone();
+        let (agreed, refused) = (scene.listener(world, From::Partner).await, scene.stage.listener(world).await);
+        for who in [&agreed, &refused] {
+            // The links are the app's own: the partner is in it only as the sender of the positions.
+            world.post(&format!("/v1/things/{}/links", scene.room), server, json!({"user": who.person.id})).await.good();
+        }
+        let fix = |id: &str, lat: f64| json!({"events": [{"id": id, "type": "position", "occurred_at": world.time(0),
+            "subject": scene.room, "location": {"lat": lat, "lon": 2.3594, "accuracy_m": 5}}]});
+        let trigger = |kind: &str| json!({"trigger": {"event_type": kind}, "moment_key": null});
+        // By the clock alone, a dwell and a silent exit; then a dwell that the app's own next position finds.
+        scene.stage.kind(world, trigger("place.dwell")).await;
+        world.post("/v1/events", &scene.key, fix("p1", 48.7253)).await.expect(202);
+        world.advance(minutes(5)).await;
+        scene.stage.kind(world, trigger("place.exit")).await;
+        world.advance(minutes(55)).await;
+        scene.stage.kind(world, trigger("place.dwell")).await;
+        world.advance(minutes(30)).await;
+        world.post("/v1/events", &scene.key, fix("p2", 48.7253)).await.expect(202);
+        world.clock.advance(minutes(6));
+        world.post("/v1/events", server, fix("s1", 48.7253)).await.expect(202);
+        world.drain().await;
+        assert_eq!(scene.stage.arrived(&agreed).len(), 3, "two dwells and a silent exit");
+        assert!(scene.stage.decisions(world, &refused).await.is_empty());
+        let derived = "select count(*) from events where source = 'kairos' and partner_id is not null";
+        assert_eq!(world.number(derived).await, 5, "and two enters");
+        // The app's own positions alone need nobody's word: the next visit is theirs.
+        world.post("/v1/events", server, fix("s2", 49.5)).await.expect(202);
+        world.clock.advance(minutes(1));
+        world.post("/v1/events", server, fix("s3", 49.5)).await.expect(202);
+        world.clock.advance(minutes(1));
+        world.post("/v1/events", server, fix("s4", 48.7253)).await.expect(202);
+        world.advance(minutes(5)).await;
+        assert_eq!(scene.stage.arrived(&refused).len(), 1);
+        scene.stage.adds_up(world).await;
+    }
+
     async fn what_was_withdrawn_after_the_event_came_opens_no_moment(world) {
         let scene = Scene::set(world).await;
         for from in ALL {

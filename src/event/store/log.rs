@@ -135,11 +135,12 @@ pub fn insert(conn: &mut Conn, rows: &[EventRow<'_>]) -> Result<HashSet<EventId>
     Ok(written)
 }
 
-pub fn known(conn: &mut Conn, app: AppId, source: &str, external_ids: &[&str]) -> Result<Vec<Known>> {
+/// What is known under these ids of a source: what test keys send has ids of its own.
+pub fn known(conn: &mut Conn, app: AppId, (source, test): (&str, bool), external_ids: &[&str]) -> Result<Vec<Known>> {
     let mut found = Vec::with_capacity(external_ids.len());
     for chunk in external_ids.chunks(CHUNK) {
         let rows: Vec<Known> = on!(conn, c => events::table
-            .filter(events::app_id.eq(app).and(events::source.eq(source)).and(events::external_id.eq_any(chunk)))
+            .filter(events::app_id.eq(app).and(events::source.eq(source)).and(events::test.eq(test)).and(events::external_id.eq_any(chunk)))
             .select((events::external_id, events::id, events::content_hash)).load(c))?;
         found.extend(rows);
     }
