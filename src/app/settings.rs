@@ -33,8 +33,6 @@ pub struct Settings {
     pub min_gap_ms: i64,
     /// Quiet time of users who chose none; absent: none.
     pub quiet_hours: Option<QuietHours>,
-    /// How long a message without any other deadline may wait, in milliseconds.
-    pub push_ttl_ms: i64,
     /// How long raw positions are kept, in milliseconds.
     pub location_retention_ms: i64,
 }
@@ -138,7 +136,6 @@ impl Default for Settings {
             caps: Caps::default(),
             min_gap_ms: 0,
             quiet_hours: None,
-            push_ttl_ms: DAY_MS,
             location_retention_ms: 24 * HOUR_MS,
         }
     }
@@ -175,7 +172,6 @@ impl Settings {
             check_caps("caps.per_category", caps)?;
         }
         check_span("min_gap_ms", self.min_gap_ms, 0)?;
-        check_span("push_ttl_ms", self.push_ttl_ms, 1)?;
         check_span("location_retention_ms", self.location_retention_ms, 0)?;
         Ok(())
     }

@@ -231,8 +231,8 @@ fn bad_settings() -> Vec<(&'static str, Value)> {
         ("cors_origins", json!(["https://"])),
         ("min_gap_ms", json!(-1)),
         ("min_gap_ms", json!("1")),
-        ("push_ttl_ms", json!(0)),
-        // How many offers a moment brings is said by its kind.
+        // How long a message may wait is said by its moment and its offer, how many offers a moment brings by its kind.
+        ("push_ttl_ms", json!(1_000)),
         ("max_offers_per_moment", json!(1)),
         ("quiet_hours", hours("24:00")),
         ("quiet_hours", hours("7:00")),

@@ -68,9 +68,6 @@ pub struct SettingsPatch {
     #[schema(value_type = Option<QuietHours>)]
     quiet_hours: Option<Option<QuietHours>>,
     #[serde(default, deserialize_with = "given")]
-    #[schema(nullable = false, minimum = 1)]
-    push_ttl_ms: Option<i64>,
-    #[serde(default, deserialize_with = "given")]
     #[schema(nullable = false, minimum = 0)]
     location_retention_ms: Option<i64>,
 }
@@ -89,7 +86,6 @@ impl SettingsPatch {
         set(&mut to.caps, self.caps);
         set(&mut to.min_gap_ms, self.min_gap_ms);
         set(&mut to.quiet_hours, self.quiet_hours);
-        set(&mut to.push_ttl_ms, self.push_ttl_ms);
         set(&mut to.location_retention_ms, self.location_retention_ms);
     }
 }
