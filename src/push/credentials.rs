@@ -126,7 +126,11 @@ fn context(app: AppId, gateway: Gateway, environment: Environment) -> String {
     format!("push_credentials/{app}/{}/{}", gateway.word(), environment.name())
 }
 
-/// Stores a credential, in place of the one that was there. Tell the lanes after the commit ([`announce`]).
+/// The topic of the cache on which stored credentials are told to have changed; the payload is the app. Put and delete
+/// them by `Platform::write_and_tell`.
+pub const CHANGED: &str = "push_credentials";
+
+/// Stores a credential, in place of the one that was there.
 ///
 /// # Errors
 /// What the database says.
@@ -134,11 +138,6 @@ pub fn put(conn: &mut Conn, platform: &Platform, app: AppId, new: &NewCredential
     let context = context(app, new.gateway, new.public.environment);
     let sealed = platform.master_key.seal(&platform.ids, &context, &new.secret)?;
     store::put_credential(conn, app, new, (sealed, platform.clock.now_ms()))
-}
-
-/// Tells all lanes of an app to read their credentials again.
-pub fn announce(platform: &Platform, app: AppId) {
-    platform.cache.publish(super::lane::CHANGED, &app.to_string());
 }
 
 /// What is stored for a gateway, one entry per environment.

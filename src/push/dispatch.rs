@@ -157,7 +157,9 @@ impl Dispatcher {
     /// One look at the outbox, and patience while something is on its way.
     async fn step(&self) -> Result<Progress> {
         let mut look = Look::default();
+        let mut landings = 0;
         for _ in 0..LOOKS {
+            landings = self.0.flights.landings();
             look = self.look().await?;
             if look.progress {
                 return Ok(Progress::More);
@@ -181,6 +183,10 @@ impl Dispatcher {
                 () = self.0.platform.push_hint.nudged() => {}
                 () = due => {}
             }
+            return Ok(Progress::More);
+        }
+        // What came down during the look may wait again, unseen by it.
+        if self.0.flights.landings() != landings {
             return Ok(Progress::More);
         }
         let later = look.blocked.then(|| self.0.platform.clock.now_ms() + LATER_MS);

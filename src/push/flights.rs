@@ -30,6 +30,8 @@ struct Known {
     /// Let go before anything left, and when that was first looked at; if the database says `sending`, the claim took
     /// effect without us.
     let_go: HashMap<MessageId, Option<i64>>,
+    /// How many have come down so far.
+    landings: u64,
     /// Neither aboard nor let go, yet `sending` at the last look.
     suspects: HashSet<MessageId>,
     looked_ms: i64,
@@ -59,6 +61,11 @@ impl Flights {
 
     pub(super) fn count(&self) -> usize {
         self.known().aboard.len()
+    }
+
+    /// How many have come down so far: when it has changed, what was read before may be out of date.
+    pub(super) fn landings(&self) -> u64 {
+        self.known().landings
     }
 
     pub(super) fn landed(&self) -> tokio::sync::futures::Notified<'_> {
@@ -115,6 +122,7 @@ impl Drop for Aboard {
     fn drop(&mut self) {
         let mut known = self.flights.known();
         known.aboard.remove(&self.id);
+        known.landings += 1;
         if !self.underway {
             known.let_go.insert(self.id, None);
         }

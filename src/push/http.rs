@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::http::{Body, FreeJson, ProblemBody};
 use crate::people::device::Environment;
 use crate::platform::Platform;
+use crate::store::Conn;
 use actix_web::{HttpResponse, web};
 use serde::{Deserialize, Serialize};
 
@@ -77,8 +78,8 @@ pub async fn put_fcm(key: ServerKey, platform: web::Data<Platform>, body: Body<F
 
 async fn store(key: &ServerKey, platform: &web::Data<Platform>, new: NewCredential) -> Result<HttpResponse> {
     let (app, shared) = (key.app_id, platform.get_ref().clone());
-    platform.store.write(move |conn| credentials::put(conn, &shared, app, &new)).await?;
-    credentials::announce(platform, app);
+    let put = move |conn: &mut Conn| credentials::put(conn, &shared, app, &new);
+    platform.write_and_tell((credentials::CHANGED, app.to_string()), put).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -108,10 +109,10 @@ pub async fn read(key: ServerKey, platform: web::Data<Platform>, path: web::Path
 pub async fn delete(key: ServerKey, platform: web::Data<Platform>, path: web::Path<String>) -> Result<HttpResponse> {
     key.need(Scope::CredentialsWrite)?;
     let (app, gateway) = (key.app_id, gateway(&path)?);
-    if !platform.store.write(move |conn| credentials::delete(conn, app, gateway)).await? {
+    let delete = move |conn: &mut Conn| credentials::delete(conn, app, gateway);
+    if !platform.write_and_tell((credentials::CHANGED, app.to_string()), delete).await? {
         return Err(Error::not_found("push credential"));
     }
-    credentials::announce(&platform, app);
     Ok(HttpResponse::NoContent().finish())
 }
 

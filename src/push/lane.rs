@@ -19,8 +19,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 /// How long a lane pauses after its credential or settings were refused, in milliseconds.
 const PAUSE_MS: i64 = 30_000;
-/// The topic of the cache on which stored credentials are told to have changed; the payload is the app.
-pub(super) const CHANGED: &str = "push_credentials";
 
 /// One app's way to one gateway.
 pub(super) struct Lane {
@@ -59,7 +57,7 @@ impl Lanes {
         let open: Arc<RwLock<Open>> = Arc::default();
         let told = Arc::clone(&open);
         let hint = platform.push_hint.clone();
-        platform.cache.subscribe(CHANGED, move |app| {
+        platform.cache.subscribe(credentials::CHANGED, move |app| {
             let mut open = told.write().unwrap_or_else(PoisonError::into_inner);
             open.changes += 1;
             open.lanes.retain(|(of, _), _| of.to_string() != app);

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
+use tokio::io::AsyncWriteExt as _;
 
 static TOKENS: AtomicU32 = AtomicU32::new(1);
 
@@ -163,6 +164,11 @@ fn gone(timestamp_ms: i64) -> Fault {
 
 fn later(status: u16, reason: &str, retry_after_s: Option<i64>) -> Fault {
     Fault::Answer { status, reason: reason.into(), retry_after_s, timestamp_ms: None }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a real connection lives in real time")]
+async fn pause() {
+    tokio::time::sleep(Duration::from_millis(300)).await;
 }
 
 both! {
@@ -401,6 +407,17 @@ both! {
         assert_eq!((state(world, &second).await, post.arrivals(&second).len()), ("accepted".to_owned(), 2));
     }
 
+    async fn an_answer_that_lands_while_the_outbox_is_looked_at_is_worked_off_all_the_same(world) {
+        let post = post(world).await;
+        for round in 0..150 {
+            post.standin.inject(Rule::once(Fault::RefuseStream));
+            let message = post.message(world, |_| {});
+            plan(world, &message).await;
+            world.drain().await;
+            assert_eq!(state(world, &message).await, "accepted", "{round}");
+        }
+    }
+
     async fn pushes_go_on_past_the_hour_for_which_a_token_of_ours_is_good(world) {
         let post = post(world).await;
         for _ in 0..8 {
@@ -444,6 +461,46 @@ both! {
             world.drain().await;
             assert_eq!(state(world, &late).await, "accepted");
         }
+    }
+
+    async fn a_credential_is_used_though_who_stored_it_hangs_up_before_it_is_written(world) {
+        let post = post(world).await;
+        world.delete("/v1/push-credentials/apns", &world.app.server).await.expect(204);
+        let absent = post.message(world, |_| {});
+        plan(world, &absent).await;
+        world.drain().await;
+        assert_eq!(state(world, &absent).await, "rejected:no_credential");
+        // All writers are busy while the request comes in and its caller goes.
+        let (go_on, wait) = std::sync::mpsc::channel::<()>();
+        let wait = Arc::new(std::sync::Mutex::new(wait));
+        let writers = [1, 2].map(|_| {
+            let (store, wait) = (world.kairos.platform.store.clone(), Arc::clone(&wait));
+            tokio::spawn(async move { store.write(move |_| Ok(wait.lock().unwrap().recv().unwrap())).await.unwrap() })
+        });
+        let body = post.standin.issue_apns(Environment::Production, &[TOPIC]).unwrap().to_string();
+        let Caller::Bearer(key) = &world.app.server else { panic!("a server key") };
+        let head = format!("PUT /v1/push-credentials/apns HTTP/1.1\r\nhost: kairos.test\r\nauthorization: Bearer {key}\r\n\
+            content-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
+        let mut caller = tokio::net::TcpStream::connect(world.api.address).await.unwrap();
+        caller.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+        pause().await;
+        caller.set_zero_linger().unwrap();
+        drop(caller);
+        pause().await;
+        for _ in &writers {
+            go_on.send(()).unwrap();
+        }
+        for writer in writers {
+            writer.await.unwrap();
+        }
+        while world.number("select count(*) from push_credentials where gateway = 'apns'").await == 0 {
+            tokio::task::yield_now().await;
+        }
+        pause().await;
+        let message = post.message(world, |_| {});
+        plan(world, &message).await;
+        world.drain().await;
+        assert_eq!(state(world, &message).await, "accepted");
     }
 
     async fn an_app_without_a_credential_gets_a_reason(world) {
