@@ -475,7 +475,11 @@ both! {
         let wait = Arc::new(std::sync::Mutex::new(wait));
         let writers = [1, 2].map(|_| {
             let (store, wait) = (world.kairos.platform.store.clone(), Arc::clone(&wait));
-            tokio::spawn(async move { store.write(move |_| Ok(wait.lock().unwrap().recv().unwrap())).await.unwrap() })
+            let blocked = move |_: &mut Conn| {
+                wait.lock().unwrap().recv().unwrap();
+                Ok(())
+            };
+            tokio::spawn(async move { store.write(blocked).await.unwrap() })
         });
         let body = post.standin.issue_apns(Environment::Production, &[TOPIC]).unwrap().to_string();
         let Caller::Bearer(key) = &world.app.server else { panic!("a server key") };
