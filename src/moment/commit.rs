@@ -82,18 +82,23 @@ pub(super) fn is_stale(error: &Error) -> bool {
     matches!(error, Error::Refused(problem) if problem.code == STALE)
 }
 
-/// Writes decisions of one app, under the lock that lets one such commit follow the other over all processes on this
-/// database: what was read is checked under it, so that caps hold under any interleaving. The answer is the messages to be planned in the same transaction.
+/// Makes sure that decisions of one app rest on what still holds, under the lock that lets one such commit follow the other
+/// over all processes on this database: so caps hold under any interleaving. Call it before anything is written.
 ///
 /// # Errors
 /// [`stale`] when they would rest on what has changed; nothing may be written then.
-pub(super) fn write(conn: &mut Conn, ids: &Ids, known: &Known, made: &[Made]) -> Result<Vec<NewMessage>> {
+pub(super) fn check(conn: &mut Conn, known: &Known, made: &[Made]) -> Result<()> {
     conn.serialise(LOCK)?;
     let users: BTreeSet<UserId> = made.iter().map(|m| m.user_id).collect();
     let users: Vec<UserId> = users.into_iter().collect();
-    if !known.is_fresh(conn, &users)? {
-        return Err(stale());
-    }
+    if known.is_fresh(conn, &users)? { Ok(()) } else { Err(stale()) }
+}
+
+/// Writes decisions of one app that were [`check`]ed. The answer is the messages to be planned in the same transaction.
+///
+/// # Errors
+/// [`stale`] when the stock is no longer there; nothing may be written then.
+pub(super) fn write(conn: &mut Conn, ids: &Ids, known: &Known, made: &[Made]) -> Result<Vec<NewMessage>> {
     let live = made.iter().filter(|m| !m.input.test);
     let wanted: Vec<_> = live.flat_map(|m| &m.decision.choices).map(|c| (c.offer_id, 1)).collect();
     // The turn passes to the next survivor: with what is left now everything is decided again.

@@ -2,7 +2,7 @@
 
 use super::decision::Decision;
 use super::input::{Candidate, Device, Facts, Heard, Input, Limits, Opening, Standing, TriggerNeed, Who};
-use super::store;
+use super::store::{self, WaitingChoice};
 use super::terms::Terms;
 use crate::app::{self, Cap, Settings};
 use crate::campaign;
@@ -152,6 +152,15 @@ impl Known {
             }
             if let Some(left) = self.stock.get_mut(&choice.offer_id) {
                 *left -= 1;
+            }
+        }
+    }
+
+    /// Remembers what a newer moment takes back: its stock is there again for that decision and the later ones.
+    pub fn give_back(&mut self, choices: &[WaitingChoice]) {
+        for choice in choices.iter().filter(|choice| !choice.test) {
+            if let Some(left) = self.stock.get_mut(&choice.offer_id) {
+                *left += 1;
             }
         }
     }

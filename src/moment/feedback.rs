@@ -28,10 +28,19 @@ pub(super) fn step(conn: &mut Conn) -> Result<Progress> {
         if states.iter().any(|s| State::parse(s).is_none_or(State::counts)) {
             continue;
         }
-        if let Some(offer) = store::stop_counting(conn, app, choice)? {
-            campaign::release_stock(conn, app, &[(offer, 1)])?;
-        }
+        stop_counting(conn, app, choice)?;
     }
     store::mark_settled(conn, &ended)?;
     Ok(Progress::More)
+}
+
+/// From now on a choice counts in no cap, and what it held of the stock is free: once, however often it is said.
+///
+/// # Errors
+/// What the database says.
+pub(super) fn stop_counting(conn: &mut Conn, app: AppId, choice: ChoiceId) -> Result<()> {
+    match store::stop_counting(conn, app, choice)? {
+        Some(offer) => campaign::release_stock(conn, app, &[(offer, 1)]),
+        None => Ok(()),
+    }
 }

@@ -237,6 +237,7 @@ impl Court<'_> {
             let older = |h: &&WaitingChoice| same(h) && h.opened_ms <= span.opened_ms;
             let choices: Vec<WaitingChoice> = self.batch.waiting.iter().filter(older).cloned().collect();
             taken_back.extend(choices.iter().map(|h| h.choice_id));
+            self.batch.known.give_back(&choices);
             let (kind, opened_ms) = (kind.spec.key.clone(), span.opened_ms);
             self.superseded.push(Superseded { user_id: user, kind, opened_ms, test: event.test, by: id, choices });
         }
@@ -315,10 +316,12 @@ fn write(conn: &mut Conn, parts: &Parts, judged: &Judged, now_ms: i64) -> Result
     if store::work_left(conn, &judged.done)? != judged.done.len() || !campaign::hold_still(conn, app, judged.revision)? {
         return Err(stale());
     }
-    let messages = commit::write(conn, &parts.platform.ids, &judged.known, &judged.made)?;
+    commit::check(conn, &judged.known, &judged.made)?;
+    // First what is taken back: the newer decisions may have taken its stock.
     for superseded in &judged.superseded {
         supersede::write(conn, app, superseded, now_ms)?;
     }
+    let messages = commit::write(conn, &parts.platform.ids, &judged.known, &judged.made)?;
     event::settle(conn, &judged.settlements, now_ms)?;
     event::done(conn, &judged.done)?;
     Ok(messages)

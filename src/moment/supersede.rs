@@ -2,8 +2,8 @@
 
 use super::commit::stale;
 use super::decision::Reason;
+use super::feedback;
 use super::store::{self, Release, WaitingChoice};
-use crate::campaign;
 use crate::error::Result;
 use crate::id::{AppId, ChoiceId, MomentId, UserId};
 use crate::push;
@@ -22,14 +22,16 @@ pub(super) struct Superseded {
     pub choices: Vec<WaitingChoice>,
 }
 
-/// Takes back what is held and cancels what waits; what is on its way goes on, but is not tried again.
+/// Takes back what is held and cancels what waits, with the stock that they hold; what is on its way goes on, but is not
+/// tried again.
 ///
 /// # Errors
-/// [`stale`] when something has left that the newer decision took for taken back.
+/// [`stale`] when something has moved on that the newer decision took for taken back.
 pub(super) fn write(conn: &mut Conn, app: AppId, superseded: &Superseded, now_ms: i64) -> Result<()> {
     let reason = Reason::Superseded.name();
     for held in superseded.choices.iter().filter(|choice| choice.held) {
         let said = json!({ "at_ms": now_ms, "reason": reason, "by_moment_id": superseded.by });
+        feedback::stop_counting(conn, app, held.choice_id)?;
         let release = Release {
             app_id: app,
             id: held.choice_id,
@@ -39,12 +41,10 @@ pub(super) fn write(conn: &mut Conn, app: AppId, superseded: &Superseded, now_ms
             input: None,
             said: &said,
         };
-        if store::release(conn, &release)? {
-            if !held.test {
-                campaign::release_stock(conn, app, &[(held.offer_id, 1)])?;
-            }
-            store::update_outcome(conn, app, held.decision_id, Some(reason))?;
+        if !store::release(conn, &release)? {
+            return Err(stale());
         }
+        store::update_outcome(conn, app, held.decision_id, Some(reason))?;
     }
     let older = (superseded.opened_ms, superseded.by);
     let Superseded { user_id, kind, test, .. } = superseded;
@@ -58,5 +58,5 @@ pub(super) fn write(conn: &mut Conn, app: AppId, superseded: &Superseded, now_ms
     if store::not_cancelled(conn, app, &queued)? != 0 {
         return Err(stale());
     }
-    Ok(())
+    queued.into_iter().try_for_each(|choice| feedback::stop_counting(conn, app, choice))
 }

@@ -111,6 +111,7 @@ fn write(conn: &mut Conn, parts: &Parts, stretch: &Stretch, made: &[Made]) -> Re
     if !campaign::hold_still(conn, stretch.run.app_id, stretch.revision)? {
         return Err(stale());
     }
+    commit::check(conn, &stretch.known, made)?;
     let messages = commit::write(conn, &parts.platform.ids, &stretch.known, made)?;
     campaign::run_advance(conn, &stretch.run, &stretch.users)?;
     Ok(messages)

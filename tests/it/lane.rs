@@ -157,6 +157,71 @@ both! {
         stage.adds_up(world).await;
     }
 
+    async fn what_a_newer_moment_cancels_gives_its_stock_to_the_newer_decision_once(world) {
+        let stage = Stage::set(world).await;
+        stage.kind(world, json!({"supersede": true})).await;
+        let (offer, _) = stage.one_offer(world, json!({"stock": 1}), json!({})).await;
+        let reserved = format!("select stock_reserved from offers where id = '{offer}'");
+        let (who, other) = (stage.listener(world).await, stage.listener(world).await);
+        phone(world, &who.person, "tablet").await;
+        close_the_gateway(world, &stage).await;
+        stage.lands_at(world, &who, "Orly", 0).await;
+        world.drain().await;
+        // In one step: the last piece goes from one moment of a person to the next, and never to two people.
+        stage.lands_at(world, &who, "Roissy", 0).await;
+        stage.lands_at(world, &other, "Roissy", 0).await;
+        world.drain().await;
+        assert_eq!(states(world, &stage, &who).await, ["cancelled", "cancelled", "queued", "queued"]);
+        assert_eq!(stage.decision(world, &other).await["reason"], "out_of_stock");
+        assert_eq!(world.number(&reserved).await, 1);
+        // What is held gives it back as well.
+        let quiet = json!({"quiet_hours": {"from": "12:00", "to": "12:20", "zone": "Europe/Paris"}});
+        world.call("PATCH", "/v1/me/preferences").by(&who.person.token).header("If-Match", "*").json(&quiet).send().await.good();
+        for airport in ["Lyon", "Nice"] {
+            stage.lands_at(world, &who, airport, 0).await;
+            world.drain().await;
+            assert_eq!(world.number(&reserved).await, 1, "{airport}");
+        }
+        let outcomes: Vec<Value> = stage.decisions(world, &who).await.iter().map(|d| d["outcome"].clone()).collect();
+        assert_eq!(outcomes, ["chosen", "chosen", "release_refused", "held"]);
+        world.advance(minutes(20)).await;
+        assert_eq!((stage.arrived(&who).len(), stage.arrived(&other).len()), (1, 0));
+        assert_eq!(world.number(&reserved).await, 1);
+        stage.adds_up(world).await;
+    }
+
+    async fn two_nodes_pass_the_stock_of_what_they_take_back_on_and_never_sell_more(world) {
+        let stage = Stage::set(world).await;
+        stage.kind(world, json!({"supersede": true})).await;
+        let (offer, _) = stage.one_offer(world, json!({"stock": 3}), json!({})).await;
+        let mut people = Vec::new();
+        for _ in 0..6 {
+            let who = stage.listener(world).await;
+            let quiet = json!({"quiet_hours": {"from": "12:00", "to": "12:20", "zone": "Europe/Paris"}});
+            world.call("PATCH", "/v1/me/preferences").by(&who.person.token).header("If-Match", "*").json(&quiet).send().await.good();
+            people.push(who);
+        }
+        let second = kairos::serve::Kairos::open(world.kairos.platform.config.clone(), world.clock.clone()).await.unwrap();
+        for airport in ["Orly", "Roissy", "Lyon", "Nice"] {
+            for who in &people {
+                stage.lands_at(world, who, airport, 0).await;
+            }
+            // A node that finds the database busy comes back.
+            for _ in 0..20 {
+                let (one, two) = tokio::join!(world.kairos.drain(), second.drain());
+                if one.is_ok() && two.is_ok() {
+                    break;
+                }
+            }
+            assert_eq!(world.number(&format!("select stock_reserved from offers where id = '{offer}'")).await, 3, "{airport}");
+            assert_eq!(world.number("select count(*) from choices where state = 'held' and counts").await, 3, "{airport}");
+        }
+        assert_eq!(world.number("select count(*) from decisions").await, 24);
+        world.advance(minutes(20)).await;
+        assert_eq!(stage.standin.ledger().len(), 3);
+        stage.adds_up(world).await;
+    }
+
     async fn a_pause_cancels_what_is_queued_and_a_resume_revives_nothing(world) {
         let stage = Stage::set(world).await;
         let (offer, campaign) = stage.one_offer(world, json!({"stock": 9}), json!({})).await;
