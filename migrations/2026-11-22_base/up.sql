@@ -451,7 +451,7 @@ create table decisions (
     reason text,
     candidates text not null,
     choices text not null,
-    -- the whole input of `decide`, compressed JSON: the decision can be made again
+    -- the whole input of `decide`, compressed JSON: the decision can be made again; empty where reading it failed
     input bytea not null,
     predicted_latency_ms bigint not null,
     hops text not null,

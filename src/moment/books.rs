@@ -44,6 +44,10 @@ pub fn books(conn: &mut Conn, app: AppId) -> Result<Books> {
 pub fn decide_again(conn: &mut Conn, app: AppId, id: DecisionId) -> Result<Vec<String>> {
     let row = store::decision(conn, app, id)?.ok_or_else(|| Error::not_found("decision"))?;
     let packed = store::input_of(conn, app, id)?.ok_or_else(|| Error::not_found("decision"))?;
+    if packed.is_empty() {
+        let failed = row.outcome == Outcome::Silent.name() && row.reason.as_deref() == Some(Reason::Failed.name());
+        return Ok(if failed { Vec::new() } else { vec![format!("{id}: there is no input")] });
+    }
     let again = remake(conn, app, &packed)?;
     let mut faults = Vec::new();
     let mut differs = |what: &str, same: bool| {

@@ -2,7 +2,7 @@
 
 use super::context::{HeardBy, Known};
 use super::decide;
-use super::decision::{Choice, Decision, Outcome};
+use super::decision::{Choice, Decision, Outcome, Reason};
 use super::input::Input;
 use super::message::collapse_id;
 use super::store::{self, NewChoice, NewDecision, NewMoment};
@@ -140,6 +140,38 @@ pub(super) fn keep_versions<'a>(conn: &mut Conn, app: AppId, used: impl Iterator
     store::keep_versions(conn, app, offers)
 }
 
+/// Writes that deciding about these users of a scheduled campaign failed: a silence with its reason, and without an input
+/// from which it could be made again.
+///
+/// # Errors
+/// What the database says.
+pub(super) fn write_failed(
+    conn: &mut Conn,
+    ids: &Ids,
+    (app_id, campaign_id, users): (AppId, CampaignId, &[UserId]),
+    decided_ms: i64,
+) -> Result<Vec<(DecisionId, Outcome)>> {
+    let row = |user_id: &UserId| NewDecision {
+        app_id,
+        id: ids.next(),
+        user_id: *user_id,
+        event_id: None,
+        moment_id: None,
+        campaign_id: Some(campaign_id),
+        outcome: Outcome::Silent.name(),
+        reason: Some(Reason::Failed.name()),
+        candidates: Doc(Vec::new()),
+        choices: Doc(Vec::new()),
+        input: Vec::new(),
+        predicted_latency_ms: 0,
+        hops: Doc(Hops { decided_ms, ..Hops::default() }),
+        decided_ms,
+    };
+    let rows: Vec<NewDecision> = users.iter().map(row).collect();
+    store::insert_decisions(conn, &rows)?;
+    Ok(rows.iter().map(|row| (row.id, Outcome::Silent)).collect())
+}
+
 fn decision_row(app_id: AppId, m: &Made) -> Result<NewDecision> {
     Ok(NewDecision {
         app_id,
@@ -149,7 +181,7 @@ fn decision_row(app_id: AppId, m: &Made) -> Result<NewDecision> {
         moment_id: m.moment.as_ref().map(|moment| moment.id),
         campaign_id: m.campaign_id,
         outcome: m.decision.outcome.name(),
-        reason: m.decision.reason.map(super::decision::Reason::name).filter(|_| !planted(Bug::MuteSilence)),
+        reason: m.decision.reason.map(Reason::name).filter(|_| !planted(Bug::MuteSilence)),
         candidates: Doc(m.decision.candidates.clone()),
         choices: Doc(m.decision.choices.clone()),
         input: m.input.pack()?,

@@ -10,7 +10,7 @@ use super::terms::Terms;
 use super::trigger;
 use super::value::{Span, too_old};
 use crate::campaign::{self, LiveKind, Snapshot};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::event::{self, Disposition, Event, Settlement, Thing, WorkRow};
 use crate::id::{AppId, EventId, Ids, MomentId, PlaceId, ThingId, UserId, WorkId};
 use crate::people::consent::Need;
@@ -24,8 +24,6 @@ use std::sync::Arc;
 
 /// Work of one step.
 const BATCH: i64 = 256;
-/// How often one piece of work may fail, alone, before it is settled as failed.
-const TRIES_MAX: u32 = 3;
 
 /// The work of one app, with everything that is known of it.
 pub(super) struct Batch {
@@ -54,7 +52,7 @@ pub(super) struct Judged {
 /// One step of the lanes.
 pub(super) async fn step(parts: &Arc<Parts>) -> Result<Progress> {
     let now_ms = parts.platform.clock.now_ms();
-    let limit = parts.appetite(BATCH);
+    let limit = parts.lanes.appetite(BATCH);
     let catalogue = parts.catalogue.clone();
     let work = parts.platform.store.read(move |conn| event::work(conn, limit)).await?;
     let ids: Vec<WorkId> = work.iter().map(|w| w.id).collect();
@@ -72,11 +70,8 @@ pub(super) async fn step(parts: &Arc<Parts>) -> Result<Progress> {
     };
     match outcome {
         Ok(()) => Ok(Progress::More),
-        Err(error @ Error::Busy(_)) => Err(error),
-        Err(error) if commit::is_stale(&error) => Err(error),
         Err(error) => {
-            tracing::error!(%error, work = ids.len(), "work of the lanes failed");
-            if parts.failed(&ids, TRIES_MAX) {
+            if parts.lanes.failed(&ids, error)? {
                 give_up(parts, work, now_ms).await?;
             }
             Ok(Progress::More)

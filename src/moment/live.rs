@@ -1,16 +1,16 @@
 //! The story, live: gather in one read, decide without a wait, commit in one transaction, hand the messages over.
 
+use super::care::Care;
 use super::commit::is_stale;
 use super::context::Latency;
 use super::{feedback, lane, release, walk};
 use crate::campaign::Catalogue;
 use crate::error::Result;
-use crate::id::WorkId;
+use crate::id::{CampaignId, ChoiceId, UserId, WorkId};
 use crate::platform::Platform;
 use crate::push::{Dispatcher, Gateway};
 use crate::worker::{Hint, Progress, Worker};
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// Longest wait of a worker whose hint was lost, in milliseconds.
 const POLL_MS: u64 = 1_000;
@@ -28,10 +28,10 @@ pub(super) struct Parts {
     pub release_hint: Hint,
     /// One decision follows the other: what was read stays true until it is committed.
     turn: tokio::sync::Mutex<()>,
-    /// How often work has failed, alone in its batch.
-    tries: Mutex<HashMap<WorkId, u32>>,
-    /// How many of the next steps take one piece of work alone, because a batch failed.
-    careful: Mutex<usize>,
+    /// How the work of the lanes has fared, that of the releases, and that of the walks: whom they meet.
+    pub lanes: Care<WorkId>,
+    pub releases: Care<ChoiceId>,
+    pub walks: Care<(CampaignId, UserId)>,
 }
 
 impl Live {
@@ -43,8 +43,9 @@ impl Live {
             dispatcher,
             release_hint: Hint::default(),
             turn: tokio::sync::Mutex::default(),
-            tries: Mutex::default(),
-            careful: Mutex::default(),
+            lanes: Care::default(),
+            releases: Care::default(),
+            walks: Care::default(),
         }))
     }
 
@@ -86,31 +87,5 @@ impl Parts {
     /// The predicted latency of the gateways.
     pub fn latency(&self) -> Latency {
         Latency { apns_ms: self.dispatcher.latency_p95_ms(Gateway::Apns), fcm_ms: self.dispatcher.latency_p95_ms(Gateway::Fcm) }
-    }
-
-    /// How much work the next step of the lanes takes.
-    pub fn appetite(&self, most: i64) -> i64 {
-        let mut careful = self.careful.lock().unwrap_or_else(PoisonError::into_inner);
-        if *careful == 0 {
-            return most;
-        }
-        *careful -= 1;
-        1
-    }
-
-    /// A batch failed: its members are tried alone. The answer is whether this one, alone, has failed too often.
-    pub fn failed(&self, batch: &[WorkId], tries_max: u32) -> bool {
-        if let [alone] = batch {
-            let mut tries = self.tries.lock().unwrap_or_else(PoisonError::into_inner);
-            let n = tries.entry(*alone).or_default();
-            *n += 1;
-            let over = *n >= tries_max;
-            if over {
-                tries.remove(alone);
-            }
-            return over;
-        }
-        *self.careful.lock().unwrap_or_else(PoisonError::into_inner) = batch.len();
-        false
     }
 }

@@ -2,6 +2,7 @@
 
 mod books;
 pub mod cap;
+mod care;
 pub mod choice;
 mod commit;
 mod context;

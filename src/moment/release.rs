@@ -4,6 +4,7 @@ use super::commit::{self, Addressed, stale};
 use super::context::{HeardBy, Known, Question};
 use super::decide;
 use super::decision::{Choice, Decision, Reason};
+use super::feedback;
 use super::input::Input;
 use super::live::Parts;
 use super::refusal::Refusal;
@@ -11,12 +12,12 @@ use super::store::{self, HeldRow, Release};
 use super::terms::Terms;
 use crate::campaign::{self, Catalogue, Snapshot};
 use crate::error::{Error, Result};
-use crate::id::{AppId, DecisionId, UserId};
+use crate::id::{AppId, ChoiceId, DecisionId, UserId};
 use crate::platform::stopwatch::Hop;
 use crate::push;
 use crate::store::Conn;
 use crate::worker::Progress;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -43,15 +44,29 @@ struct Looked {
     decision: Option<Decision>,
 }
 
-/// One step: the choices that are due, all of them again from the gathering on.
+/// One step: the choices that are due.
 pub(super) async fn step(parts: &Arc<Parts>) -> Result<Progress> {
     let now_ms = parts.platform.clock.now_ms();
-    let catalogue = parts.catalogue.clone();
-    let store = &parts.platform.store;
-    let (batches, next_ms) = store.read(move |conn| gather(conn, &catalogue, now_ms)).await?;
-    if batches.is_empty() {
+    let limit = parts.releases.appetite(BATCH);
+    let due = parts.platform.store.read(move |conn| store::due_held(conn, now_ms, limit)).await?;
+    if due.is_empty() {
+        let next_ms = parts.platform.store.read(store::next_due_ms).await?;
         return Ok(next_ms.map_or(Progress::Idle, Progress::Until));
     }
+    let ids: Vec<ChoiceId> = due.iter().map(|row| row.id).collect();
+    if let Err(error) = look_again(parts, due.clone(), now_ms).await
+        && parts.releases.failed(&ids, error)?
+    {
+        give_up(parts, due, now_ms).await?;
+    }
+    Ok(Progress::More)
+}
+
+/// Looks at held choices again, all of them from the gathering on.
+async fn look_again(parts: &Arc<Parts>, due: Vec<HeldRow>, now_ms: i64) -> Result<()> {
+    let catalogue = parts.catalogue.clone();
+    let store = &parts.platform.store;
+    let batches = store.read(move |conn| gather(conn, &catalogue, due, now_ms)).await?;
     let mut looked = Vec::new();
     for mut batch in batches {
         let rows: Vec<(HeldRow, Option<Arc<Terms>>)> =
@@ -73,14 +88,39 @@ pub(super) async fn step(parts: &Arc<Parts>) -> Result<Progress> {
         .await?;
     parts.platform.stopwatch.lap(Hop::Decided, released);
     parts.dispatcher.go(planned);
-    Ok(Progress::More)
+    Ok(())
 }
 
-fn gather(conn: &mut Conn, catalogue: &Catalogue, now_ms: i64) -> Result<(Vec<Batch>, Option<i64>)> {
-    let due = store::due_held(conn, now_ms, BATCH)?;
-    if due.is_empty() {
-        return Ok((Vec::new(), store::next_due_ms(conn)?));
+/// Ends choices at which the second look fails again and again: refused with the reason `failed`, the fault is in the log.
+async fn give_up(parts: &Arc<Parts>, due: Vec<HeldRow>, now_ms: i64) -> Result<()> {
+    let said = json!({ "at_ms": now_ms, "reason": Reason::Failed.name() });
+    let refused = move |conn: &mut Conn| {
+        conn.serialise(commit::LOCK)?;
+        let of = |row: &HeldRow| (row.decision_id, row.id, row.planned_ms);
+        due.iter().try_for_each(|row| refuse(conn, row.app_id, of(row), (Reason::Failed, &said)))
+    };
+    parts.platform.store.write(refused).await
+}
+
+/// Refuses a held choice for a reason that needed no second look. It counts no longer.
+///
+/// # Errors
+/// [`stale`] when it is held no longer.
+pub(super) fn refuse(
+    conn: &mut Conn,
+    app_id: AppId,
+    (decision_id, id, planned_ms): (DecisionId, ChoiceId, i64),
+    (reason, said): (Reason, &Value),
+) -> Result<()> {
+    feedback::stop_counting(conn, app_id, id)?;
+    let release = Release { app_id, id, state: "release_refused", planned_ms, counts: false, input: None, said };
+    if !store::release(conn, &release)? {
+        return Err(stale());
     }
+    store::update_outcome(conn, app_id, decision_id, Some(reason.name()))
+}
+
+fn gather(conn: &mut Conn, catalogue: &Catalogue, due: Vec<HeldRow>, now_ms: i64) -> Result<Vec<Batch>> {
     let mut by_app: BTreeMap<AppId, Vec<HeldRow>> = BTreeMap::new();
     for row in due {
         by_app.entry(row.app_id).or_default().push(row);
@@ -101,7 +141,7 @@ fn gather(conn: &mut Conn, catalogue: &Catalogue, now_ms: i64) -> Result<(Vec<Ba
         }
         batches.push(Batch { rows, known, snapshot, inputs, terms });
     }
-    Ok((batches, None))
+    Ok(batches)
 }
 
 /// The offer and the campaign as they are now; nothing when the campaign says it no longer.

@@ -2,8 +2,8 @@
 
 use super::commit::stale;
 use super::decision::Reason;
-use super::feedback;
-use super::store::{self, Release, WaitingChoice};
+use super::store::{self, WaitingChoice};
+use super::{feedback, release};
 use crate::error::Result;
 use crate::id::{AppId, ChoiceId, MomentId, UserId};
 use crate::push;
@@ -28,29 +28,16 @@ pub(super) struct Superseded {
 /// # Errors
 /// [`stale`] when something has moved on that the newer decision took for taken back.
 pub(super) fn write(conn: &mut Conn, app: AppId, superseded: &Superseded, now_ms: i64) -> Result<()> {
-    let reason = Reason::Superseded.name();
     for held in superseded.choices.iter().filter(|choice| choice.held) {
-        let said = json!({ "at_ms": now_ms, "reason": reason, "by_moment_id": superseded.by });
-        feedback::stop_counting(conn, app, held.choice_id)?;
-        let release = Release {
-            app_id: app,
-            id: held.choice_id,
-            state: "release_refused",
-            planned_ms: held.planned_ms,
-            counts: false,
-            input: None,
-            said: &said,
-        };
-        if !store::release(conn, &release)? {
-            return Err(stale());
-        }
-        store::update_outcome(conn, app, held.decision_id, Some(reason))?;
+        let of = (held.decision_id, held.choice_id, held.planned_ms);
+        let said = json!({ "at_ms": now_ms, "reason": Reason::Superseded.name(), "by_moment_id": superseded.by });
+        release::refuse(conn, app, of, (Reason::Superseded, &said))?;
     }
     let older = (superseded.opened_ms, superseded.by);
     let Superseded { user_id, kind, test, .. } = superseded;
     let waiting = store::waiting_of_kind(conn, app, (*user_id, kind, *test), older)?;
     for message in waiting {
-        push::outbox::cancel(conn, app, (message, reason), now_ms)?;
+        push::outbox::cancel(conn, app, (message, Reason::Superseded.name()), now_ms)?;
     }
     let queued = superseded.choices.iter().filter(|choice| !choice.held);
     let queued: Vec<ChoiceId> = queued.map(|choice| choice.choice_id).collect();

@@ -48,8 +48,22 @@ pub(super) async fn step(parts: &Arc<Parts>) -> Result<Progress> {
             None => Progress::Idle,
         });
     };
+    let (limit, of) = (parts.walks.appetite(BATCH), run.clone());
+    let users = store.read(move |conn| of.next(conn, limit)).await?;
+    if let Err(error) = walk(parts, (run.clone(), users.clone()), now_ms).await {
+        let met: Vec<_> = users.iter().map(|user| (run.campaign_id, *user)).collect();
+        if parts.walks.failed(&met, error)? {
+            give_up(parts, (run, users), now_ms).await?;
+        }
+    }
+    Ok(Progress::More)
+}
+
+/// Walks on over these users; without any the walk is done.
+async fn walk(parts: &Arc<Parts>, (run, users): (Run, Vec<UserId>), now_ms: i64) -> Result<()> {
     let catalogue = parts.catalogue.clone();
-    let mut stretch = store.read(move |conn| gather(conn, &catalogue, run, now_ms)).await?;
+    let store = &parts.platform.store;
+    let mut stretch = store.read(move |conn| gather(conn, &catalogue, (run, users), now_ms)).await?;
     let made = decide_all(&mut stretch, parts)?;
     let shared = Arc::clone(parts);
     let decided: Vec<_> = made.iter().map(|m| (m.id, m.decision.outcome)).collect();
@@ -63,14 +77,30 @@ pub(super) async fn step(parts: &Arc<Parts>) -> Result<Progress> {
     commit::written(&parts.platform.stopwatch, &decided);
     parts.dispatcher.go(planned);
     parts.release_hint.nudge();
-    Ok(Progress::More)
+    Ok(())
 }
 
-fn gather(conn: &mut Conn, catalogue: &Catalogue, run: Run, now_ms: i64) -> Result<Stretch> {
+/// Walks past those at whom it fails again and again: their decisions say `failed`, the fault is in the log.
+async fn give_up(parts: &Arc<Parts>, (run, users): (Run, Vec<UserId>), now_ms: i64) -> Result<()> {
+    let ids = parts.platform.ids.clone();
+    let silent = move |conn: &mut Conn| {
+        conn.serialise(commit::LOCK)?;
+        // Another node may have managed it meanwhile.
+        let met = store::met(conn, run.app_id, run.campaign_id, &users)?;
+        let new: Vec<UserId> = users.iter().filter(|user| !met.contains(user)).copied().collect();
+        let silences = commit::write_failed(conn, &ids, (run.app_id, run.campaign_id, &new), now_ms)?;
+        campaign::run_advance(conn, &run, &users)?;
+        Ok(silences)
+    };
+    let silences = parts.platform.store.write(silent).await?;
+    commit::written(&parts.platform.stopwatch, &silences);
+    Ok(())
+}
+
+fn gather(conn: &mut Conn, catalogue: &Catalogue, (run, users): (Run, Vec<UserId>), now_ms: i64) -> Result<Stretch> {
     let snapshot = catalogue.current(conn, run.app_id)?;
     let campaign = snapshot.campaign(run.campaign_id).cloned();
     let terms: Vec<Arc<Terms>> = campaign.iter().flat_map(Terms::all_of).collect();
-    let users = run.next(conn, BATCH)?;
     let met = store::met(conn, run.app_id, run.campaign_id, &users)?;
     let new: Vec<UserId> = users.iter().filter(|user| !met.contains(user)).copied().collect();
     let known = Known::read(conn, run.app_id, &new, &terms, now_ms)?;

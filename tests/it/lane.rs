@@ -5,6 +5,7 @@ use crate::stage::{Good, Listener, Stage, grant, minutes, phone};
 use crate::world::{Caller, World};
 use kairos::event;
 use kairos::push::standin::{Fault, Rule};
+use kairos::store::Conn;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,6 +19,27 @@ async fn poison(world: &World, user: &str) {
 async fn heal(world: &World, user: &str) {
     let sql = format!("update users set attributes = '{{}}' where id = '{user}'");
     world.kairos.platform.store.write(move |conn| conn.batch(&sql)).await.unwrap();
+}
+
+/// Makes the database refuse every decision about a user, until [`allow`].
+async fn forbid(world: &World, user: &str) {
+    let forbidden = format!("before insert on decisions for each row when (new.user_id = '{user}')");
+    let refuse = move |conn: &mut Conn| match conn {
+        Conn::Sqlite(_) => conn.batch(&format!("create trigger no {forbidden} begin select raise(abort, 'no'); end")),
+        Conn::Postgres(_) => {
+            conn.batch("create function no() returns trigger language plpgsql as $$ begin raise exception 'no'; end $$")?;
+            conn.batch(&format!("create trigger no {forbidden} execute function no()"))
+        }
+    };
+    world.kairos.platform.store.write(refuse).await.unwrap();
+}
+
+async fn allow(world: &World) {
+    let allow = |conn: &mut Conn| match conn {
+        Conn::Sqlite(_) => conn.batch("drop trigger no"),
+        Conn::Postgres(_) => conn.batch("drop trigger no on decisions"),
+    };
+    world.kairos.platform.store.write(allow).await.unwrap();
 }
 
 /// Events by disposition; those that the lanes have not judged under "".
@@ -76,6 +98,64 @@ both! {
         stage.lands_at(world, &people[0], "Roissy", 0).await;
         world.drain().await;
         assert_eq!(stage.arrived(&people[0]).len(), 1);
+        stage.adds_up(world).await;
+    }
+
+    async fn a_release_that_always_fails_is_refused_with_a_reason_and_harms_no_neighbour(world) {
+        let stage = Stage::set(world).await;
+        let (offer, _) = stage.one_offer(world, json!({"stock": 9}), json!({})).await;
+        let mut people = Vec::new();
+        for _ in 0..4 {
+            let who = stage.listener(world).await;
+            let quiet = json!({"quiet_hours": {"from": "12:00", "to": "12:20", "zone": "Europe/Paris"}});
+            world.call("PATCH", "/v1/me/preferences").by(&who.person.token).header("If-Match", "*").json(&quiet).send().await.good();
+            stage.lands(world, &who, 0).await;
+            people.push(who);
+        }
+        world.drain().await;
+        assert_eq!(world.number("select count(*) from decisions where outcome = 'held'").await, 4);
+        for n in [0, 2] {
+            poison(world, &people[n].person.id).await;
+        }
+        world.advance(minutes(20)).await;
+        for n in [0, 2] {
+            heal(world, &people[n].person.id).await;
+        }
+        for (n, who) in people.iter().enumerate() {
+            let decision = stage.decision(world, who).await;
+            let (outcome, reason, pushes) =
+                if n % 2 == 0 { ("release_refused", json!("failed"), 0) } else { ("chosen", Value::Null, 1) };
+            assert_eq!((&decision["outcome"], &decision["reason"], stage.arrived(who).len()), (&json!(outcome), &reason, pushes), "{n}");
+        }
+        assert_eq!(world.number(&format!("select stock_reserved from offers where id = '{offer}'")).await, 2);
+        world.advance(minutes(60)).await;
+        assert_eq!(stage.standin.ledger().len(), 2);
+        stage.adds_up(world).await;
+    }
+
+    async fn a_walk_that_always_fails_at_somebody_says_so_and_goes_on_to_the_next(world) {
+        let stage = Stage::set(world).await;
+        let words = json!({"template": {"fallback": "en", "variants": {"en": {"title": "Hello", "body": "Good morning"}}}});
+        let offer = stage.offer(world, words).await;
+        let mut people = Vec::new();
+        for _ in 0..6 {
+            people.push(stage.listener(world).await);
+        }
+        let campaign = stage.campaign(world, &[&offer], json!({"trigger": {"schedule": {"when": {"at": world.time(600)}}}})).await;
+        for n in [0, 3] {
+            poison(world, &people[n].person.id).await;
+        }
+        world.advance(minutes(10)).await;
+        for n in [0, 3] {
+            heal(world, &people[n].person.id).await;
+        }
+        for (n, who) in people.iter().enumerate() {
+            let decision = stage.decision(world, who).await;
+            let (outcome, reason, pushes) = if n % 3 == 0 { ("silent", json!("failed"), 0) } else { ("chosen", Value::Null, 1) };
+            assert_eq!((&decision["outcome"], &decision["reason"], stage.arrived(who).len()), (&json!(outcome), &reason, pushes), "{n}");
+            assert_eq!(decision["campaign_id"], json!(campaign));
+        }
+        assert_eq!(world.number("select visited from campaign_runs where state = 'done'").await, 6);
         stage.adds_up(world).await;
     }
 
@@ -316,16 +396,16 @@ both! {
         }
         let when = json!({"trigger": {"schedule": {"when": {"local": "2026-06-16T09:00"}}}});
         stage.campaign(world, &[&offer], when).await;
-        // The second stretch of the walk cannot be read: the walk breaks off after the first.
+        // The second stretch of the walk cannot be written: the walk breaks off after the first.
         let last = world.lines("select max(id) as line from users").await.remove(0);
-        poison(world, &last).await;
+        forbid(world, &last).await;
         world.clock.set(kairos::clock::Time::parse("2026-06-16T00:00:00.000Z").unwrap().0);
         assert!(world.kairos.drain().await.is_err());
         let walked = world.number("select visited from campaign_runs where zone = 'Asia/Tokyo'").await;
         assert!(walked > 0 && walked < 212, "{walked}");
         assert_eq!(world.number("select count(*) from decisions").await, walked);
         world.restart(|_| {}).await;
-        heal(world, &last).await;
+        allow(world).await;
         world.drain().await;
         assert_eq!(world.number("select count(*) from decisions").await, 212);
         assert_eq!(world.number("select count(distinct user_id) from decisions").await, 212);
