@@ -4,6 +4,7 @@
 //! nobody will ever hand over. Waiting for the next start to find them would hold them past their deadline.
 
 use crate::id::MessageId;
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
@@ -26,7 +27,8 @@ struct Inner {
 
 #[derive(Default)]
 struct Known {
-    aboard: HashSet<MessageId>,
+    /// How often each is aboard: a message that is to go again may be claimed before its last attempt has come down.
+    aboard: HashMap<MessageId, usize>,
     /// Let go before anything left, and when that was first looked at; if the database says `sending`, the claim took
     /// effect without us.
     let_go: HashMap<MessageId, Option<i64>>,
@@ -55,7 +57,7 @@ pub(super) enum Stray {
 
 impl Flights {
     pub(super) fn board(&self, id: MessageId) -> Aboard {
-        self.known().aboard.insert(id);
+        *self.known().aboard.entry(id).or_default() += 1;
         Aboard { id, flights: self.clone(), underway: false }
     }
 
@@ -91,7 +93,7 @@ impl Flights {
         let mut strays = HashMap::new();
         let mut suspects = HashSet::new();
         for id in sending {
-            if known.aboard.contains(id) {
+            if known.aboard.contains_key(id) {
                 continue;
             }
             if known.let_go.remove(id).is_some() {
@@ -121,7 +123,12 @@ impl Aboard {
 impl Drop for Aboard {
     fn drop(&mut self) {
         let mut known = self.flights.known();
-        known.aboard.remove(&self.id);
+        if let Entry::Occupied(mut times) = known.aboard.entry(self.id) {
+            *times.get_mut() -= 1;
+            if *times.get() == 0 {
+                times.remove();
+            }
+        }
         known.landings += 1;
         if !self.underway {
             known.let_go.insert(self.id, None);
