@@ -142,6 +142,12 @@ pub fn run(cli: Cli) -> ExitCode {
     }
 }
 
+/// A line for whoever watches a server; that nobody does is no reason for a server to end.
+fn say(line: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
 fn one_line(error: &Error) -> String {
     match error {
         Error::Broken(what) => what.replace('\n', " "),

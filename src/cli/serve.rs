@@ -1,6 +1,6 @@
 //! `kairos serve`: opens everything, says where it listens, and stops in order on SIGTERM or Ctrl-C.
 
-use super::{Settings, system_clock};
+use super::{Settings, say, system_clock};
 use crate::config::LogFormat;
 use crate::error::{Error, Result};
 use crate::serve::Kairos;
@@ -23,21 +23,21 @@ pub(super) async fn run(settings: &Settings) -> Result<ExitCode> {
     let address = listener.local_addr().map_err(Error::broken)?;
     let running = kairos.start(listener)?;
     let config = &kairos.platform.config;
-    println!(
+    say(&format!(
         "Kairos {} listens on http://{address} ({:?}, data in {})",
         env!("CARGO_PKG_VERSION"),
         kairos.platform.store.engine(),
         config.data_dir.display()
-    );
-    println!("API: http://{address}/docs · next: kairos app create --name \"My app\"");
+    ));
+    say(&format!("API: http://{address}/docs · next: kairos app create --name \"My app\""));
     let mut signals = Signals::listen()?;
     if signals.next().await == Stop::Terminate {
         kairos.leave();
-        println!("Leaving: /readyz fails for {} s, the rest goes on.", config.leave_s);
+        say(&format!("Leaving: /readyz fails for {} s, the rest goes on.", config.leave_s));
         // A second signal, or the end of that time: either is a good moment to go on.
         let _ = tokio::time::timeout(Duration::from_secs(config.leave_s), signals.next()).await;
     }
-    println!("Stopping: finishing what is in flight (at most {} s).", config.drain_s);
+    say(&format!("Stopping: finishing what is in flight (at most {} s).", config.drain_s));
     running.stop().await;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,6 @@
 //! `kairos standin`: the strict stand-in for Apple's and Google's gateways, for developing without either.
 
-use super::{serve, system_clock};
+use super::{say, serve, system_clock};
 use crate::error::{Error, Result};
 use crate::push::standin::{Options, StandIn};
 use clap::Args;
@@ -54,8 +54,9 @@ pub(super) async fn run(args: StandInArgs) -> Result<ExitCode> {
     let credentials = serde_json::json!({ "apns": apns, "fcm": standin.issue_fcm("example")? });
     keep(&args.credentials, &credentials.to_string())?;
     let (url, ca) = (standin.url(), args.ca.display());
-    println!("Stand-in of APNs and FCM on {url}; its CA is in {ca}, its credentials in {}.", args.credentials.display());
-    println!("Next: KAIROS_APNS_URL={url} KAIROS_FCM_URL={url} KAIROS_CA_FILE={ca} kairos serve");
+    let credentials = args.credentials.display();
+    say(&format!("Stand-in of APNs and FCM on {url}; its CA is in {ca}, its credentials in {credentials}."));
+    say(&format!("Next: KAIROS_APNS_URL={url} KAIROS_FCM_URL={url} KAIROS_CA_FILE={ca} kairos serve"));
     serve::stop_signal().await?;
     Ok(ExitCode::SUCCESS)
 }

@@ -92,7 +92,10 @@ impl Process {
     async fn start(&mut self) {
         let log = std::fs::File::options().create(true).append(true).open(self.database.folder().join("kairos.log")).unwrap();
         let mut command = self.command(&["serve"]);
-        self.child = Some(command.stdout(Stdio::null()).stderr(log).spawn().unwrap());
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        // Nobody reads what it says: no reason to end.
+        drop(child.stdout.take());
+        self.child = Some(child);
         for _ in 0..600 {
             let alive = self.api.call("GET", "/livez").try_send().await;
             if alive.is_ok_and(|answer| answer.status == 200) {
