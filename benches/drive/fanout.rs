@@ -3,7 +3,7 @@
 
 use super::client::{Connection, request};
 use super::measure::{Pairs, Sample, cpu_time_of, sample};
-use super::server::House;
+use super::server::{BUNDLE, House, gateway};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use kairos::clock::{Clock, DAY_MS};
@@ -11,7 +11,7 @@ use kairos::config::Config;
 use kairos::id::{AppId, DeviceId, MessageId, UserId};
 use kairos::people::device::{self, Environment, Platform, PushPermission, Registration, Traits};
 use kairos::people::profile::{self, NewUser};
-use kairos::push::standin::{Options, StandIn};
+use kairos::push::standin::StandIn;
 use kairos::push::{Allowed, Content, Gateway, Mode, NewMessage, outbox};
 use kairos::serve::Kairos;
 use serde_json::{Value, json};
@@ -25,23 +25,13 @@ const MESSAGES: usize = 20_000;
 const CONNECTIONS: usize = 2;
 /// Streams in flight per connection.
 const STREAMS: usize = 500;
-const BUNDLE: &str = "com.example.bench";
 /// How long a run may take before it is given up.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Takes the figure.
 pub fn run() -> Value {
     // Both run beside what they measure, so the stand-in's own cost is the same for both.
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let options = Options {
-        listen: ([127, 0, 0, 1], 0).into(),
-        clock: Clock::system(),
-        ledger_file: None,
-        any_token: true,
-        streams: 1_000,
-    };
-    let standin = runtime.block_on(StandIn::open(options)).unwrap();
+    let (runtime, standin) = gateway();
     let apns = standin.issue_apns(Environment::Production, &[BUNDLE]).unwrap();
     let jwt = provider_token(&apns);
     let ours = || {

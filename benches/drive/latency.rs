@@ -2,13 +2,13 @@
 
 use super::client::{Connection, post};
 use super::measure::{quantile, round};
-use super::server::House;
+use super::server::{BUNDLE, House, gateway};
 use kairos::clock::Clock;
 use kairos::config::Config;
 use kairos::id::AppId;
 use kairos::people::device::{self, Environment, Platform, PushPermission, Registration, Traits};
 use kairos::people::profile::{self, NewUser};
-use kairos::push::standin::{Options, StandIn};
+use kairos::push::standin::StandIn;
 use kairos::serve::Kairos;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashMap};
@@ -22,20 +22,10 @@ const USERS: usize = 12_000;
 const SECONDS: usize = 8;
 /// Connections that send.
 const CLIENTS: usize = 16;
-const BUNDLE: &str = "com.example.bench";
 
 /// Takes the figure.
 pub fn run() -> Value {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let options = Options {
-        listen: ([127, 0, 0, 1], 0).into(),
-        clock: Clock::system(),
-        ledger_file: None,
-        any_token: true,
-        streams: 1_000,
-    };
-    let standin = runtime.block_on(StandIn::open(options)).unwrap();
+    let (runtime, standin) = gateway();
     let mut out = Map::new();
     for rate in [500, 1_000] {
         out.insert(format!("at_{rate}_per_s"), at(rate, &runtime, &standin));

@@ -1,6 +1,8 @@
 //! The real binary in a process of its own, on a fresh SQLite database.
 
 use super::client::{Connection, request};
+use kairos::clock::Clock;
+use kairos::push::standin::{Options, StandIn};
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpListener};
@@ -69,6 +71,24 @@ impl House {
         server.first_answer = server.wait(started);
         server
     }
+}
+
+/// The topic of the phones of a bench.
+pub const BUNDLE: &str = "com.example.bench";
+
+/// A stand-in of the gateways that knows every well-formed token, and the runtime it lives in.
+pub fn gateway() -> (tokio::runtime::Runtime, StandIn) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let options = Options {
+        listen: ([127, 0, 0, 1], 0).into(),
+        clock: Clock::system(),
+        ledger_file: None,
+        any_token: true,
+        streams: 1_000,
+    };
+    let standin = runtime.block_on(StandIn::open(options)).unwrap();
+    (runtime, standin)
 }
 
 impl Drop for House {

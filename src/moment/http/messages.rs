@@ -146,12 +146,18 @@ pub(super) async fn one(platform: &Platform, app: AppId, wanted: MessageId) -> R
     found.into_iter().next().ok_or_else(|| Error::not_found("message"))
 }
 
-fn shown(conn: &mut Conn, app: AppId, rows: Vec<MessageRow>) -> Result<Vec<MessageOut>> {
+/// What came back of these messages, by message.
+pub(super) fn receipts_of(conn: &mut Conn, app: AppId, rows: &[MessageRow]) -> Result<HashMap<MessageId, Vec<ReceiptOut>>> {
     let ids: Vec<MessageId> = rows.iter().map(|r| r.id).collect();
     let mut receipts: HashMap<MessageId, Vec<ReceiptOut>> = HashMap::new();
     for row in store::receipts(conn, app, &ids)? {
         receipts.entry(row.message_id).or_default().push(receipt_out(row));
     }
+    Ok(receipts)
+}
+
+fn shown(conn: &mut Conn, app: AppId, rows: Vec<MessageRow>) -> Result<Vec<MessageOut>> {
+    let mut receipts = receipts_of(conn, app, &rows)?;
     Ok(rows
         .into_iter()
         .map(|row| {

@@ -1,7 +1,7 @@
 //! `/v1/me/messages`: a person's own inbox, and in plain words why something came.
 
 use super::id;
-use super::messages::{ReceiptOut, receipt_out};
+use super::messages::{ReceiptOut, receipts_of};
 use crate::clock::Time;
 use crate::error::{Error, Result};
 use crate::http::{Page, PageQuery, ProblemBody, Query};
@@ -14,7 +14,6 @@ use crate::store::Conn;
 use actix_web::web;
 use serde::Serialize;
 use serde_json::Value;
-use std::collections::HashMap;
 
 /// A message as the person sees it.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -155,11 +154,7 @@ fn explain(conn: &mut Conn, app: AppId, user: UserId, wanted: MessageId) -> Resu
 }
 
 fn shown(conn: &mut Conn, app: AppId, rows: Vec<MessageRow>) -> Result<Vec<MineOut>> {
-    let ids: Vec<MessageId> = rows.iter().map(|r| r.id).collect();
-    let mut receipts: HashMap<MessageId, Vec<ReceiptOut>> = HashMap::new();
-    for row in store::receipts(conn, app, &ids)? {
-        receipts.entry(row.message_id).or_default().push(receipt_out(row));
-    }
+    let mut receipts = receipts_of(conn, app, &rows)?;
     Ok(rows
         .into_iter()
         .map(|row| {
