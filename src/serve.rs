@@ -15,7 +15,7 @@ use crate::people::account::Accounts;
 use crate::place::Places;
 use crate::platform::{MasterKey, Parts, Platform, fence::Fence, stopwatch::Stopwatch};
 use crate::push::Dispatcher;
-use crate::routes::{self, ApiDoc};
+use crate::routes;
 use crate::store::{Options, Store};
 use crate::telemetry;
 use crate::worker::{Hint, Progress, Worker};
@@ -28,7 +28,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use utoipa::OpenApi as _;
 
 /// How many steps of all workers may follow one another in [`Kairos::drain`] before it is taken for a fault.
 const DRAIN_STEPS_MAX: usize = 100_000;
@@ -132,7 +131,7 @@ impl Kairos {
         let (keys, accounts) = (self.keys.clone(), self.accounts.clone());
         let (quotas, origins) = (self.quotas.clone(), self.origins.clone());
         let (log, schemas) = (self.log.clone(), self.schemas.clone());
-        let templates = web::Data::new(Templates::of(&ApiDoc::openapi()));
+        let templates = web::Data::new(Templates::of(routes::DOCUMENT)?);
         let proxies = TrustedProxies::parse(&self.platform.config.trusted_proxies)?;
         let limit = BodyLimit(platform.config.body_limit_bytes);
         let mut server = HttpServer::new(move || {
@@ -156,7 +155,7 @@ impl Kairos {
         })
         .disable_signals()
         .tcp_nodelay(true)
-        .shutdown_timeout(self.platform.config.drain_s);
+        .shutdown_timeout(self.platform.config.drain_s.div_ceil(2));
         if self.platform.config.http_threads > 0 {
             server = server.workers(self.platform.config.http_threads);
         }
@@ -191,12 +190,12 @@ pub struct Running {
 }
 
 impl Running {
-    /// Stops in order: no new requests, the loops finish the step they are in, the pushes in flight are answered and
-    /// settled, then nothing is left to wait for.
+    /// Stops in order: no new requests (half of the time at most), the loops finish the step they are in, the pushes in
+    /// flight are answered and settled, then nothing is left to wait for.
     pub async fn stop(mut self) {
-        self.http.stop(true).await;
-        let _ = self.stop.send(true);
         let finish = async {
+            self.http.stop(true).await;
+            let _ = self.stop.send(true);
             while self.tasks.join_next().await.is_some() {}
             self.dispatcher.landed().await;
         };

@@ -98,6 +98,8 @@ fn prepare(runtime: &tokio::runtime::Runtime, house: &House, standin: &StandIn, 
                 collapse_id: "bench".to_owned(),
                 mode: Mode::AtMostOnce,
                 allowed: Allowed {
+                    topic: None,
+                    critical: false,
                     purpose: "service".to_owned(),
                     partner_id: None,
                     trigger_needs: Vec::new(),

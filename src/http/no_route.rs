@@ -1,19 +1,35 @@
 //! The answer to a URL that leads nowhere: 404, or 405 when the path exists under another method.
 
-use crate::error::{Error, Problem};
+use crate::error::{Error, Problem, Result};
 use actix_web::http::header::{ALLOW, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, ResponseError as _, web};
-use utoipa::openapi::OpenApi;
-use utoipa::openapi::path::PathItem;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use std::collections::BTreeMap;
+
+const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
 
 /// Every path template with its methods, as the OpenAPI document lists them; kept in the app's data.
 pub struct Templates(Vec<(Vec<String>, Vec<&'static str>)>);
 
+/// What is read of the document.
+#[derive(Deserialize)]
+struct Document {
+    paths: BTreeMap<String, BTreeMap<String, IgnoredAny>>,
+}
+
 impl Templates {
-    /// Reads them from the document.
-    pub fn of(document: &OpenApi) -> Self {
-        let rows = document.paths.paths.iter().map(|(path, item)| (path.split('/').map(str::to_owned).collect(), methods(item)));
-        Self(rows.collect())
+    /// Reads them from the document's text.
+    ///
+    /// # Errors
+    /// When it is not an OpenAPI document.
+    pub fn of(document: &str) -> Result<Self> {
+        let document: Document = serde_json::from_str(document).map_err(Error::broken)?;
+        let rows = document.paths.iter().map(|(path, item)| {
+            let methods = METHODS.into_iter().filter(|method| item.contains_key(&method.to_lowercase()));
+            (path.split('/').map(str::to_owned).collect(), methods.collect())
+        });
+        Ok(Self(rows.collect()))
     }
 
     /// The methods that a path knows; empty when there is no such path.
@@ -25,19 +41,6 @@ impl Templates {
         };
         self.0.iter().filter(|(template, _)| fits(template)).flat_map(|(_, methods)| methods.iter().copied()).collect()
     }
-}
-
-fn methods(item: &PathItem) -> Vec<&'static str> {
-    [
-        ("GET", item.get.is_some()),
-        ("POST", item.post.is_some()),
-        ("PUT", item.put.is_some()),
-        ("PATCH", item.patch.is_some()),
-        ("DELETE", item.delete.is_some()),
-    ]
-    .into_iter()
-    .filter_map(|(name, is_there)| is_there.then_some(name))
-    .collect()
 }
 
 /// The handler behind every URL that no route takes.

@@ -7,7 +7,7 @@ use super::input::Input;
 use super::message::collapse_id;
 use super::store::{self, NewChoice, NewDecision, NewMoment};
 use super::terms::Terms;
-use crate::campaign::{self, Campaign, Mode, Offer};
+use crate::campaign::{self, Campaign, Class, Mode, Offer};
 use crate::error::{Error, Result};
 use crate::id::{AppId, CampaignId, ChoiceId, DecisionId, DeviceId, EventId, Ids, UserId};
 use crate::planted::{Bug, planted};
@@ -251,6 +251,8 @@ pub(super) fn messages_of(
             allowed: Allowed {
                 purpose: terms.offer.purpose.clone(),
                 partner_id: terms.offer.partner_id,
+                topic: Some(terms.offer.topic.clone()),
+                critical: terms.offer.class == Class::Critical,
                 trigger_needs: input.trigger_needs.iter().map(|met| met.need.clone()).collect(),
                 consent_ids: choice.consent_ids.clone(),
             },

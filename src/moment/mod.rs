@@ -15,7 +15,6 @@ mod lane;
 mod live;
 pub mod message;
 pub mod permission;
-pub mod quiet;
 pub mod refusal;
 mod release;
 mod store;

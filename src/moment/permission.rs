@@ -2,13 +2,13 @@
 
 use super::cap::{self, Planned};
 use super::input::{Candidate, Device, Input, Standing};
-use super::quiet;
 use super::refusal::{Gate, GateVerdict, Refusal, Verdict};
 use super::terms::{Terms, View};
 use super::value::Limit;
 use crate::campaign::rule::Name;
 use crate::campaign::{Class, Devices};
 use crate::id::ConsentId;
+use crate::people::profile::quiet;
 
 /// A candidate that passed all gates.
 #[derive(Debug, Clone, PartialEq)]

@@ -57,7 +57,11 @@ pub(super) enum Stray {
 
 impl Flights {
     pub(super) fn board(&self, id: MessageId) -> Aboard {
-        *self.known().aboard.entry(id).or_default() += 1;
+        let mut known = self.known();
+        *known.aboard.entry(id).or_default() += 1;
+        // An earlier claim of it that was let go says nothing of this one.
+        known.let_go.remove(&id);
+        drop(known);
         Aboard { id, flights: self.clone(), underway: false }
     }
 

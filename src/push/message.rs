@@ -158,6 +158,12 @@ pub struct Allowed {
     pub purpose: String,
     /// The partner whose offer it is.
     pub partner_id: Option<PartnerId>,
+    /// The topic that it belongs to, which users can switch off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic: Option<String>,
+    /// Whether pauses and quiet hours do not concern it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub critical: bool,
     /// What its trigger needed besides: `location`, or a partner's events or links.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trigger_needs: Vec<Need>,

@@ -22,6 +22,7 @@ mod settle;
 pub mod standin;
 mod store;
 pub mod verdict;
+pub mod wish;
 
 pub use crate::people::device::Environment;
 pub use dispatch::{Dispatcher, Planned};

@@ -7,6 +7,7 @@ use super::hand_over::Ready;
 use super::message::{Allowed, Attempt, NewMessage, State};
 use super::route::Route;
 use super::store::{self, Claimed, Due, Row, Stranded};
+use super::wish;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::id::{AppId, CampaignId, ConsentId, DeviceId, MessageId, UserId};
@@ -160,6 +161,7 @@ pub(super) fn claim(conn: &mut Conn, claim: &Claim<'_>) -> Result<Claims> {
         }
         alive
     });
+    let unwanted = wish::ask(conn, app, &mut due, (&devices, now_ms))?;
     store::end(conn, app, (&ends.expired, State::Expired, "deadline"), now_ms)?;
     store::end(conn, app, (&ends.revoked, State::Revoked, "consent"), now_ms)?;
     store::end(conn, app, (&ends.token_dead, State::TokenDead, "token_dead"), now_ms)?;
@@ -168,7 +170,7 @@ pub(super) fn claim(conn: &mut Conn, claim: &Claim<'_>) -> Result<Claims> {
         // Somebody else has moved one since it was read: nothing is claimed, the next step looks again.
         return Err(Error::Busy("a message was claimed twice at once"));
     }
-    let ended = !(ends.expired.is_empty() && ends.revoked.is_empty() && ends.token_dead.is_empty());
+    let ended = unwanted || !(ends.expired.is_empty() && ends.revoked.is_empty() && ends.token_dead.is_empty());
     let taken = due.into_iter().filter_map(|d| {
         let (flight, aboard) = (entered.remove(&d.id)?, flights.board(d.id));
         Some((d.claimed((app, now_ms)), flight, aboard))

@@ -214,10 +214,14 @@ impl From<DieselError> for Error {
 
 /// Full disks, locks and shut-downs come with no kind of their own; everything else is a fault of ours.
 fn from_message(message: &str) -> Error {
-    const PASSING: [&str; 9] = [
+    const PASSING: [&str; 13] = [
         "database is locked",
         "database or disk is full",
         "disk I/O error",
+        "No space left on device",
+        "in a read-only transaction",
+        "out of memory",
+        "out of shared memory",
         "unable to open database file",
         "deadlock detected",
         "terminating connection",

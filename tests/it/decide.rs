@@ -372,8 +372,9 @@ fn check(case: &Case, decision: &Decision) -> Result<(), String> {
         for id in &choice.devices {
             let device = input.user.devices.iter().find(|d| d.id == *id).unwrap();
             ensure(device.has_token && device.permitted, "reachable")?;
-            let zone = kairos::moment::quiet::zone([device.time_zone.as_deref().unwrap_or("")]);
-            let quiet = input.user.quiet_hours.is_some_and(|h| kairos::moment::quiet::quiet_at(h, &zone, choice.planned_ms));
+            let zone = kairos::people::profile::quiet::zone([device.time_zone.as_deref().unwrap_or("")]);
+            let quiet =
+                input.user.quiet_hours.is_some_and(|h| kairos::people::profile::quiet::quiet_at(h, &zone, choice.planned_ms));
             ensure(critical || !quiet, "nobody is woken")?;
         }
         group += usize::from(offer.exclusive_group.is_some());

@@ -2,7 +2,7 @@
 
 use crate::world::{Answer, Caller, Tenant, World};
 use kairos::http::Templates;
-use kairos::routes::ApiDoc;
+use kairos::routes::{self, ApiDoc};
 use serde_json::json;
 use std::time::Duration;
 use utoipa::OpenApi as _;
@@ -130,8 +130,14 @@ both! {
 
 #[test]
 fn every_method_of_every_documented_path_is_known_to_the_answer_to_wrong_methods() {
-    let templates = Templates::of(&ApiDoc::openapi());
+    let templates = Templates::of(routes::DOCUMENT).unwrap();
     assert_eq!(templates.methods("/v1/keys/key_1"), ["DELETE"]);
     assert_eq!(templates.methods("/v1/keys/"), Vec::<&str>::new());
     assert_eq!(templates.methods("/v1/keys/key_1/x"), Vec::<&str>::new());
+}
+
+#[test]
+fn the_document_that_is_served_is_that_of_the_code() {
+    let written = ApiDoc::openapi().to_pretty_json().unwrap() + "\n";
+    assert!(written == routes::DOCUMENT, "sdk-schemas/openapi.json is not what the code says: run `make openapi`");
 }

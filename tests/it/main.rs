@@ -44,3 +44,4 @@ mod tidy;
 mod transitions;
 mod trigger;
 mod value;
+mod waiting;

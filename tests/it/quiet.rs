@@ -3,7 +3,7 @@
 use jiff::tz::TimeZone;
 use kairos::app::{QuietHours, TimeOfDay};
 use kairos::clock::{DAY_MS, HOUR_MS, MINUTE_MS, Time};
-use kairos::moment::quiet::{covers, leaves_ms, quiet_at, zone};
+use kairos::people::profile::quiet::{covers, leaves_ms, quiet_at, zone};
 use proptest::prelude::*;
 
 fn hours(from: &str, to: &str) -> QuietHours {

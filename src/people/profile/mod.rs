@@ -4,6 +4,7 @@ mod attribute;
 mod declared;
 mod person;
 mod preference;
+pub mod quiet;
 mod store;
 
 pub use attribute::{Attribute, AttributeKind, AttributeScope, merge};

@@ -6,7 +6,7 @@ mod queue;
 
 pub(super) use credentials::{credentials, delete_credentials, put_credential, sealed};
 pub(super) use ends::{Settled, Stranded, cancel, cancel_campaign, sending, settle_one};
-pub(super) use queue::{Due, Waiting, allow, depth, due, end, expire, start, waiting};
+pub(super) use queue::{Due, Waiting, allow, depth, due, end, expire, postpone, start, waiting};
 
 use super::ending::{Next, Tried};
 use super::message::{Attempt, Mode, NewMessage, Push, State};

@@ -50,7 +50,7 @@ pub(in crate::push) fn depth(conn: &mut Conn) -> Result<i64> {
 }
 
 type DueColumns =
-    ((MessageId, UserId, DeviceId, String, Option<String>, String, String), (String, String, i64, i64, i64, String, i64));
+    ((MessageId, UserId, DeviceId, String, Option<String>, String, String), (String, String, i64, i64, i64, String, i64, i64));
 
 /// A due message.
 pub(in crate::push) struct Due {
@@ -60,12 +60,13 @@ pub(in crate::push) struct Due {
     pub(in crate::push) token: String,
     pub(in crate::push) deadline_ms: i64,
     pub(in crate::push) epochs: (i64, i64),
+    pub(in crate::push) attempt: i64,
+    pub(in crate::push) created_ms: i64,
     topic: Option<String>,
     payload: String,
     collapse_id: String,
     mode: Mode,
     consent: String,
-    attempt: i64,
     attempts: String,
 }
 
@@ -120,6 +121,7 @@ pub(in crate::push) fn due(conn: &mut Conn, app: AppId, route: Route, (now_ms, l
                 messages::attempt,
                 messages::attempts,
                 messages::deadline_ms,
+                messages::created_ms,
             ),
         ));
     let rows: Vec<DueColumns> = match conn {
@@ -127,7 +129,7 @@ pub(in crate::push) fn due(conn: &mut Conn, app: AppId, route: Route, (now_ms, l
         Conn::Postgres(c) => query.for_update().skip_locked().load(c)?,
     };
     let read = |((id, user_id, device_id, token, topic, payload, collapse_id), rest): DueColumns| {
-        let (word, consent, consent_epoch, app_consent_epoch, attempt, attempts, deadline_ms) = rest;
+        let (word, consent, consent_epoch, app_consent_epoch, attempt, attempts, deadline_ms, created_ms) = rest;
         let epochs = (consent_epoch, app_consent_epoch);
         let mode = mode(&word)?;
         Ok(Due {
@@ -144,6 +146,7 @@ pub(in crate::push) fn due(conn: &mut Conn, app: AppId, route: Route, (now_ms, l
             consent,
             attempt,
             attempts,
+            created_ms,
         })
     };
     rows.into_iter().map(read).collect()
@@ -176,6 +179,16 @@ pub(in crate::push) fn end(
     for chunk in ids.chunks(CHUNK) {
         on!(conn, c => diesel::update(messages::table.filter(messages::app_id.eq(app).and(messages::id.eq_any(chunk))))
             .set((messages::state.eq(state.word()), messages::reason.eq(reason), messages::ended_ms.eq(now_ms)))
+            .execute(c))?;
+    }
+    Ok(())
+}
+
+/// Lets waiting messages wait on.
+pub(in crate::push) fn postpone(conn: &mut Conn, app: AppId, (ids, due_ms): (&[MessageId], i64)) -> Result<()> {
+    for chunk in ids.chunks(CHUNK) {
+        on!(conn, c => diesel::update(messages::table.filter(messages::app_id.eq(app).and(messages::id.eq_any(chunk))))
+            .set((messages::due_ms.eq(due_ms), messages::reason.eq("quiet_hours")))
             .execute(c))?;
     }
     Ok(())

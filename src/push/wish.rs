@@ -1,0 +1,114 @@
+//! What users wish, asked once more for messages that have waited: a retry or a long queue must not wake somebody up, or
+//! speak to somebody who has switched that off meanwhile.
+//!
+//! The decision has asked all this already (gates 4 and 6); what goes out within the same second is not asked twice.
+
+use super::message::Allowed;
+use super::store::{self, Due};
+use crate::app::{self, Settings};
+use crate::error::Result;
+use crate::id::{AppId, DeviceId, MessageId, UserId};
+use crate::people::consent::Channel;
+use crate::people::device::Device;
+use crate::people::profile::{self, Person, QuietTime, Topics, quiet};
+use crate::push::message::State;
+use crate::store::Conn;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// From this age on a message has waited.
+const WAITED_MS: i64 = 1_000;
+
+/// What a user's wishes say to a message now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// It may go.
+    Go,
+    /// It is quiet until then, UTC milliseconds.
+    Quiet(i64),
+    /// Not any more, and why.
+    No(&'static str),
+}
+
+/// Whose wishes, where, and what an app says for those who have said nothing.
+pub struct Asked<'a> {
+    /// The user.
+    pub person: &'a Person,
+    /// The device's time zone.
+    pub device_zone: Option<&'a str>,
+    /// The app's topics.
+    pub topics: &'a Topics,
+    /// The app's settings.
+    pub settings: &'a Settings,
+}
+
+impl Wish {
+    /// Asks in the order of the gates: topic, channel, pause, quiet hours; critical messages pass the last two.
+    pub fn of(asked: &Asked<'_>, allowed: &Allowed, now_ms: i64) -> Self {
+        let wishes = &asked.person.preferences;
+        if let Some(topic) = &allowed.topic {
+            match asked.topics.on(topic, wishes) {
+                None => return Self::No("unknown_topic"),
+                Some(false) => return Self::No("topic_off"),
+                Some(true) => {}
+            }
+        }
+        if !wishes.channel_on(Channel::Push) {
+            return Self::No("channel_off");
+        }
+        if allowed.critical {
+            return Self::Go;
+        }
+        if wishes.pause_until_ms.is_some_and(|until_ms| now_ms < until_ms) {
+            return Self::No("paused");
+        }
+        let hours = wishes.quiet_hours.as_ref().map(QuietTime::hours).or(asked.settings.quiet_hours);
+        let Some(hours) = hours else { return Self::Go };
+        let zones = [asked.person.chosen_zone(), asked.device_zone, Some(asked.settings.time_zone.as_str())];
+        match quiet::leaves_ms(hours, &quiet::zone(zones.into_iter().flatten()), now_ms) {
+            at_ms if at_ms <= now_ms => Self::Go,
+            at_ms => Self::Quiet(at_ms),
+        }
+    }
+}
+
+/// Takes out of the due those whose users do not want them now: what is quiet waits for the end of quiet time, or ends
+/// when that is too late; what was switched off ends. Answers whether some ended.
+pub(super) fn ask(
+    conn: &mut Conn,
+    app: AppId,
+    due: &mut Vec<Due>,
+    (devices, now_ms): (&HashMap<DeviceId, Device>, i64),
+) -> Result<bool> {
+    let waited = |d: &Due| d.attempt > 0 || now_ms - d.created_ms >= WAITED_MS;
+    let users: BTreeSet<UserId> = due.iter().filter(|d| waited(d)).map(|d| d.user_id).collect();
+    if users.is_empty() {
+        return Ok(false);
+    }
+    let people = profile::people(conn, app, &users.into_iter().collect::<Vec<_>>())?;
+    let (topics, settings) = (profile::topics(conn, app)?, app::settings(conn, app)?);
+    let (mut later, mut ends) = (BTreeMap::<i64, Vec<MessageId>>::new(), BTreeMap::<&str, (State, Vec<MessageId>)>::new());
+    let mut kept = Vec::with_capacity(due.len());
+    for message in std::mem::take(due) {
+        let person = people.get(&message.user_id).filter(|_| waited(&message));
+        let Some(person) = person else {
+            kept.push(message);
+            continue;
+        };
+        let device_zone = devices.get(&message.device_id).and_then(|d| d.traits.time_zone.as_deref());
+        let asked = Asked { person, device_zone, topics: &topics, settings: &settings };
+        match Wish::of(&asked, &message.allowed()?, now_ms) {
+            Wish::Go => kept.push(message),
+            Wish::Quiet(at_ms) if at_ms < message.deadline_ms => later.entry(at_ms).or_default().push(message.id),
+            Wish::Quiet(_) => ends.entry("quiet_hours").or_insert((State::Expired, Vec::new())).1.push(message.id),
+            Wish::No(why) => ends.entry(why).or_insert((State::Cancelled, Vec::new())).1.push(message.id),
+        }
+    }
+    *due = kept;
+    for (at_ms, ids) in &later {
+        store::postpone(conn, app, (ids, *at_ms))?;
+    }
+    for (why, (state, ids)) in &ends {
+        store::end(conn, app, (ids, *state, why), now_ms)?;
+    }
+    Ok(!ends.is_empty())
+}
