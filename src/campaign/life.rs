@@ -1,9 +1,8 @@
 //! A campaign's life: published, paused, resumed, ended, and what each step takes with it.
 
-use super::store::{self, campaigns, campaigns::CampaignRow, runs};
+use super::store::{campaigns, campaigns::CampaignRow, runs};
 use super::{Status, run};
 use crate::error::{Error, Result};
-use crate::id::{AppId, CampaignId};
 use crate::push::outbox;
 use crate::store::Conn;
 
@@ -35,20 +34,18 @@ impl Status {
     }
 }
 
-/// Takes a step. Publishing checks what the campaign names and makes its runs; pausing and ending cancel what is queued
+/// Takes a step from where the campaign stands; call it once [`super::store::touch`] keeps that still: of two steps at once the
+/// later one then sees where the earlier one led, and who decides meanwhile under `hold_still` either is done by now, and
+/// its messages are among the queued ones, or finds the catalogue changed. Publishing checks what the campaign names and makes its runs; pausing and ending cancel what is queued
 /// in the same transaction.
 ///
 /// # Errors
-/// 404; 409 `wrong_status`; 400 when something that it names is gone; what the database says.
-pub fn act(conn: &mut Conn, (app, id): (AppId, CampaignId), action: Action, now_ms: i64) -> Result<()> {
-    let old = campaigns::get(conn, app, id)?;
-    let status = old.status()?;
+/// 409 `wrong_status`; 400 when something that it names is gone; what the database says.
+pub(super) fn act(conn: &mut Conn, old: CampaignRow, action: Action, now_ms: i64) -> Result<CampaignRow> {
+    let (app, id, status) = (old.app_id, old.id, old.status()?);
     let Some(next) = status.after(action) else {
         return Err(Error::conflict("wrong_status", format!("The campaign is {}; this step cannot be taken.", status.name())));
     };
-    // Before anything is cancelled: who decides meanwhile under `hold_still` either is done by now, and its messages are
-    // among the queued ones, or finds the catalogue changed.
-    store::touch(conn, app)?;
     match action {
         Action::Publish => {
             old.spec.0.check_names(conn, app)?;
@@ -64,5 +61,6 @@ pub fn act(conn: &mut Conn, (app, id): (AppId, CampaignId), action: Action, now_
         }
     }
     let row = CampaignRow { status: next.name().to_owned(), revision: old.revision + 1, updated_ms: now_ms, ..old };
-    campaigns::update(conn, &row)
+    campaigns::update(conn, &row)?;
+    Ok(row)
 }

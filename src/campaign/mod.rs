@@ -17,7 +17,7 @@ pub mod words;
 pub use crate::app::Cap;
 pub use catalogue::{Catalogue, LiveCampaign, LiveKind, LiveOffer, Snapshot};
 pub use kind::{Curve, HalfLife, Kind, Scalar, Step, Trigger};
-pub use life::{Action, act};
+pub use life::Action;
 pub use offer::{Class, DeliverBy, Offer};
 pub use plan::{Campaign, Devices, LocalTime, Mode, Schedule, Start, Status, When};
 pub use rule::{Name, Rule, RuleFailure, Sample, Scope};

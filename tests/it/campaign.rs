@@ -418,6 +418,68 @@ both! {
         assert!(!store.write(move |conn| hold_still(conn, app, seen)).await.unwrap());
     }
 
+    async fn an_ended_campaign_stays_ended_whoever_resumes_it_at_the_same_time(world) {
+        let by = world.app.server.clone();
+        let (offer, _) = draft(world).await;
+        let mut seen = Vec::new();
+        for _ in 0..12 {
+            let campaign = make_campaign(world, &[&offer], json!({"moment": "landing"})).await;
+            let path = |step: &str| format!("/v1/campaigns/{campaign}/{step}");
+            for step in ["publish", "pause"] {
+                world.post(&path(step), &by, json!({})).await.expect(200);
+            }
+            let (end, resume) = (path("end"), path("resume"));
+            let (ended, resumed) = tokio::join!(world.post(&end, &by, json!({})), world.post(&resume, &by, json!({})));
+            let now = world.get(&format!("/v1/campaigns/{campaign}"), &by).await.expect(200)["status"].as_str().unwrap().to_owned();
+            seen.push((ended.status, resumed.status, now));
+        }
+        assert!(seen.iter().all(|(ended, _, now)| *ended == 200 && now == "ended"), "{seen:?}");
+    }
+
+    async fn of_several_changes_under_one_etag_one_is_taken(world) {
+        let by = world.app.server.clone();
+        declare(world, &by).await;
+        world.post("/v1/moment-kinds", &by, kind()).await.expect(201);
+        let mut taken = Vec::new();
+        for round in 0..8 {
+            let (key, offer) = (format!("k{round}"), make_offer(world, offer()).await);
+            let campaign = make_campaign(world, &[&offer], json!({"moment": "landing"})).await;
+            let other = with(kind(), "/key", json!(key));
+            world.post("/v1/moment-kinds", &by, other.clone()).await.expect(201);
+            let drafted = json!({"name": "again", "offers": [offer], "trigger": {"moment": "landing"}});
+            for (path, body, last) in [
+                (format!("/v1/campaigns/{campaign}"), drafted, "/publish"),
+                (format!("/v1/offers/{offer}"), self::offer(), ""),
+                (format!("/v1/moment-kinds/{key}"), other, ""),
+            ] {
+                let under = async |method: &'static str, path: &str| {
+                    world.call(method, path).by(&by).header("If-Match", "\"v1\"").json(&body).send().await.status
+                };
+                let published = format!("{path}{last}");
+                let end = if last.is_empty() { "PUT" } else { "POST" };
+                let (a, b, c, d) =
+                    tokio::join!(under("PUT", &path), under("DELETE", &path), under("PUT", &path), under(end, &published));
+                taken.push((path, [a, b, c, d]));
+            }
+        }
+        let several: Vec<_> = taken.iter().filter(|(_, all)| all.iter().filter(|s| (200..300).contains(*s)).count() != 1).collect();
+        assert!(several.is_empty(), "{several:?}");
+    }
+
+    async fn a_kind_is_not_deleted_under_a_campaign_that_is_being_made(world) {
+        let by = world.app.server.clone();
+        let (offer, _) = draft(world).await;
+        let mut both = 0;
+        for round in 0..12 {
+            let key = format!("k{round}");
+            world.post("/v1/moment-kinds", &by, with(kind(), "/key", json!(key))).await.expect(201);
+            let (path, body) = (format!("/v1/moment-kinds/{key}"), json!({"name": "x", "offers": [offer], "trigger": {"moment": key}}));
+            let (made, gone) = tokio::join!(world.post("/v1/campaigns", &by, body), world.delete(&path, &by));
+            both += u32::from(made.status == 201 && gone.status == 204);
+        }
+        assert_eq!(both, 0, "campaigns without their kind");
+    }
+
     async fn stock_is_never_taken_twice_by_many_at_once(world) {
         declare(world, &world.app.server).await;
         let offer: OfferId = make_offer(world, with(offer(), "/stock", json!(10))).await.parse().unwrap();

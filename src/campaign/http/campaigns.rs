@@ -1,8 +1,9 @@
 //! `/v1/campaigns`: drafts are changed and deleted; live ones are paused, resumed and ended.
 
 use crate::app::{Scope, ServerKey};
-use crate::campaign::store::{campaigns, campaigns::CampaignRow};
-use crate::campaign::{Action, Campaign, Status, act, declared};
+use crate::campaign::life::act;
+use crate::campaign::store::{campaigns, campaigns::CampaignRow, touch};
+use crate::campaign::{Action, Campaign, Status, declared};
 use crate::clock::Time;
 use crate::error::{Error, Result};
 use crate::http::{Body, IfMatch, Page, PageQuery, ProblemBody, Query, etag};
@@ -50,6 +51,7 @@ pub async fn create(caller: ServerKey, platform: web::Data<Platform>, body: Body
     let (app, now_ms, id, spec) = (caller.app_id, platform.clock.now_ms(), platform.ids.next(), body.0);
     tried(&platform, app, &spec).await?;
     let made = platform.store.write(move |conn| {
+        touch(conn, app)?;
         spec.check_names(conn, app)?;
         let row = CampaignRow {
             app_id: app,
@@ -116,6 +118,7 @@ pub async fn put(
     let (app, now_ms, id, spec) = (caller.app_id, platform.clock.now_ms(), parse(&path)?, body.0);
     tried(&platform, app, &spec).await?;
     let written = platform.store.write(move |conn| {
+        touch(conn, app)?;
         let old = draft(campaigns::get(conn, app, id)?, &if_match)?;
         spec.check_names(conn, app)?;
         let row = CampaignRow { name: spec.name.clone(), spec: Doc(spec), revision: old.revision + 1, updated_ms: now_ms, ..old };
@@ -142,6 +145,7 @@ pub async fn delete(
     caller.need(Scope::CampaignsWrite)?;
     let (app, id) = (caller.app_id, parse(&path)?);
     let deleted = platform.store.write(move |conn| {
+        touch(conn, app)?;
         draft(campaigns::get(conn, app, id)?, &if_match)?;
         campaigns::delete(conn, app, id)
     });
@@ -179,9 +183,10 @@ async fn take(caller: &ServerKey, platform: &Platform, (id, if_match): (&str, If
     caller.need(Scope::CampaignsWrite)?;
     let (app, now_ms, id) = (caller.app_id, platform.clock.now_ms(), parse(id)?);
     let row = platform.store.write(move |conn| {
-        if_match.check(campaigns::get(conn, app, id)?.revision)?;
-        act(conn, (app, id), action, now_ms)?;
-        campaigns::get(conn, app, id)
+        touch(conn, app)?;
+        let old = campaigns::get(conn, app, id)?;
+        if_match.check(old.revision)?;
+        act(conn, old, action, now_ms)
     });
     let row = row.await?;
     platform.timer_hint.nudge();

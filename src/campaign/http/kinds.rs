@@ -2,7 +2,7 @@
 
 use crate::app::{Scope, ServerKey};
 use crate::campaign::check::is_key;
-use crate::campaign::store::{campaigns, kinds, kinds::KindRow};
+use crate::campaign::store::{campaigns, kinds, kinds::KindRow, touch};
 use crate::campaign::{Kind, Status, declared};
 use crate::clock::Time;
 use crate::error::{Error, Result};
@@ -43,6 +43,7 @@ pub async fn create(caller: ServerKey, platform: web::Data<Platform>, body: Body
     let (app, now_ms, spec) = (caller.app_id, platform.clock.now_ms(), body.0);
     tried(&platform, app, &spec).await?;
     let row = platform.store.write(move |conn| {
+        touch(conn, app)?;
         if kinds::find(conn, app, &spec.key)?.is_some() {
             return Err(Error::conflict("already_exists", "A moment kind with this key exists already in this app."));
         }
@@ -75,19 +76,18 @@ pub async fn put(
         return Err(Error::invalid("key", "invalid", "must be the key in the URL, or be left out"));
     }
     tried(&platform, app, &spec).await?;
-    let written = platform.store.write(move |conn| match kinds::find(conn, app, &spec.key)? {
-        None => {
+    let written = platform.store.write(move |conn| {
+        touch(conn, app)?;
+        let Some(old) = kinds::find(conn, app, &spec.key)? else {
             if_match.check(0)?;
-            Ok((true, insert(conn, app, (spec, now_ms))?))
-        }
-        Some(old) => {
-            if_match.check(old.revision)?;
-            spec.check_names(conn, app)?;
-            event::listen(conn, app, &spec.trigger.event_type, now_ms)?;
-            let row = KindRow { spec: Doc(spec), revision: old.revision + 1, updated_ms: now_ms, ..old };
-            kinds::update(conn, &row)?;
-            Ok((false, row))
-        }
+            return Ok((true, insert(conn, app, (spec, now_ms))?));
+        };
+        if_match.check(old.revision)?;
+        spec.check_names(conn, app)?;
+        event::listen(conn, app, &spec.trigger.event_type, now_ms)?;
+        let row = KindRow { spec: Doc(spec), revision: old.revision + 1, updated_ms: now_ms, ..old };
+        kinds::update(conn, &row)?;
+        Ok((false, row))
     });
     let (made, row) = written.await?;
     let mut answer = if made { HttpResponse::Created() } else { HttpResponse::Ok() };
@@ -136,6 +136,7 @@ pub async fn delete(
     caller.need(Scope::CampaignsWrite)?;
     let (app, key) = (caller.app_id, known(&path)?);
     let deleted = platform.store.write(move |conn| {
+        touch(conn, app)?;
         if_match.check(kinds::get(conn, app, &key)?.revision)?;
         let open = campaigns::with_status(conn, app, &[Status::Draft, Status::Live, Status::Paused])?;
         if open.iter().any(|campaign| campaign.spec.0.kind() == Some(&key)) {

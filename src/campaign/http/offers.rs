@@ -1,7 +1,7 @@
 //! `/v1/offers`: what is worth saying. An offer is archived, never deleted: decisions tell of it.
 
 use crate::app::{Scope, ServerKey};
-use crate::campaign::store::{offers, offers::OfferRow};
+use crate::campaign::store::{offers, offers::OfferRow, touch};
 use crate::campaign::{Offer, declared};
 use crate::clock::Time;
 use crate::error::{Error, Result};
@@ -58,6 +58,7 @@ pub async fn create(caller: ServerKey, platform: web::Data<Platform>, body: Body
     let (app, now_ms, id, spec) = (caller.app_id, platform.clock.now_ms(), platform.ids.next(), body.0);
     let spec = tried(&platform, app, spec).await?;
     let made = platform.store.write(move |conn| {
+        touch(conn, app)?;
         spec.check_names(conn, app)?;
         let row = OfferRow {
             app_id: app,
@@ -122,6 +123,7 @@ pub async fn put(
     let (app, now_ms, id, spec) = (caller.app_id, platform.clock.now_ms(), parse(&path)?, body.0);
     let spec = tried(&platform, app, spec).await?;
     let written = platform.store.write(move |conn| {
+        touch(conn, app)?;
         let old = offers::get(conn, app, id)?;
         if_match.check(old.revision)?;
         if old.archived {
@@ -165,6 +167,7 @@ pub async fn archive(
     caller.need(Scope::CampaignsWrite)?;
     let (app, now_ms, id) = (caller.app_id, platform.clock.now_ms(), parse(&path)?);
     let archived = platform.store.write(move |conn| {
+        touch(conn, app)?;
         let old = offers::get(conn, app, id)?;
         if_match.check(old.revision)?;
         if !old.archived {

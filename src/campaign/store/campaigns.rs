@@ -1,6 +1,6 @@
 //! Campaigns in the database.
 
-use super::{room_for_one, touch};
+use super::room_for_one;
 use crate::campaign::{Campaign, Status};
 use crate::error::{Error, Result};
 use crate::id::{AppId, CampaignId};
@@ -67,7 +67,7 @@ pub fn update(conn: &mut Conn, row: &CampaignRow) -> Result<()> {
         campaigns::updated_ms.eq(row.updated_ms),
     );
     on!(conn, c => diesel::update(target).set(values).execute(c))?;
-    touch(conn, row.app_id)
+    Ok(())
 }
 
 pub fn delete(conn: &mut Conn, app: AppId, id: CampaignId) -> Result<()> {

@@ -1,6 +1,6 @@
 //! Moment kinds in the database.
 
-use super::{room_for_one, touch};
+use super::room_for_one;
 use crate::campaign::Kind;
 use crate::error::{Error, Result};
 use crate::id::AppId;
@@ -46,7 +46,7 @@ pub fn insert(conn: &mut Conn, row: &KindRow) -> Result<()> {
     let count = on!(conn, c => moment_kinds::table.filter(moment_kinds::app_id.eq(row.app_id)).count().get_result(c))?;
     room_for_one(count, KINDS_MAX, "moment kinds")?;
     on!(conn, c => diesel::insert_into(moment_kinds::table).values(row).execute(c))?;
-    touch(conn, row.app_id)
+    Ok(())
 }
 
 pub fn update(conn: &mut Conn, row: &KindRow) -> Result<()> {
@@ -54,10 +54,10 @@ pub fn update(conn: &mut Conn, row: &KindRow) -> Result<()> {
     let values =
         (moment_kinds::spec.eq(&row.spec), moment_kinds::revision.eq(row.revision), moment_kinds::updated_ms.eq(row.updated_ms));
     on!(conn, c => diesel::update(target).set(values).execute(c))?;
-    touch(conn, row.app_id)
+    Ok(())
 }
 
 pub fn delete(conn: &mut Conn, app: AppId, key: &str) -> Result<()> {
     on!(conn, c => diesel::delete(moment_kinds::table.find((app, key))).execute(c))?;
-    touch(conn, app)
+    Ok(())
 }

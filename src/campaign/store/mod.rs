@@ -14,7 +14,9 @@ use diesel::prelude::*;
 /// How many values one `in (…)` takes.
 const CHUNK: usize = 500;
 
-/// Says that something which a catalogue holds has changed; part of the transaction that changed it.
+/// Says that something which a catalogue holds changes, and lets nobody else change it until the transaction ends: the
+/// first statement of every such transaction, so that what it reads and judges is still so when it writes. Whoever
+/// writes decisions takes it first as well, and so nobody waits in a circle.
 pub(super) fn touch(conn: &mut Conn, app: AppId) -> Result<()> {
     on!(conn, c => diesel::insert_into(catalogues::table)
         .values((catalogues::app_id.eq(app), catalogues::revision.eq(1_i64)))

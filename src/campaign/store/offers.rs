@@ -1,6 +1,6 @@
 //! Offers and their stock in the database.
 
-use super::{CHUNK, room_for_one, touch};
+use super::{CHUNK, room_for_one};
 use crate::campaign::Offer;
 use crate::error::{Error, Result};
 use crate::id::{AppId, OfferId, PartnerId};
@@ -55,13 +55,11 @@ pub fn insert(conn: &mut Conn, row: &OfferRow) -> Result<()> {
         .filter(offers::app_id.eq(row.app_id).and(offers::archived.eq(false))).count().get_result(c))?;
     room_for_one(count, OFFERS_MAX, "offers that are not archived")?;
     on!(conn, c => diesel::insert_into(offers::table).values(row).execute(c))?;
-    touch(conn, row.app_id)
+    Ok(())
 }
 
 /// Writes a new spec; the stock that is reserved stays. Whether the new stock holds it.
 pub fn update(conn: &mut Conn, row: &OfferRow) -> Result<bool> {
-    // The catalogue first, then the offer, as whoever writes decisions does: so nobody waits in a circle.
-    touch(conn, row.app_id)?;
     let fits = offers::stock_reserved.le(row.stock.unwrap_or(i64::MAX));
     let target = offers::table.filter(offers::app_id.eq(row.app_id).and(offers::id.eq(row.id)).and(fits));
     let values = (
