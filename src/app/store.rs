@@ -152,6 +152,12 @@ pub(super) fn own_keys(conn: &mut Conn, app_id: AppId, after: &str, rows: i64) -
     .collect()
 }
 
+/// One key of an app, which nobody else revokes or rotates until the transaction ends.
+pub(super) fn key_held(conn: &mut Conn, app_id: AppId, id: KeyId) -> Result<Key> {
+    conn.serialise(&format!("key:{app_id}:{id}"))?;
+    key(conn, app_id, id)
+}
+
 /// The keys of one partner, oldest first, revoked ones included.
 ///
 /// # Errors
@@ -171,19 +177,19 @@ pub fn partner_keys(conn: &mut Conn, app_id: AppId, partner_id: PartnerId) -> Re
 /// # Errors
 /// 404 when the app has no such key; what the database says.
 pub fn revoke(conn: &mut Conn, app_id: AppId, id: KeyId, now_ms: i64) -> Result<()> {
-    if key(conn, app_id, id)?.revoked_ms.is_none() {
+    if key_held(conn, app_id, id)?.revoked_ms.is_none() {
         let target = api_keys::table.find((app_id, id));
         on!(conn, c => diesel::update(target).set(api_keys::revoked_ms.eq(now_ms)).execute(c))?;
     }
     Ok(())
 }
 
-/// Makes a successor with the same rights and lets the old key live for `overlap_ms` more, or less if it ends earlier.
+/// Makes a successor of a key that was read by [`key_held`], with the same rights, and lets the old key live for `overlap_ms` more, or less if it ends earlier.
 /// Publish [`super::KEYS_TOPIC`] after the commit.
 ///
 /// # Errors
 /// 409 when the key has ended; what the database says.
-pub fn rotate(conn: &mut Conn, ids: &Ids, now_ms: i64, (old, overlap_ms): (&Key, i64)) -> Result<NewKey> {
+pub(super) fn rotate(conn: &mut Conn, ids: &Ids, now_ms: i64, (old, overlap_ms): (&Key, i64)) -> Result<NewKey> {
     if !old.is_live(now_ms) {
         return Err(Error::conflict("key_ended", "The key was revoked or has expired; make a new one."));
     }

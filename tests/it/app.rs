@@ -74,6 +74,22 @@ both! {
         world.post(&path, &tenant.server, json!({})).await.refused(409, "key_ended");
     }
 
+    async fn a_key_has_one_successor_however_many_rotate_and_revoke_it_at_once(world) {
+        let tenant = world.new_app("Louvre").await;
+        let mut seen = Vec::new();
+        for _ in 0..12 {
+            let old = make(world, &tenant.server, &["app:read"]).await;
+            let path = format!("/v1/keys/{}", old["id"].as_str().unwrap());
+            let (rotate, now) = (format!("{path}/rotate"), json!({ "overlap_ms": 0 }));
+            let by = &tenant.server;
+            let (a, b, revoked) =
+                tokio::join!(world.post(&rotate, by, now.clone()), world.post(&rotate, by, now.clone()), world.delete(&path, by));
+            world.get("/v1/app", &secret(&old)).await.refused(401, "unauthorized");
+            seen.push((a.status, b.status, revoked.status));
+        }
+        assert!(seen.iter().all(|(a, b, revoked)| (*a, *b) != (201, 201) && *revoked == 204), "{seen:?}");
+    }
+
     async fn a_key_cannot_make_or_rotate_one_that_may_more_or_lives_longer(world) {
         let tenant = world.new_app("Louvre").await;
         let body = json!({ "kind": "server", "name": "child", "scopes": ["keys:write", "app:read"], "expires_at": world.time(3_600) });

@@ -209,7 +209,7 @@ pub async fn rotate(
     }
     let (ids, now_ms) = (platform.ids.clone(), platform.clock.now_ms());
     let new = platform.write_and_tell((KEYS_TOPIC, String::new()), move |conn| {
-        let old = own(store::key(conn, caller.app_id, id)?)?;
+        let old = own(store::key_held(conn, caller.app_id, id)?)?;
         // The successor's text goes to the caller, so rotating is minting.
         caller.key.may_mint(&old.mint())?;
         store::rotate(conn, &ids, now_ms, (&old, overlap_ms))
