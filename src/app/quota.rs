@@ -53,20 +53,21 @@ impl Quotas {
         let reset_s = (window_ms - now_ms.rem_euclid(window_ms) + 999) / 1_000;
         let drawn = self.drawn.get_with(caller, Arc::default);
         loop {
-            let lacking = match spend(&drawn, window, cost) {
+            let (drawn_window, lacking) = match spend(&drawn, window, cost) {
                 Ok(used) => {
                     let remaining = limit.saturating_sub(used);
                     return Ok(Some(Quota { limit, window_s: i64::from(WINDOW_S), remaining, reset_s }));
                 }
                 Err(lacking) => lacking,
             };
+            let drawn_ms = now_ms.max(drawn_window.saturating_mul(window_ms));
             let bucket = format!("requests:{}", caller.as_simple());
             let budget = Budget { bucket: &bucket, limit, window_ms };
             let mut share = lacking.max(limit / SHARES);
-            let mut granted = self.platform.cache.take(budget, share, now_ms).await;
+            let mut granted = self.platform.cache.take(budget, share, drawn_ms).await;
             if granted.is_err() && share > lacking {
                 share = lacking;
-                granted = self.platform.cache.take(budget, share, now_ms).await;
+                granted = self.platform.cache.take(budget, share, drawn_ms).await;
             }
             if granted.is_err() {
                 let detail = "Too many requests or events with this key; wait before the next one.";
@@ -75,7 +76,7 @@ impl Quotas {
                 return Err(problem.into());
             }
             let mut drawn = drawn.lock().unwrap_or_else(PoisonError::into_inner);
-            if drawn.window == window {
+            if drawn.window == drawn_window {
                 drawn.granted = drawn.granted.saturating_add(share);
             }
         }
@@ -87,19 +88,20 @@ impl Quotas {
     }
 }
 
-/// Spends of what was drawn in this window; the error is what is lacking.
-fn spend(drawn: &Mutex<Drawn>, window: i64, cost: u32) -> Result<u32, u32> {
+/// Spends of what was drawn in this window; the error is the window that counts, and what is lacking in it.
+fn spend(drawn: &Mutex<Drawn>, window: i64, cost: u32) -> Result<u32, (i64, u32)> {
     let mut drawn = drawn.lock().unwrap_or_else(PoisonError::into_inner);
-    if drawn.window < window {
+    // The clock may differ by a moment between two requests: then the later window counts for both. One that lies further
+    // ahead was begun by a clock that has been set back since.
+    if drawn.window != window && drawn.window != window + 1 {
         *drawn = Drawn { window, granted: 0, used: 0 };
     }
     let used = drawn.used.saturating_add(cost);
-    // The clock may differ by a moment between two requests: the later window counts for both.
-    if drawn.window > window || used <= drawn.granted {
+    if used <= drawn.granted {
         drawn.used = used;
         return Ok(used);
     }
-    Err(used - drawn.granted)
+    Err((drawn.window, used - drawn.granted))
 }
 
 /// Who pays for a request; in its extensions.

@@ -93,6 +93,22 @@ both! {
         world.post("/v1/events", server, many(world, (40, 40), &user)).await.expect(202);
     }
 
+    async fn a_clock_that_steps_back_does_not_lift_the_limit(world) {
+        world.restart(|config| config.requests_per_key_per_second = 10).await;
+        let server = world.app.server.clone();
+        for back_ms in [4_000, 3_600_000] {
+            world.clock.advance(Duration::from_secs(7_200));
+            world.get("/v1/app", &server).await.expect(200);
+            world.clock.set(world.now_ms() - back_ms);
+            let mut taken = 0;
+            for n in 0..200 {
+                world.clock.advance(Duration::from_millis(n % 3));
+                taken += u32::from(world.get("/v1/app", &server).await.status == 200);
+            }
+            assert!((39..=80).contains(&taken), "{taken} of 200 requests at once were taken at 10/s, {back_ms} ms back");
+        }
+    }
+
     async fn a_call_of_a_thousand_events_is_within_the_default_limits(world) {
         let (user, _) = anonymous(world).await;
         for n in 0..3 {
