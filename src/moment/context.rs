@@ -89,7 +89,7 @@ impl Known {
         let windows = of_app.chain(of_campaigns).map(|c| c.window_ms).chain(frequencies).chain([settings.min_gap_ms]);
         let heard_after_ms = now_ms - windows.max().unwrap_or(0).clamp(0, LOOK_BACK_MAX_MS);
         let mut heard: HashMap<UserId, Vec<(HeardBy, Heard)>> = HashMap::new();
-        for (user, by, what) in store::heard(conn, app_id, users, heard_after_ms)? {
+        for (user, by, what) in store::heard(conn, app_id, users, (heard_after_ms, now_ms))? {
             heard.entry(user).or_default().push((by, what));
         }
         let mut offers: Vec<OfferId> = terms.iter().map(|t| t.version.offer_id).collect();

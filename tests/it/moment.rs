@@ -216,6 +216,26 @@ both! {
         stage.adds_up(world).await;
     }
 
+    async fn caps_and_the_gap_hold_when_the_clock_steps_back(world) {
+        let stage = Stage::set(world).await;
+        stage.one_offer(world, json!({}), json!({})).await;
+        let capped = json!({"caps": {"overall": [{"limit": 1, "window_ms": 3_600_000}]}});
+        for (change, reason) in [(capped, "overall_cap"), (json!({"caps": {"overall": []}, "min_gap_ms": 3_600_000}), "min_gap")] {
+            settings(world, &stage, change).await;
+            let who = stage.listener(world).await;
+            stage.lands_at(world, &who, "Orly", 0).await;
+            world.drain().await;
+            assert_eq!(stage.arrived(&who).len(), 1);
+            world.clock.set(world.now_ms() - 7_200_000);
+            stage.lands_at(world, &who, "Roissy", 0).await;
+            world.drain().await;
+            let reasons: Vec<Value> = stage.decisions(world, &who).await.iter().map(|d| d["reason"].clone()).collect();
+            assert_eq!(reasons, [Value::Null, json!(reason)]);
+            assert_eq!(stage.arrived(&who).len(), 1);
+        }
+        stage.adds_up(world).await;
+    }
+
     async fn what_is_held_for_the_night_goes_out_in_the_morning(world) {
         let stage = Stage::set(world).await;
         stage.one_offer(world, json!({}), json!({})).await;

@@ -37,16 +37,17 @@ pub(in crate::moment) fn moments_of(conn: &mut Conn, app: AppId, users: &[UserId
     Ok(found)
 }
 
-/// The choices that count and are planned after a time: whose, by which decision, and what caps need of them.
+/// The choices that count and are planned after a time: whose, by which decision, and what caps need of them. What is not
+/// held was handed over by `now_ms`, whatever the clock said at that time: it may have been set back since.
 pub(in crate::moment) fn heard(
     conn: &mut Conn,
     app: AppId,
     users: &[UserId],
-    after_ms: i64,
+    (after_ms, now_ms): (i64, i64),
 ) -> Result<Vec<(UserId, HeardBy, Heard)>> {
     let mut found = Vec::new();
     for chunk in users.chunks(IDS_MAX) {
-        type Row = (ChoiceId, DecisionId, UserId, CampaignId, Option<String>, i64);
+        type Row = (ChoiceId, DecisionId, UserId, CampaignId, Option<String>, i64, bool);
         let rows: Vec<Row> = on!(conn, c => choices::table
             .filter(choices::app_id.eq(app).and(choices::user_id.eq_any(chunk)).and(choices::planned_ms.gt(after_ms)))
             .filter(choices::counts.eq(true).and(choices::critical.eq(false)))
@@ -58,9 +59,11 @@ pub(in crate::moment) fn heard(
                 choices::campaign_id,
                 choices::category,
                 choices::planned_ms,
+                choices::state.eq("held"),
             ))
             .load(c))?;
-        found.extend(rows.into_iter().map(|(id, decision_id, user, campaign_id, category, planned_ms)| {
+        found.extend(rows.into_iter().map(|(id, decision_id, user, campaign_id, category, planned_ms, held)| {
+            let planned_ms = if held { planned_ms } else { planned_ms.min(now_ms) };
             let by = HeardBy { choice_id: id, decision_id };
             (user, by, Heard { campaign_id, category, planned_ms })
         }));
