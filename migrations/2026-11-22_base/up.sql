@@ -456,6 +456,7 @@ create table decisions (
     predicted_latency_ms bigint not null,
     hops text not null,
     decided_ms bigint not null,
+    test boolean not null,
     primary key (app_id, id)
 );
 create unique index decisions_moment on decisions (app_id, moment_id, user_id);

@@ -42,6 +42,11 @@ impl Who {
     }
 }
 
+/// The names under which positions of a thing are kept: the live one, and that of tests.
+pub(super) fn tracks(thing_id: ThingId) -> [String; 2] {
+    [thing_id.to_string(), format!("{TEST}{thing_id}")]
+}
+
 /// All that the subjects of a batch name.
 #[derive(Default)]
 pub(super) struct Directory {

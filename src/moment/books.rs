@@ -18,8 +18,10 @@ use std::sync::Arc;
 /// What an app's decisions and messages add up to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Books {
-    /// Decisions by outcome.
+    /// Live decisions by outcome.
     pub decisions: BTreeMap<String, i64>,
+    /// Decisions of tests by outcome.
+    pub decisions_of_tests: BTreeMap<String, i64>,
     /// Messages by state.
     pub messages: BTreeMap<String, i64>,
     /// What does not add up, in words; empty when all is well.
@@ -32,9 +34,12 @@ pub struct Books {
 /// # Errors
 /// What the database says.
 pub fn books(conn: &mut Conn, app: AppId) -> Result<Books> {
-    let (decisions, messages) = store::counts(conn, app)?;
-    let faults = store::faults(conn, app)?;
-    Ok(Books { decisions: decisions.into_iter().collect(), messages: messages.into_iter().collect(), faults })
+    Ok(Books {
+        decisions: store::count_decisions(conn, app, false)?.into_iter().collect(),
+        decisions_of_tests: store::count_decisions(conn, app, true)?.into_iter().collect(),
+        messages: store::count_messages(conn, app)?.into_iter().collect(),
+        faults: store::faults(conn, app)?,
+    })
 }
 
 /// Makes a stored decision again from its stored input, and its second looks too. The answer is what differs, in words.

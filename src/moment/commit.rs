@@ -150,7 +150,7 @@ pub(super) fn write_failed(
     ids: &Ids,
     (app_id, campaign_id, users): (AppId, CampaignId, &[UserId]),
     decided_ms: i64,
-) -> Result<Vec<(DecisionId, Outcome)>> {
+) -> Result<Vec<Written>> {
     let row = |user_id: &UserId| NewDecision {
         app_id,
         id: ids.next(),
@@ -166,10 +166,11 @@ pub(super) fn write_failed(
         predicted_latency_ms: 0,
         hops: Doc(Hops { decided_ms, ..Hops::default() }),
         decided_ms,
+        test: false,
     };
     let rows: Vec<NewDecision> = users.iter().map(row).collect();
     store::insert_decisions(conn, &rows)?;
-    Ok(rows.iter().map(|row| (row.id, Outcome::Silent)).collect())
+    Ok(rows.iter().map(|row| Written { id: row.id, outcome: Outcome::Silent, test: row.test }).collect())
 }
 
 fn decision_row(app_id: AppId, m: &Made) -> Result<NewDecision> {
@@ -188,6 +189,7 @@ fn decision_row(app_id: AppId, m: &Made) -> Result<NewDecision> {
         predicted_latency_ms: m.input.latency_ms,
         hops: Doc(m.hops),
         decided_ms: m.hops.decided_ms,
+        test: m.input.test,
     })
 }
 
@@ -265,10 +267,24 @@ pub(super) fn messages_of(
     choice.devices.iter().zip(&choice.words).filter_map(for_device).collect()
 }
 
+/// What is told of a decision once it is on disk.
+pub(super) struct Written {
+    id: DecisionId,
+    outcome: Outcome,
+    test: bool,
+}
+
+impl From<&Made> for Written {
+    fn from(made: &Made) -> Self {
+        Self { id: made.id, outcome: made.decision.outcome, test: made.input.test }
+    }
+}
+
 /// Counts decisions that have just come to disk, for the figures that the server shows of itself, and times them.
-pub(super) fn written(stopwatch: &Stopwatch, decisions: &[(DecisionId, Outcome)]) {
-    stopwatch.lap(Hop::Decided, decisions.iter().map(|(id, _)| id.uuid()));
-    for (_, outcome) in decisions {
-        metrics::counter!("kairos_decisions_total", "outcome" => outcome.name()).increment(1);
+pub(super) fn written(stopwatch: &Stopwatch, decisions: &[Written]) {
+    stopwatch.lap(Hop::Decided, decisions.iter().map(|d| d.id.uuid()));
+    for Written { outcome, test, .. } in decisions {
+        let test = if *test { "true" } else { "false" };
+        metrics::counter!("kairos_decisions_total", "outcome" => outcome.name(), "test" => test).increment(1);
     }
 }

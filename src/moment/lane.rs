@@ -278,7 +278,7 @@ impl Court<'_> {
 async fn commit(parts: &Arc<Parts>, judged: Vec<Judged>, now_ms: i64) -> Result<()> {
     let shared = Arc::clone(parts);
     let said: Vec<Disposition> = judged.iter().flat_map(|j| &j.settlements).map(|s| s.disposition).collect();
-    let decided: Vec<_> = judged.iter().flat_map(|j| &j.made).map(|m| (m.id, m.decision.outcome)).collect();
+    let decided: Vec<_> = judged.iter().flat_map(|j| &j.made).map(commit::Written::from).collect();
     let planned = parts
         .platform
         .store

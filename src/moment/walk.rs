@@ -66,7 +66,7 @@ async fn walk(parts: &Arc<Parts>, (run, users): (Run, Vec<UserId>), now_ms: i64)
     let mut stretch = store.read(move |conn| gather(conn, &catalogue, (run, users), now_ms)).await?;
     let made = decide_all(&mut stretch, parts)?;
     let shared = Arc::clone(parts);
-    let decided: Vec<_> = made.iter().map(|m| (m.id, m.decision.outcome)).collect();
+    let decided: Vec<_> = made.iter().map(commit::Written::from).collect();
     let planned = store
         .write(move |conn| {
             conn.serialise(commit::LOCK)?;

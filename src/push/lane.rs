@@ -23,6 +23,7 @@ const PAUSE_MS: i64 = 30_000;
 /// One app's way to one gateway.
 pub(super) struct Lane {
     pub(super) gateway: Gateway,
+    pub(super) test: bool,
     pool: Pool,
     client: Client,
     platform: Platform,
@@ -129,7 +130,7 @@ impl Lanes {
         let paused_until_ms = AtomicI64::new(0);
         let in_flight = AtomicUsize::new(0);
         let (platform, expired_ms) = (self.platform.clone(), AtomicI64::new(0));
-        Ok(Lane { gateway: route.gateway, pool, client, platform, paused_until_ms, in_flight, expired_ms })
+        Ok(Lane { gateway: route.gateway, test: route.test, pool, client, platform, paused_until_ms, in_flight, expired_ms })
     }
 }
 

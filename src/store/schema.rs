@@ -433,6 +433,7 @@ diesel::table! {
         predicted_latency_ms -> BigInt,
         hops -> Text,
         decided_ms -> BigInt,
+        test -> Bool,
     }
 }
 

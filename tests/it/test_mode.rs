@@ -166,6 +166,60 @@ both! {
         stage.adds_up(world).await;
     }
 
+    async fn a_decision_of_a_test_says_so_and_is_counted_apart(world) {
+        let stage = Stage::set(world).await;
+        stage.one_offer(world, json!({}), json!({})).await;
+        let tests = server_key(world, &stage).await;
+        let who = stage.listener(world).await;
+        for airport in ["Orly", "Roissy"] {
+            let mut event = lands(world, airport, &who.person.id);
+            event["properties"]["airport"] = json!(airport);
+            send(world, &tests, event).await;
+        }
+        stage.lands_at(world, &who, "Nice", 0).await;
+        world.drain().await;
+        let marks: Vec<Value> = stage.decisions(world, &who).await.iter().map(|d| d["test"].clone()).collect();
+        assert_eq!(marks, [true, true, false]);
+        let app = stage.app.id;
+        let books = world.kairos.platform.store.read(move |conn| kairos::moment::books(conn, app)).await.unwrap();
+        let books = serde_json::to_value(books).unwrap();
+        assert_eq!((&books["decisions"], &books["decisions_of_tests"]), (&json!({"chosen": 1}), &json!({"chosen": 2})));
+        stage.adds_up(world).await;
+    }
+
+    async fn how_long_tests_take_is_no_forecast_for_what_is_live(world) {
+        let stage = Stage::set(world).await;
+        stage.one_offer(world, json!({}), json!({})).await;
+        let tests = server_key(world, &stage).await;
+        let who = stage.listener(world).await;
+        for n in 0..100 {
+            let mut event = lands(world, &format!("t{n}"), &who.person.id);
+            event["properties"]["airport"] = json!(n.to_string());
+            send(world, &tests, event).await;
+        }
+        world.drain().await;
+        assert_eq!(stage.arrived(&who).len(), 100);
+        stage.lands(world, &who, 0).await;
+        world.drain().await;
+        let live = world.number("select predicted_latency_ms from decisions order by id desc limit 1").await;
+        assert_eq!(live, 2_000, "nothing is known of live pushes yet");
+    }
+
+    async fn a_thing_that_is_deleted_is_forgotten_where_tests_saw_it_too(world) {
+        let server = &world.app.server.clone();
+        thing(world, "39a415").await;
+        let tests = Caller::Bearer(test_key(world, &world.app.clone(), "server", &["events:write"]).await);
+        for (by, id) in [(server, "1"), (&tests, "2")] {
+            let fix = json!({"id": id, "type": "position", "occurred_at": world.time(0), "subject": "thing:39a415",
+                "location": {"lat": 48.73, "lon": 2.36}});
+            send(world, by, fix).await;
+        }
+        world.drain().await;
+        assert_eq!(world.number("select count(*) from positions").await, 2);
+        world.delete("/v1/things/thing:39a415", server).await.expect(204);
+        assert_eq!(world.number("select count(*) from positions").await, 0);
+    }
+
     async fn the_id_of_a_test_is_free_for_a_live_event_and_the_other_way_round(world) {
         let tests = Caller::Bearer(test_key(world, &world.app.clone(), "server", &["events:write"]).await);
         let live = world.app.server.clone();

@@ -3,6 +3,7 @@
 use crate::app::{Scope, ServerKey};
 use crate::clock::Time;
 use crate::error::{Error, Result};
+use crate::event::resolve::tracks;
 use crate::event::store::{self, Thing};
 use crate::http::PageQuery;
 use crate::http::{Body, FreeJson, Page, ProblemBody, Query, check_text, given};
@@ -231,7 +232,7 @@ pub async fn delete(caller: ServerKey, platform: web::Data<Platform>, path: web:
     let gone = platform.store.write(move |conn| {
         store::lock(conn, app)?;
         let thing = find(conn, app, &path)?;
-        place::forget(conn, app, &[thing.id.to_string()])?;
+        place::forget(conn, app, &tracks(thing.id))?;
         store::delete_thing(conn, app, thing.id)
     });
     gone.await?;

@@ -52,6 +52,8 @@ pub struct DecisionOut {
     campaign_id: Option<CampaignId>,
     candidates: Vec<CandidateOut>,
     outcome: Outcome,
+    /// Whether a test key is behind it.
+    test: bool,
     choices: Vec<ChoiceOut>,
     /// Why there is silence.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -214,6 +216,7 @@ fn shown(conn: &mut Conn, app: AppId, rows: Vec<DecisionRow>) -> Result<Vec<Deci
                 event_id: row.event_id,
                 campaign_id: row.campaign_id,
                 candidates: row.candidates.0.into_iter().map(candidate_out).collect(),
+                test: row.test,
                 outcome: Outcome::named(&row.outcome).unwrap_or(Outcome::Silent),
                 reason: row.reason,
                 predicted_latency_ms: row.predicted_latency_ms,

@@ -14,8 +14,8 @@ pub(super) use feedback::{ended, mark_settled, states_of, stop_counting};
 pub(super) use gather::{OpenMoment, heard, latest_choices, met, moments_of, work_left};
 pub(super) use message::{MessageFilter, MessageRow, ReceiptRow, first_hops, insert_receipts, message, messages, receipts};
 pub(super) use read::{
-    ChoiceRow, DecisionRow, Filter, MomentRow, choices_of, counts, decision, decision_ids, decisions, faults, input_of,
-    message_ids, moments, release_input_of,
+    ChoiceRow, DecisionRow, Filter, MomentRow, choices_of, count_decisions, count_messages, decision, decision_ids, decisions,
+    faults, input_of, message_ids, moments, release_input_of,
 };
 pub(super) use write::{
     NewChoice, NewDecision, NewMoment, insert_choices, insert_decisions, insert_moments, keep_versions, version,

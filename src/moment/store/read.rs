@@ -41,6 +41,7 @@ pub(in crate::moment) struct DecisionRow {
     pub predicted_latency_ms: i64,
     pub hops: Doc<Hops>,
     pub decided_ms: i64,
+    pub test: bool,
 }
 
 /// A moment as it is stored.
@@ -144,19 +145,22 @@ pub(in crate::moment) fn message_ids(conn: &mut Conn, app: AppId, ids: &[ChoiceI
     Ok(found)
 }
 
-/// How many decisions there are by outcome, and messages by state.
-pub(in crate::moment) fn counts(conn: &mut Conn, app: AppId) -> Result<(Vec<(String, i64)>, Vec<(String, i64)>)> {
-    let by_outcome = on!(conn, c => decisions::table
-        .filter(decisions::app_id.eq(app))
+/// How many decisions there are by outcome: the live ones, or those of tests.
+pub(in crate::moment) fn count_decisions(conn: &mut Conn, app: AppId, test: bool) -> Result<Vec<(String, i64)>> {
+    Ok(on!(conn, c => decisions::table
+        .filter(decisions::app_id.eq(app).and(decisions::test.eq(test)))
         .group_by(decisions::outcome)
         .select((decisions::outcome, diesel::dsl::count_star()))
-        .load(c))?;
-    let by_state = on!(conn, c => messages::table
+        .load(c))?)
+}
+
+/// How many messages there are by state.
+pub(in crate::moment) fn count_messages(conn: &mut Conn, app: AppId) -> Result<Vec<(String, i64)>> {
+    Ok(on!(conn, c => messages::table
         .filter(messages::app_id.eq(app))
         .group_by(messages::state)
         .select((messages::state, diesel::dsl::count_star()))
-        .load(c))?;
-    Ok((by_outcome, by_state))
+        .load(c))?)
 }
 
 /// The packed input of the second look at a choice.

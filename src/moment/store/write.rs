@@ -51,6 +51,7 @@ pub(in crate::moment) struct NewDecision {
     pub predicted_latency_ms: i64,
     pub hops: Doc<Hops>,
     pub decided_ms: i64,
+    pub test: bool,
 }
 
 /// A choice to be stored.
