@@ -190,10 +190,13 @@ fn h2load(standin: &StandIn, jwt: &str) -> Sample {
             panic!("h2load is missing ({e}): install Debian's nghttp2-client, or let `make bench` do it as root")
         });
         let text = String::from_utf8_lossy(&out.stdout);
-        assert!(text.contains(&format!("{MESSAGES} succeeded")), "{text}");
-        MESSAGES as f64
+        // h2load opens all its streams at once; what comes before a connection's first success is refused, as Apple does.
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let succeeded = words.windows(2).find(|w| w[1].starts_with("succeeded")).and_then(|w| w[0].parse::<usize>().ok());
+        let succeeded = succeeded.filter(|n| *n * 100 >= MESSAGES * 99).unwrap_or_else(|| panic!("{text}"));
+        assert_eq!(standin.arrivals() - before, succeeded);
+        succeeded as f64
     });
-    assert_eq!(standin.arrivals() - before, MESSAGES);
     let _ = std::fs::remove_dir_all(folder);
     taken
 }
