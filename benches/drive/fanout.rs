@@ -3,13 +3,13 @@
 
 use super::client::{Connection, request};
 use super::measure::{Pairs, Sample, cpu_time_of, sample};
-use super::server::{BUNDLE, House, gateway};
+use super::server::{BUNDLE, House, gateway, phone};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use kairos::clock::{Clock, DAY_MS};
 use kairos::config::Config;
-use kairos::id::{AppId, DeviceId, MessageId, UserId};
-use kairos::people::device::{self, Environment, Platform, PushPermission, Registration, Traits};
+use kairos::id::{AppId, MessageId, UserId};
+use kairos::people::device::{self, Environment, Registration};
 use kairos::people::profile::{self, NewUser};
 use kairos::push::standin::StandIn;
 use kairos::push::{Allowed, Content, Gateway, Mode, NewMessage, outbox};
@@ -118,20 +118,6 @@ fn prepare(runtime: &tokio::runtime::Runtime, house: &House, standin: &StandIn, 
         };
         kairos.platform.store.write(write).await.unwrap();
     });
-}
-
-fn phone(id: DeviceId, user: UserId, n: usize, now_ms: i64) -> Registration {
-    let traits = Traits {
-        platform: Platform::Ios,
-        token: Some(format!("{n:064x}")),
-        environment: Environment::Production,
-        topic: Some(BUNDLE.to_owned()),
-        locale: None,
-        time_zone: None,
-        push_permission: PushPermission::Granted,
-        app_version: None,
-    };
-    Registration { id, user, installation_id: format!("bench-{n}"), session: None, traits, now_ms }
 }
 
 /// Starts the server on the full outbox; ends when every message is settled in the database.

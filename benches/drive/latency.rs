@@ -2,11 +2,11 @@
 
 use super::client::{Connection, post};
 use super::measure::{quantile, round};
-use super::server::{BUNDLE, House, gateway};
+use super::server::{BUNDLE, House, gateway, phone};
 use kairos::clock::Clock;
 use kairos::config::Config;
 use kairos::id::AppId;
-use kairos::people::device::{self, Environment, Platform, PushPermission, Registration, Traits};
+use kairos::people::device::{self, Environment};
 use kairos::people::profile::{self, NewUser};
 use kairos::push::standin::StandIn;
 use kairos::serve::Kairos;
@@ -134,24 +134,7 @@ fn people(runtime: &tokio::runtime::Runtime, house: &House, app: AppId, settings
         let (ids, now_ms) = (kairos.platform.ids.clone(), kairos.platform.clock.now_ms());
         let user = |n| NewUser { external_id: Some(format!("{n}")), ..NewUser::bare(ids.next(), false, now_ms) };
         let users: Vec<NewUser> = (0..USERS).map(user).collect();
-        let phone = |(n, user): (usize, &NewUser)| Registration {
-            id: ids.next(),
-            user: user.id,
-            installation_id: format!("bench-{n}"),
-            session: None,
-            traits: Traits {
-                platform: Platform::Ios,
-                token: Some(format!("{n:064x}")),
-                environment: Environment::Production,
-                topic: Some(BUNDLE.to_owned()),
-                locale: None,
-                time_zone: None,
-                push_permission: PushPermission::Granted,
-                app_version: None,
-            },
-            now_ms,
-        };
-        let phones: Vec<Registration> = users.iter().enumerate().map(phone).collect();
+        let phones: Vec<_> = users.iter().enumerate().map(|(n, user)| phone(ids.next(), user.id, n, now_ms)).collect();
         let write = move |conn: &mut kairos::store::Conn| {
             profile::create_many(conn, app, &users)?;
             device::register_many(conn, app, &phones)

@@ -2,6 +2,8 @@
 
 use super::client::{Connection, request};
 use kairos::clock::Clock;
+use kairos::id::{DeviceId, UserId};
+use kairos::people::device::{Environment, Platform, PushPermission, Registration, Traits};
 use kairos::push::standin::{Options, StandIn};
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader};
@@ -89,6 +91,21 @@ pub fn gateway() -> (tokio::runtime::Runtime, StandIn) {
     };
     let standin = runtime.block_on(StandIn::open(options)).unwrap();
     (runtime, standin)
+}
+
+/// The n-th phone, an iPhone that shows pushes.
+pub fn phone(id: DeviceId, user: UserId, n: usize, now_ms: i64) -> Registration {
+    let traits = Traits {
+        platform: Platform::Ios,
+        token: Some(format!("{n:064x}")),
+        environment: Environment::Production,
+        topic: Some(BUNDLE.to_owned()),
+        locale: None,
+        time_zone: None,
+        push_permission: PushPermission::Granted,
+        app_version: None,
+    };
+    Registration { id, user, installation_id: format!("bench-{n}"), session: None, traits, now_ms }
 }
 
 impl Drop for House {
