@@ -1,6 +1,8 @@
 -- The whole first schema, one text for SQLite and PostgreSQL.
 -- ids: text `xxx_<32 hex>`; documents: JSON text; times: bigint UTC milliseconds, named *_ms.
 -- Every table leads with app_id, user rows with (app_id, user_id), so that they can be distributed by that key.
+-- A check of a table that every event or push writes compares word by word: for a list of more than two SQLite builds a
+-- table of its own at each write.
 
 -- == app ==
 create table apps (
@@ -259,8 +261,9 @@ create table events (
     content_hash text not null,
     -- sent with a test key, or derived from such an event
     test boolean not null,
-    disposition text check (disposition in ('decided', 'joined', 'no_trigger', 'no_consent', 'too_old',
-        'from_the_future', 'unknown_subject', 'cool_down', 'failed')),
+    disposition text check (disposition = 'no_trigger' or disposition = 'decided' or disposition = 'joined'
+        or disposition = 'no_consent' or disposition = 'too_old' or disposition = 'from_the_future'
+        or disposition = 'unknown_subject' or disposition = 'cool_down' or disposition = 'failed'),
     decision_ids text,
     settled_ms bigint,
     primary key (app_id, id)
@@ -447,7 +450,8 @@ create table decisions (
     event_id text,
     moment_id text,
     campaign_id text,
-    outcome text not null check (outcome in ('chosen', 'silent', 'held_out', 'held', 'release_refused')),
+    outcome text not null check (outcome = 'chosen' or outcome = 'silent' or outcome = 'held_out' or outcome = 'held'
+        or outcome = 'release_refused'),
     reason text,
     candidates text not null,
     choices text not null,
@@ -483,7 +487,7 @@ create table choices (
     offer_id text not null,
     category text,
     critical boolean not null,
-    state text not null check (state in ('planned', 'held', 'release_refused')),
+    state text not null check (state = 'planned' or state = 'held' or state = 'release_refused'),
     planned_ms bigint not null,
     -- whether it counts in caps and holds its reservation
     counts boolean not null,
@@ -532,8 +536,9 @@ create table messages (
     consent text not null,
     consent_epoch bigint not null,
     app_consent_epoch bigint not null,
-    state text not null check (state in ('queued', 'sending', 'retry_at', 'accepted', 'rejected', 'expired', 'revoked',
-        'token_dead', 'cancelled', 'unknown')),
+    state text not null check (state = 'sending' or state = 'accepted' or state = 'queued' or state = 'retry_at'
+        or state = 'rejected' or state = 'expired' or state = 'revoked' or state = 'token_dead' or state = 'cancelled'
+        or state = 'unknown'),
     reason text,
     -- why it is not to be tried again, set while it was being sent: its next wait ends as cancelled
     stop_reason text,
@@ -549,7 +554,8 @@ create table messages (
     primary key (app_id, id)
 );
 create unique index messages_once on messages (app_id, decision_id, offer_id, device_id);
-create index messages_due on messages (app_id, route, due_ms) where state in ('queued', 'retry_at');
+-- in the order of the claim to the last word: a large audience is due in one instant, and must not be sorted each time
+create index messages_due on messages (app_id, route, due_ms, id) where state in ('queued', 'retry_at');
 create index messages_sending on messages (id) where state = 'sending';
 create index messages_unsettled on messages (id) where settled = false and ended_ms is not null;
 create index messages_user on messages (app_id, user_id, id);

@@ -75,8 +75,8 @@ impl Directory {
         let mut found = Self { users, ..Self::default() };
         let external: Vec<String> = external.into_iter().map(str::to_owned).collect();
         found.external = profile::resolve_external(conn, app, &external)?;
-        let devices = device::by_ids(conn, app, &devices.into_iter().collect::<Vec<_>>())?;
-        found.devices = devices.into_iter().map(|(id, device)| (id, device.user_id)).collect();
+        let devices = device::holds(conn, app, &devices.into_iter().collect::<Vec<_>>())?;
+        found.devices = devices.into_iter().map(|(id, hold)| (id, hold.user_id)).collect();
         let mut loaded = store::things_by_ids(conn, app, &things.into_iter().collect::<Vec<_>>())?;
         loaded.extend(store::things_by_keys(conn, app, &keys.into_iter().collect::<Vec<_>>())?);
         for thing in loaded {

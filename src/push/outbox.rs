@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::id::{AppId, CampaignId, ConsentId, DeviceId, MessageId, UserId};
 use crate::people::consent::{self, Ledger, Purposes, Standing};
-use crate::people::device::{self, Device};
+use crate::people::device::{self, Hold};
 use crate::planted::{Bug, planted};
 use crate::platform::epoch::{self, Scope};
 use crate::platform::fence::{Fence, Flight};
@@ -56,7 +56,7 @@ fn unboard_changed(conn: &mut Conn, messages: &[NewMessage], berths: &mut [Optio
         let of_app = || numbers.iter().filter_map(|n| messages.get(*n).map(|m| (*n, m)));
         let epochs = Epochs::read(conn, app, of_app().map(|(_, m)| m.user_id))?;
         let ids: BTreeSet<DeviceId> = of_app().map(|(_, m)| m.device_id).collect();
-        let devices = device::by_ids(conn, app, &ids.into_iter().collect::<Vec<_>>())?;
+        let devices = device::holds(conn, app, &ids.into_iter().collect::<Vec<_>>())?;
         for (n, message) in of_app() {
             let same = epochs.are(message.user_id, (message.consent_epoch, message.app_consent_epoch))
                 && holds(devices.get(&message.device_id), message.user_id, &message.token);
@@ -69,8 +69,8 @@ fn unboard_changed(conn: &mut Conn, messages: &[NewMessage], berths: &mut [Optio
 }
 
 /// Whether a device is still this user's with this token (I6).
-fn holds(device: Option<&Device>, user: UserId, token: &str) -> bool {
-    planted(Bug::OldOwner) || device.is_some_and(|d| d.user_id == Some(user) && d.traits.token.as_deref() == Some(token))
+fn holds(device: Option<&Hold>, user: UserId, token: &str) -> bool {
+    planted(Bug::OldOwner) || device.is_some_and(|d| d.user_id == Some(user) && d.token.as_deref() == Some(token))
 }
 
 /// The consent epochs of some users and their app.
@@ -153,7 +153,7 @@ pub(super) fn claim(conn: &mut Conn, claim: &Claim<'_>) -> Result<Claims> {
     });
     consented(conn, app, &mut due, &mut ends)?;
     let ids: BTreeSet<DeviceId> = due.iter().map(|d| d.device_id).collect();
-    let devices = device::by_ids(conn, app, &ids.into_iter().collect::<Vec<_>>())?;
+    let devices = device::holds(conn, app, &ids.into_iter().collect::<Vec<_>>())?;
     due.retain(|d| {
         let alive = holds(devices.get(&d.device_id), d.user_id, &d.token);
         if !alive {

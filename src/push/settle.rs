@@ -31,7 +31,9 @@ pub(super) struct Outcome {
 pub(super) async fn run(platform: Platform, mut outcomes: mpsc::UnboundedReceiver<Outcome>) {
     let mut batch = Vec::with_capacity(BATCH);
     while outcomes.recv_many(&mut batch, BATCH).await > 0 {
-        let ends: Vec<Written> = batch.drain(..).filter_map(|outcome| written(&platform, outcome)).collect();
+        // One time for all of them: what ends alike is one statement.
+        let now_ms = platform.clock.now_ms();
+        let ends: Vec<Written> = batch.drain(..).filter_map(|outcome| written(&platform, outcome, now_ms)).collect();
         let released = ends.iter().any(|w| w.next.state.is_end() && !w.next.state.counts());
         let stopped = commit(&platform, Arc::new(ends)).await;
         platform.push_hint.nudge();
@@ -50,9 +52,8 @@ struct Written {
     _aboard: Aboard,
 }
 
-fn written(platform: &Platform, outcome: Outcome) -> Option<Written> {
+fn written(platform: &Platform, outcome: Outcome, now_ms: i64) -> Option<Written> {
     let Outcome { claimed, gateway, end, aboard } = outcome;
-    let now_ms = platform.clock.now_ms();
     let config = &platform.config;
     let floor_ms = match gateway {
         Gateway::Apns => 0,
@@ -117,19 +118,25 @@ async fn commit(platform: &Platform, ends: Arc<Vec<Written>>) -> bool {
 }
 
 fn write(conn: &mut Conn, ends: &[Written]) -> Result<bool> {
+    let alone = |w: &&Written| w.settlement.waits() || w.dead.is_some();
+    let rest = || ends.iter().filter(|w| !alone(w));
+    let mut moved = rest().count().saturating_sub(store::end_alike(conn, rest().map(|w| &w.settlement))?);
     let mut stopped = false;
-    for Written { settlement, dead, .. } in ends {
+    for Written { settlement, dead, .. } in ends.iter().filter(alone) {
         match store::settle_one(conn, settlement)? {
             Settled::Written => {}
             Settled::Stopped => stopped = true,
             Settled::Moved => {
-                tracing::warn!("a message was moved while it was being sent");
+                moved += 1;
                 continue;
             }
         }
         if let Some((app, device, token, at_ms)) = dead {
             device::kill_token(conn, *app, *device, device::Verdict { token, at_ms: *at_ms })?;
         }
+    }
+    if moved > 0 {
+        tracing::warn!(messages = moved, "messages were moved while they were being sent");
     }
     Ok(stopped)
 }

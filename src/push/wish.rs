@@ -9,8 +9,8 @@ use crate::app::{self, Settings};
 use crate::error::Result;
 use crate::id::{AppId, DeviceId, MessageId, UserId};
 use crate::people::consent::Channel;
-use crate::people::device::Device;
-use crate::people::profile::{self, Person, QuietTime, Topics, quiet};
+use crate::people::device::Hold;
+use crate::people::profile::{self, Preferences, QuietTime, Topics, quiet};
 use crate::push::message::State;
 use crate::store::Conn;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -31,8 +31,10 @@ pub enum Wish {
 
 /// Whose wishes, where, and what an app says for those who have said nothing.
 pub struct Asked<'a> {
-    /// The user.
-    pub person: &'a Person,
+    /// What the user has said.
+    pub wishes: &'a Preferences,
+    /// The time zone of the user's profile.
+    pub profile_zone: Option<&'a str>,
     /// The device's time zone.
     pub device_zone: Option<&'a str>,
     /// The app's topics.
@@ -44,7 +46,7 @@ pub struct Asked<'a> {
 impl Wish {
     /// Asks in the order of the gates: topic, channel, pause, quiet hours; critical messages pass the last two.
     pub fn of(asked: &Asked<'_>, allowed: &Allowed, now_ms: i64) -> Self {
-        let wishes = &asked.person.preferences;
+        let wishes = asked.wishes;
         if let Some(topic) = &allowed.topic {
             match asked.topics.on(topic, wishes) {
                 None => return Self::No("unknown_topic"),
@@ -63,7 +65,7 @@ impl Wish {
         }
         let hours = wishes.quiet_hours.as_ref().map(QuietTime::hours).or(asked.settings.quiet_hours);
         let Some(hours) = hours else { return Self::Go };
-        let zones = [asked.person.chosen_zone(), asked.device_zone, Some(asked.settings.time_zone.as_str())];
+        let zones = [wishes.chosen_zone(asked.profile_zone), asked.device_zone, Some(asked.settings.time_zone.as_str())];
         match quiet::leaves_ms(hours, &quiet::zone(zones.into_iter().flatten()), now_ms) {
             at_ms if at_ms <= now_ms => Self::Go,
             at_ms => Self::Quiet(at_ms),
@@ -77,25 +79,25 @@ pub(super) fn ask(
     conn: &mut Conn,
     app: AppId,
     due: &mut Vec<Due>,
-    (devices, now_ms): (&HashMap<DeviceId, Device>, i64),
+    (devices, now_ms): (&HashMap<DeviceId, Hold>, i64),
 ) -> Result<bool> {
     let waited = |d: &Due| d.attempt > 0 || now_ms - d.created_ms >= WAITED_MS;
     let users: BTreeSet<UserId> = due.iter().filter(|d| waited(d)).map(|d| d.user_id).collect();
     if users.is_empty() {
         return Ok(false);
     }
-    let people = profile::people(conn, app, &users.into_iter().collect::<Vec<_>>())?;
+    let people = profile::wishes(conn, app, &users.into_iter().collect::<Vec<_>>())?;
     let (topics, settings) = (profile::topics(conn, app)?, app::settings(conn, app)?);
     let (mut later, mut ends) = (BTreeMap::<i64, Vec<MessageId>>::new(), BTreeMap::<&str, (State, Vec<MessageId>)>::new());
     let mut kept = Vec::with_capacity(due.len());
     for message in std::mem::take(due) {
         let person = people.get(&message.user_id).filter(|_| waited(&message));
-        let Some(person) = person else {
+        let Some((wishes, profile_zone)) = person else {
             kept.push(message);
             continue;
         };
-        let device_zone = devices.get(&message.device_id).and_then(|d| d.traits.time_zone.as_deref());
-        let asked = Asked { person, device_zone, topics: &topics, settings: &settings };
+        let device_zone = devices.get(&message.device_id).and_then(|d| d.time_zone.as_deref());
+        let asked = Asked { wishes, profile_zone: profile_zone.as_deref(), device_zone, topics: &topics, settings: &settings };
         match Wish::of(&asked, &message.allowed()?, now_ms) {
             Wish::Go => kept.push(message),
             Wish::Quiet(at_ms) if at_ms < message.deadline_ms => later.entry(at_ms).or_default().push(message.id),

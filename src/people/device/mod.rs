@@ -225,6 +225,17 @@ pub fn register_many(conn: &mut Conn, app: AppId, registrations: &[Registration]
     store::settle_zones(conn, app, registrations)
 }
 
+/// Who holds a device, and with which token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    /// Whose it is.
+    pub user_id: Option<UserId>,
+    /// The address of its pushes.
+    pub token: Option<String>,
+    /// Where its clock stands.
+    pub time_zone: Option<String>,
+}
+
 impl Registration {
     fn device(&self) -> Device {
         Device {
@@ -247,12 +258,12 @@ pub fn of_users(conn: &mut Conn, app: AppId, users: &[UserId]) -> Result<HashMap
     store::of_users(conn, app, users)
 }
 
-/// These devices, live or not.
+/// Whose these devices are, live or not: what is asked of each message on its way out.
 ///
 /// # Errors
 /// What the database says.
-pub fn by_ids(conn: &mut Conn, app: AppId, ids: &[DeviceId]) -> Result<HashMap<DeviceId, Device>> {
-    store::by_ids(conn, app, ids)
+pub fn holds(conn: &mut Conn, app: AppId, ids: &[DeviceId]) -> Result<HashMap<DeviceId, Hold>> {
+    store::holds(conn, app, ids)
 }
 
 /// A user's devices after an id, live or not, in the order of their ids.
@@ -269,7 +280,7 @@ pub fn list(conn: &mut Conn, app: AppId, user: UserId, page: (&str, i64)) -> Res
 /// 404 when this user has no such device.
 pub fn of_installation(conn: &mut Conn, app: AppId, user: UserId, installation_id: &str) -> Result<Device> {
     let id = store::own(conn, app, user, installation_id)?.ok_or_else(|| Error::not_found("device"))?;
-    store::by_ids(conn, app, &[id])?.remove(&id).ok_or_else(|| Error::not_found("device"))
+    store::by_id(conn, app, id)?.ok_or_else(|| Error::not_found("device"))
 }
 
 /// Deletes a token that its gateway called dead, when it is still the same one and was registered no later than what

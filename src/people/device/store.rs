@@ -1,6 +1,6 @@
 //! Devices in the database, and the column of users that follows from them: `zone`.
 
-use super::{Device, Environment, Platform, PushPermission, Registration, Traits, Verdict};
+use super::{Device, Environment, Hold, Platform, PushPermission, Registration, Traits, Verdict};
 use crate::error::{Error, Result};
 use crate::id::{AppId, DeviceId, SessionId, UserId};
 use crate::on;
@@ -158,7 +158,7 @@ pub(super) fn update(conn: &mut Conn, app: AppId, id: DeviceId, registration: &R
             devices::last_seen_ms.eq(row.last_seen_ms),
         ))
         .execute(c))?;
-    by_ids(conn, app, &[id])?.remove(&id).ok_or_else(|| Error::broken("a device vanished"))
+    by_id(conn, app, id)?.ok_or_else(|| Error::broken("a device vanished"))
 }
 
 pub(super) fn of_users(conn: &mut Conn, app: AppId, users: &[UserId]) -> Result<HashMap<UserId, Vec<Device>>> {
@@ -178,16 +178,24 @@ pub(super) fn of_users(conn: &mut Conn, app: AppId, users: &[UserId]) -> Result<
     Ok(found)
 }
 
-pub(super) fn by_ids(conn: &mut Conn, app: AppId, ids: &[DeviceId]) -> Result<HashMap<DeviceId, Device>> {
+pub(super) fn holds(conn: &mut Conn, app: AppId, ids: &[DeviceId]) -> Result<HashMap<DeviceId, Hold>> {
+    type Columns = (DeviceId, Option<UserId>, Option<String>, Option<String>);
     let mut found = HashMap::with_capacity(ids.len());
     for chunk in ids.chunks(CHUNK) {
-        let rows = on!(conn, c => devices::table
+        let rows: Vec<Columns> = on!(conn, c => devices::table
             .filter(devices::app_id.eq(app).and(devices::id.eq_any(chunk)))
-            .select(DeviceRow::as_select())
+            .select((devices::id, devices::user_id, devices::token, devices::time_zone))
             .load(c))?;
-        found.extend(all(rows)?.into_iter().map(|device| (device.id, device)));
+        let hold = |(id, user_id, token, time_zone)| (id, Hold { user_id, token, time_zone });
+        found.extend(rows.into_iter().map(hold));
     }
     Ok(found)
+}
+
+pub(super) fn by_id(conn: &mut Conn, app: AppId, id: DeviceId) -> Result<Option<Device>> {
+    let row: Option<DeviceRow> =
+        on!(conn, c => devices::table.find((app, id)).select(DeviceRow::as_select()).first(c).optional())?;
+    row.map(DeviceRow::device).transpose()
 }
 
 pub(super) fn list(conn: &mut Conn, app: AppId, user: UserId, page: (&str, i64)) -> Result<Vec<Device>> {

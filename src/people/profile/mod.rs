@@ -60,6 +60,15 @@ pub fn people(conn: &mut Conn, app: AppId, users: &[UserId]) -> Result<HashMap<U
     store::people(conn, app, users)
 }
 
+/// What these users wish to hear, and the time zones of their profiles; those that do not exist are absent. For those
+/// who need nothing else of very many users.
+///
+/// # Errors
+/// What the database says.
+pub fn wishes(conn: &mut Conn, app: AppId, users: &[UserId]) -> Result<HashMap<UserId, (Preferences, Option<String>)>> {
+    store::wishes(conn, app, users)
+}
+
 /// One user.
 ///
 /// # Errors

@@ -42,7 +42,7 @@ pub struct Person {
 impl Person {
     /// The zone that they chose for quiet hours, if any: that of the quiet hours, else that of the profile.
     pub fn chosen_zone(&self) -> Option<&str> {
-        self.preferences.quiet_hours.as_ref().and_then(|quiet| quiet.zone.as_deref()).or(self.time_zone.as_deref())
+        self.preferences.chosen_zone(self.time_zone.as_deref())
     }
 }
 

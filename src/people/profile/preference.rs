@@ -109,6 +109,11 @@ impl Preferences {
         self.channels.get(&channel).copied().unwrap_or(true)
     }
 
+    /// The zone that the user chose for quiet hours, if any: that of the quiet hours, else that of the profile.
+    pub fn chosen_zone<'a>(&'a self, of_profile: Option<&'a str>) -> Option<&'a str> {
+        self.quiet_hours.as_ref().and_then(|quiet| quiet.zone.as_deref()).or(of_profile)
+    }
+
     /// These preferences with a change made.
     ///
     /// # Errors

@@ -118,6 +118,19 @@ pub(super) fn people(conn: &mut Conn, app: AppId, ids: &[UserId]) -> Result<Hash
     Ok(found)
 }
 
+pub(super) fn wishes(conn: &mut Conn, app: AppId, ids: &[UserId]) -> Result<HashMap<UserId, (Preferences, Option<String>)>> {
+    let mut found = HashMap::with_capacity(ids.len());
+    for chunk in ids.chunks(CHUNK) {
+        let zones: Vec<(UserId, Option<String>)> = on!(conn, c => users::table
+            .filter(users::app_id.eq(app).and(users::id.eq_any(chunk)))
+            .select((users::id, users::time_zone))
+            .load(c))?;
+        let mut chosen = preferences_of(conn, app, chunk)?;
+        found.extend(zones.into_iter().map(|(id, zone)| (id, (chosen.remove(&id).unwrap_or_default(), zone))));
+    }
+    Ok(found)
+}
+
 fn preferences_of(conn: &mut Conn, app: AppId, ids: &[UserId]) -> Result<HashMap<UserId, Preferences>> {
     let rows: Vec<PreferencesRow> = on!(conn, c => preferences::table
         .filter(preferences::app_id.eq(app).and(preferences::user_id.eq_any(ids)))

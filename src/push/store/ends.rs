@@ -1,6 +1,6 @@
 //! How attempts and messages end.
 
-use super::{FLIES, Settlement, WAITS, mode, with};
+use super::{CHUNK, FLIES, Fate, Settlement, WAITS, mode, with};
 use crate::error::Result;
 use crate::id::{AppId, CampaignId, MessageId};
 use crate::on;
@@ -11,6 +11,7 @@ use crate::store::schema::messages;
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Text};
+use std::collections::HashMap;
 
 /// What became of the end of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,19 +26,20 @@ pub(in crate::push) enum Settled {
 
 /// Writes the end of an attempt.
 pub(in crate::push) fn settle_one(conn: &mut Conn, s: &Settlement) -> Result<Settled> {
-    let attempt = messages::app_id.eq(s.app_id).and(messages::id.eq(s.id)).and(messages::attempt.eq(s.attempt));
-    let target = messages::table.filter(attempt.and(messages::state.eq(State::Sending.word())));
-    let common =
-        (messages::state.eq(s.state.word()), messages::reason.eq(s.reason.as_deref()), messages::attempts.eq(&s.attempts));
-    let Some(due_ms) = s.due_ms else {
-        // What counts keeps its reservation: feedback has nothing to do for it.
-        let rows = on!(conn, c => diesel::update(target)
-            .set((common, messages::ended_ms.eq(s.now_ms), messages::settled.eq(s.state.counts())))
-            .execute(c))?;
+    let Settlement { id, fate } = s;
+    let Some(due_ms) = fate.due_ms else {
+        let rows = end_fate(conn, &[*id], fate)?;
         return Ok(if rows == 1 { Settled::Written } else { Settled::Moved });
     };
+    let attempt = messages::app_id.eq(fate.app_id).and(messages::id.eq(id)).and(messages::attempt.eq(fate.attempt));
+    let target = messages::table.filter(attempt.and(messages::state.eq(State::Sending.word())));
     let rows = on!(conn, c => diesel::update(target.filter(messages::stop_reason.is_null()))
-        .set((common, messages::due_ms.eq(due_ms)))
+        .set((
+            messages::state.eq(fate.state.word()),
+            messages::reason.eq(fate.reason.as_deref()),
+            messages::attempts.eq(&fate.attempts),
+            messages::due_ms.eq(due_ms),
+        ))
         .execute(c))?;
     if rows == 1 {
         return Ok(Settled::Written);
@@ -46,11 +48,42 @@ pub(in crate::push) fn settle_one(conn: &mut Conn, s: &Settlement) -> Result<Set
         .set((
             messages::state.eq(State::Cancelled.word()),
             messages::reason.eq(messages::stop_reason),
-            messages::attempts.eq(&s.attempts),
-            messages::ended_ms.eq(s.now_ms),
+            messages::attempts.eq(&fate.attempts),
+            messages::ended_ms.eq(fate.now_ms),
         ))
         .execute(c))?;
     Ok(if rows == 1 { Settled::Stopped } else { Settled::Moved })
+}
+
+/// Writes the ends of messages that do not wait again, one statement for all that end alike; answers how many there
+/// were that were still in their attempts.
+pub(in crate::push) fn end_alike<'a>(conn: &mut Conn, all: impl Iterator<Item = &'a Settlement>) -> Result<usize> {
+    let mut alike: HashMap<&Fate, Vec<MessageId>> = HashMap::new();
+    for Settlement { id, fate } in all {
+        alike.entry(fate).or_default().push(*id);
+    }
+    let mut written = 0;
+    for (fate, ids) in alike {
+        for chunk in ids.chunks(CHUNK) {
+            written += end_fate(conn, chunk, fate)?;
+        }
+    }
+    Ok(written)
+}
+
+fn end_fate(conn: &mut Conn, ids: &[MessageId], fate: &Fate) -> Result<usize> {
+    let attempt = messages::app_id.eq(fate.app_id).and(messages::id.eq_any(ids)).and(messages::attempt.eq(fate.attempt));
+    let target = messages::table.filter(attempt.and(messages::state.eq(State::Sending.word())));
+    Ok(on!(conn, c => diesel::update(target)
+        .set((
+            messages::state.eq(fate.state.word()),
+            messages::reason.eq(fate.reason.as_deref()),
+            messages::attempts.eq(&fate.attempts),
+            messages::ended_ms.eq(fate.now_ms),
+            // What counts keeps its reservation: feedback has nothing to do for it.
+            messages::settled.eq(fate.state.counts()),
+        ))
+        .execute(c))?)
 }
 
 /// A message that is `sending` in the database.

@@ -5,7 +5,7 @@ mod ends;
 mod queue;
 
 pub(super) use credentials::{credentials, delete_credentials, put_credential, sealed};
-pub(super) use ends::{Settled, Stranded, cancel, cancel_campaign, sending, settle_one};
+pub(super) use ends::{Settled, Stranded, cancel, cancel_campaign, end_alike, sending, settle_one};
 pub(super) use queue::{Due, Waiting, allow, depth, due, end, expire, postpone, start, waiting};
 
 use super::ending::{Next, Tried};
@@ -154,8 +154,14 @@ fn with(attempts: &str, attempt: &Attempt) -> Result<String> {
 /// What is written at the end of an attempt.
 #[derive(Debug, Clone)]
 pub(super) struct Settlement {
-    app_id: AppId,
     id: MessageId,
+    fate: Fate,
+}
+
+/// What is written of a message; those of one batch mostly read the same.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Fate {
+    app_id: AppId,
     attempt: i64,
     attempts: String,
     state: State,
@@ -167,7 +173,12 @@ pub(super) struct Settlement {
 impl Settlement {
     fn new((app_id, id): (AppId, MessageId), (attempt, attempts): (i64, String), next: &Next, now_ms: i64) -> Self {
         let reason = next.reason.as_ref().map(|r| r.clone().into_owned());
-        Self { app_id, id, attempt, attempts, state: next.state, reason, due_ms: next.due_ms, now_ms }
+        Self { id, fate: Fate { app_id, attempt, attempts, state: next.state, reason, due_ms: next.due_ms, now_ms } }
+    }
+
+    /// Whether the message waits again.
+    pub(super) fn waits(&self) -> bool {
+        self.fate.due_ms.is_some()
     }
 }
 
