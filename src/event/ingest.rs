@@ -5,7 +5,7 @@ use super::log::{Batch, Outcome};
 use super::resolve::{Directory, Reach, Reaches, Who};
 use super::store::{self, EventRow, NewWork, Rule};
 use super::{Disposition, Item, Location, Source, THING_CHANGED, lane};
-use crate::error::{FieldError, Result};
+use crate::error::{Error, FieldError, Result};
 use crate::id::{AppId, EventId, Ids, PartnerId, ThingId, UserId};
 use crate::people::profile::{self, AttributeScope};
 use crate::place::{self, Kept, Places};
@@ -236,7 +236,8 @@ fn answer(
         let known = store::known(conn, app, (&source, test), &ids)?;
         let known: HashMap<&str, &store::Known> = known.iter().map(|k| (k.external_id.as_str(), k)).collect();
         for entry in entries {
-            let Some(first) = known.get(entry.item.id.as_str()) else { continue };
+            let first = known.get(entry.item.id.as_str());
+            let first = first.ok_or_else(|| Error::broken("an event was neither written nor known before"))?;
             let (outcome, word) = if first.content_hash == entry.item.hash {
                 (Outcome::Duplicate(first.id), "duplicate")
             } else {

@@ -243,7 +243,10 @@ impl Dispatcher {
         }
         let mut slots = slots.unwrap_or_default().into_iter();
         let ready = |(claimed, flight, aboard)| Ready { claimed, aboard, slot: slots.next(), flight, lane: lane.clone() };
-        self.send(claims.taken.into_iter().map(ready).collect());
+        let sends = claims.taken.into_iter().map(ready).collect();
+        // Beside this step: while these go out the next ones are claimed.
+        let me = self.clone();
+        self.0.runtime.spawn(async move { me.send(sends) });
         Ok(())
     }
 

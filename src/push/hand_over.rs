@@ -120,8 +120,7 @@ impl Dispatcher {
                     me.0.latency.note(gateway, now_ms, latency_ms);
                 }
                 #[expect(clippy::cast_precision_loss, reason = "latencies are far below 2^52 ms")]
-                metrics::histogram!("kairos_push_latency_seconds", "gateway" => gateway.word())
-                    .record(latency_ms as f64 / 1_000.0);
+                lane.accepted_after.record(latency_ms as f64 / 1_000.0);
             }
             (Outcome { claimed, gateway, end, aboard }, lane)
         }

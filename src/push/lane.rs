@@ -30,6 +30,8 @@ pub(super) struct Lane {
     paused_until_ms: AtomicI64,
     pub(super) in_flight: AtomicUsize,
     expired_ms: AtomicI64,
+    /// How long the gateway takes to accept a push, for the figures that the server shows of itself.
+    pub(super) accepted_after: metrics::Histogram,
 }
 
 #[expect(clippy::large_enum_variant, reason = "one per lane, which lives as long as the process")]
@@ -116,7 +118,7 @@ impl Lanes {
                     Environment::Production => apns::PRODUCTION,
                     Environment::Sandbox => apns::SANDBOX,
                 };
-                let client = apns::Client { token: apns::ProviderToken::new(key), topics, authority };
+                let client = apns::Client::new(apns::ProviderToken::new(key), topics, authority);
                 (pool(authority, &config.apns_url, "KAIROS_APNS_URL", limits)?, Client::Apns(client))
             }
             Credential::Fcm(account) => {
@@ -130,7 +132,18 @@ impl Lanes {
         let paused_until_ms = AtomicI64::new(0);
         let in_flight = AtomicUsize::new(0);
         let (platform, expired_ms) = (self.platform.clone(), AtomicI64::new(0));
-        Ok(Lane { gateway: route.gateway, test: route.test, pool, client, platform, paused_until_ms, in_flight, expired_ms })
+        let accepted_after = metrics::histogram!("kairos_push_latency_seconds", "gateway" => route.gateway.word());
+        Ok(Lane {
+            gateway: route.gateway,
+            test: route.test,
+            pool,
+            client,
+            platform,
+            paused_until_ms,
+            in_flight,
+            expired_ms,
+            accepted_after,
+        })
     }
 }
 

@@ -263,7 +263,7 @@ impl Allowed {
 }
 
 /// One hand-over or the try of one, as stored with the message.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Attempt {
     /// 1 for the first.
     pub n: i64,

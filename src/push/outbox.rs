@@ -251,7 +251,7 @@ pub(super) fn take_up(conn: &mut Conn, sending: &[Stranded], strays: &HashMap<Me
         match strays.get(&row.id) {
             Some(Stray::NeverLeft) => {
                 let next = Next::held_back(now_ms);
-                store::settle_one(conn, &row.settlement(&next, None, now_ms)?)?;
+                store::settle_one(conn, &row.settlement(&next, None, now_ms))?;
             }
             Some(Stray::Unknown) => end_unknown(conn, row, ("lost", now_ms))?,
             None => {}
@@ -270,7 +270,7 @@ fn end_unknown(conn: &mut Conn, row: &Stranded, (reason, now_ms): (&'static str,
         status: None,
         reason: Some(reason.to_owned()),
     };
-    store::settle_one(conn, &row.settlement(&unknown(tried, reason), Some(&attempt), now_ms)?)?;
+    store::settle_one(conn, &row.settlement(&unknown(tried, reason), Some(attempt), now_ms))?;
     Ok(())
 }
 

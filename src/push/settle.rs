@@ -2,7 +2,7 @@
 
 use super::ending::{End, Held, Next, next};
 use super::flights::Aboard;
-use super::message::{Attempt, Gateway};
+use super::message::{Attempt, Gateway, State};
 use super::retry::Pauses;
 use super::store::{self, Claimed, Settled, Settlement};
 use crate::error::{Error, Result};
@@ -10,6 +10,7 @@ use crate::id::{AppId, DeviceId};
 use crate::people::device;
 use crate::platform::Platform;
 use crate::store::Conn;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -33,7 +34,8 @@ pub(super) async fn run(platform: Platform, mut outcomes: mpsc::UnboundedReceive
     while outcomes.recv_many(&mut batch, BATCH).await > 0 {
         // One time for all of them: what ends alike is one statement.
         let now_ms = platform.clock.now_ms();
-        let ends: Vec<Written> = batch.drain(..).filter_map(|outcome| written(&platform, outcome, now_ms)).collect();
+        let ends: Vec<Written> = batch.drain(..).map(|outcome| written(&platform, outcome, now_ms)).collect();
+        count(&ends);
         let released = ends.iter().any(|w| w.next.state.is_end() && !w.next.state.counts());
         let stopped = commit(&platform, Arc::new(ends)).await;
         platform.push_hint.nudge();
@@ -45,6 +47,7 @@ pub(super) async fn run(platform: Platform, mut outcomes: mpsc::UnboundedReceive
 
 /// What one outcome writes.
 struct Written {
+    gateway: Gateway,
     settlement: Settlement,
     next: Next,
     dead: Option<(AppId, DeviceId, String, i64)>,
@@ -52,7 +55,7 @@ struct Written {
     _aboard: Aboard,
 }
 
-fn written(platform: &Platform, outcome: Outcome, now_ms: i64) -> Option<Written> {
+fn written(platform: &Platform, outcome: Outcome, now_ms: i64) -> Written {
     let Outcome { claimed, gateway, end, aboard } = outcome;
     let config = &platform.config;
     let floor_ms = match gateway {
@@ -60,14 +63,14 @@ fn written(platform: &Platform, outcome: Outcome, now_ms: i64) -> Option<Written
         Gateway::Fcm => FCM_FLOOR_MS,
     };
     let pauses = Pauses { base_ms: config.retry_base_ms, limit_ms: config.retry_limit_ms, floor_ms };
-    let whim = f64::from(u16::from_le_bytes(platform.ids.bytes())) / 65_536.0;
+    // Randomness is a call to the system, and most pushes are accepted.
+    let whim = if is_accepted(&end) { 0.0 } else { f64::from(u16::from_le_bytes(platform.ids.bytes())) / 65_536.0 };
     let next = next(claimed.tried(now_ms), &end, pauses, whim);
-    metrics::counter!("kairos_push_sent_total", "gateway" => gateway.word(), "outcome" => next.state.word()).increment(1);
     let status = match &end {
         End::Said { status, .. } => Some(*status),
         End::Lost(_) | End::Held(_) => None,
     };
-    let attempt = Attempt {
+    let attempt = || Attempt {
         n: claimed.attempt,
         started_ms: claimed.started_ms,
         ended_ms: now_ms,
@@ -75,14 +78,19 @@ fn written(platform: &Platform, outcome: Outcome, now_ms: i64) -> Option<Written
         reason: next.reason.as_ref().map(|r| r.clone().into_owned()),
     };
     let left = !matches!(end, End::Held(Held::Fenced | Held::Slotless | Held::Expired));
-    let settlement = claimed.settlement(&next, left.then_some(&attempt), now_ms);
+    let settlement = claimed.settlement(&next, left.then(attempt), now_ms);
     let dead = next.dead_ms.map(|at_ms| (claimed.app_id, claimed.device_id, claimed.push.token, at_ms));
-    match settlement {
-        Ok(settlement) => Some(Written { settlement, next, dead, _aboard: aboard }),
-        Err(error) => {
-            tracing::error!(%error, "the end of an attempt cannot be written");
-            None
-        }
+    Written { gateway, settlement, next, dead, _aboard: aboard }
+}
+
+/// Counts the ends of attempts, for the figures that the server shows of itself.
+fn count(ends: &[Written]) {
+    let mut counts: HashMap<(Gateway, State), u64> = HashMap::new();
+    for Written { gateway, next, .. } in ends {
+        *counts.entry((*gateway, next.state)).or_default() += 1;
+    }
+    for ((gateway, state), n) in counts {
+        metrics::counter!("kairos_push_sent_total", "gateway" => gateway.word(), "outcome" => state.word()).increment(n);
     }
 }
 

@@ -86,18 +86,23 @@ pub(super) fn ask(
     if users.is_empty() {
         return Ok(false);
     }
-    let people = profile::wishes(conn, app, &users.into_iter().collect::<Vec<_>>())?;
+    let users: Vec<UserId> = users.into_iter().collect();
+    let wishes = profile::preferences(conn, app, &users)?;
     let (topics, settings) = (profile::topics(conn, app)?, app::settings(conn, app)?);
+    let quiet = settings.quiet_hours.is_some() || wishes.values().any(|w| w.quiet_hours.is_some());
+    let zones = if quiet { profile::time_zones(conn, app, &users)? } else { HashMap::new() };
+    let nothing_said = Preferences::default();
     let (mut later, mut ends) = (BTreeMap::<i64, Vec<MessageId>>::new(), BTreeMap::<&str, (State, Vec<MessageId>)>::new());
     let mut kept = Vec::with_capacity(due.len());
     for message in std::mem::take(due) {
-        let person = people.get(&message.user_id).filter(|_| waited(&message));
-        let Some((wishes, profile_zone)) = person else {
+        if !waited(&message) {
             kept.push(message);
             continue;
-        };
+        }
+        let wishes = wishes.get(&message.user_id).unwrap_or(&nothing_said);
+        let profile_zone = zones.get(&message.user_id).map(String::as_str);
         let device_zone = devices.get(&message.device_id).and_then(|d| d.time_zone.as_deref());
-        let asked = Asked { wishes, profile_zone: profile_zone.as_deref(), device_zone, topics: &topics, settings: &settings };
+        let asked = Asked { wishes, profile_zone, device_zone, topics: &topics, settings: &settings };
         match Wish::of(&asked, &message.allowed()?, now_ms) {
             Wish::Go => kept.push(message),
             Wish::Quiet(at_ms) if at_ms < message.deadline_ms => later.entry(at_ms).or_default().push(message.id),

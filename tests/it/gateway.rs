@@ -43,7 +43,7 @@ pub async fn wired_with(limits: Limits) -> Wired {
     let issued = standin.issue_apns(Environment::Production, &[TOPIC]).unwrap();
     let text = |key: &str| issued[key].as_str().unwrap().to_owned();
     let key = apns::ProviderKey::parse(&text("team_id"), &text("key_id"), &text("key_p8")).unwrap();
-    let apns = apns::Client { token: apns::ProviderToken::new(key), topics: vec![TOPIC.to_owned()], authority: apns::PRODUCTION };
+    let apns = apns::Client::new(apns::ProviderToken::new(key), vec![TOPIC.to_owned()], apns::PRODUCTION);
     let pool = pool(&standin, apns::PRODUCTION, limits);
     Wired { clock, standin, pool, apns }
 }

@@ -116,10 +116,11 @@ pub fn lock(conn: &mut Conn, app: AppId) -> Result<()> {
 pub fn insert(conn: &mut Conn, rows: &[EventRow<'_>]) -> Result<HashSet<EventId>> {
     let mut written = HashSet::with_capacity(rows.len());
     match conn {
-        // Cached single-row statements inside one transaction are SQLite's fastest form.
+        // Cached single-row statements inside one transaction are SQLite's fastest form; with an `on conflict` clause
+        // diesel writes the text anew for each row before it finds it in its cache.
         Conn::Sqlite(c) => {
             for row in rows {
-                if diesel::insert_into(events::table).values(row).on_conflict_do_nothing().execute(c)? == 1 {
+                if diesel::insert_or_ignore_into(events::table).values(row).execute(c)? == 1 {
                     written.insert(row.id);
                 }
             }

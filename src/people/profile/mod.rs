@@ -60,13 +60,20 @@ pub fn people(conn: &mut Conn, app: AppId, users: &[UserId]) -> Result<HashMap<U
     store::people(conn, app, users)
 }
 
-/// What these users wish to hear, and the time zones of their profiles; those that do not exist are absent. For those
-/// who need nothing else of very many users.
+/// What these users wish to hear; those who have said nothing are absent.
 ///
 /// # Errors
 /// What the database says.
-pub fn wishes(conn: &mut Conn, app: AppId, users: &[UserId]) -> Result<HashMap<UserId, (Preferences, Option<String>)>> {
-    store::wishes(conn, app, users)
+pub fn preferences(conn: &mut Conn, app: AppId, users: &[UserId]) -> Result<HashMap<UserId, Preferences>> {
+    store::preferences(conn, app, users)
+}
+
+/// The time zones of these users' profiles; those without one are absent.
+///
+/// # Errors
+/// What the database says.
+pub fn time_zones(conn: &mut Conn, app: AppId, users: &[UserId]) -> Result<HashMap<UserId, String>> {
+    store::time_zones(conn, app, users)
 }
 
 /// One user.

@@ -118,15 +118,22 @@ pub(super) fn people(conn: &mut Conn, app: AppId, ids: &[UserId]) -> Result<Hash
     Ok(found)
 }
 
-pub(super) fn wishes(conn: &mut Conn, app: AppId, ids: &[UserId]) -> Result<HashMap<UserId, (Preferences, Option<String>)>> {
-    let mut found = HashMap::with_capacity(ids.len());
+pub(super) fn time_zones(conn: &mut Conn, app: AppId, ids: &[UserId]) -> Result<HashMap<UserId, String>> {
+    let mut found = HashMap::new();
     for chunk in ids.chunks(CHUNK) {
-        let zones: Vec<(UserId, Option<String>)> = on!(conn, c => users::table
-            .filter(users::app_id.eq(app).and(users::id.eq_any(chunk)))
+        let rows: Vec<(UserId, Option<String>)> = on!(conn, c => users::table
+            .filter(users::app_id.eq(app).and(users::id.eq_any(chunk)).and(users::time_zone.is_not_null()))
             .select((users::id, users::time_zone))
             .load(c))?;
-        let mut chosen = preferences_of(conn, app, chunk)?;
-        found.extend(zones.into_iter().map(|(id, zone)| (id, (chosen.remove(&id).unwrap_or_default(), zone))));
+        found.extend(rows.into_iter().filter_map(|(id, zone)| Some((id, zone?))));
+    }
+    Ok(found)
+}
+
+pub(super) fn preferences(conn: &mut Conn, app: AppId, ids: &[UserId]) -> Result<HashMap<UserId, Preferences>> {
+    let mut found = HashMap::new();
+    for chunk in ids.chunks(CHUNK) {
+        found.extend(preferences_of(conn, app, chunk)?);
     }
     Ok(found)
 }

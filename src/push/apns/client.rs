@@ -3,8 +3,9 @@
 use super::credentials::ProviderToken;
 use crate::outbound::Outgoing;
 use crate::push::Push;
+use bytes::BytesMut;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderName, HeaderValue, Method, Request, Uri, Version};
+use http::{HeaderName, HeaderValue, Method, Request, Uri, Version, uri};
 
 const TOPIC: HeaderName = HeaderName::from_static("apns-topic");
 const PUSH_TYPE: HeaderName = HeaderName::from_static("apns-push-type");
@@ -13,6 +14,9 @@ const EXPIRATION: HeaderName = HeaderName::from_static("apns-expiration");
 const PRIORITY: HeaderName = HeaderName::from_static("apns-priority");
 const COLLAPSE_ID: HeaderName = HeaderName::from_static("apns-collapse-id");
 
+/// Where pushes go, before the device's token.
+const PATH: &str = "/3/device/";
+
 /// Speaks for one app in one environment.
 pub struct Client {
     /// The token by which it authenticates.
@@ -20,10 +24,15 @@ pub struct Client {
     /// The app's bundle ids; the first serves devices that did not say theirs.
     pub topics: Vec<String>,
     /// Host name of the gateway.
-    pub authority: &'static str,
+    authority: uri::Authority,
 }
 
 impl Client {
+    /// A client for the gateway of this host name.
+    pub fn new(token: ProviderToken, topics: Vec<String>, authority: &'static str) -> Self {
+        Self { token, topics, authority: uri::Authority::from_static(authority) }
+    }
+
     /// The request for this push, as it has to look now.
     ///
     /// # Errors
@@ -37,12 +46,14 @@ impl Client {
         if push.token.is_empty() || !push.token.bytes().all(|b| b.is_ascii_alphanumeric()) {
             return Err("malformed_token");
         }
-        let uri = Uri::builder()
-            .scheme("https")
-            .authority(self.authority)
-            .path_and_query(format!("/3/device/{}", push.token))
-            .build()
-            .map_err(|_| "malformed_token")?;
+        let mut path = BytesMut::with_capacity(PATH.len() + push.token.len());
+        path.extend_from_slice(PATH.as_bytes());
+        path.extend_from_slice(push.token.as_bytes());
+        let mut parts = uri::Parts::default();
+        parts.scheme = Some(uri::Scheme::HTTPS);
+        parts.authority = Some(self.authority.clone());
+        parts.path_and_query = Some(uri::PathAndQuery::from_maybe_shared(path.freeze()).map_err(|_| "malformed_token")?);
+        let uri = Uri::from_parts(parts).map_err(|_| "malformed_token")?;
         let bearer = self.token.bearer(now_ms)?;
         // Rounded down, so that Apple never holds it longer than we may; nothing left of it means now or never.
         let expiration_s = push.deadline_ms.div_euclid(1_000);
@@ -60,7 +71,10 @@ impl Client {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let mut id = uuid::Uuid::encode_buffer();
         let id: &str = push.id.uuid().as_hyphenated().encode_lower(&mut id);
-        headers.insert(ID, HeaderValue::from_str(id).map_err(|_| "malformed_id")?);
+        let mut id = HeaderValue::from_str(id).map_err(|_| "malformed_id")?;
+        // Not a secret, but unlike any other: HPACK would fill its table with these and forget what repeats.
+        id.set_sensitive(true);
+        headers.insert(ID, id);
         headers.insert(EXPIRATION, HeaderValue::from(expiration_s));
         headers.insert(COLLAPSE_ID, HeaderValue::from_str(&push.collapse_id).map_err(|_| "malformed_collapse_id")?);
         Ok((Outgoing { head, body: push.payload.clone() }, bearer))

@@ -71,7 +71,8 @@ struct ErrorBody {
 
 /// What an answer means.
 pub fn judge(answer: &Answer, now_ms: i64) -> Verdict {
-    let body: Option<ErrorBody> = serde_json::from_slice(&answer.body).ok();
+    // What was accepted has no body.
+    let body: Option<ErrorBody> = if answer.body.is_empty() { None } else { serde_json::from_slice(&answer.body).ok() };
     let (text, timestamp) = body.map_or((None, None), |b| (b.reason, b.timestamp));
     let status = answer.status.as_u16();
     match verdict(status, text.as_deref().unwrap_or("")) {

@@ -1,6 +1,6 @@
 //! How attempts and messages end.
 
-use super::{CHUNK, FLIES, Fate, Settlement, WAITS, mode, with};
+use super::{Attempts, CHUNK, FLIES, Fate, Settlement, WAITS, mode};
 use crate::error::Result;
 use crate::id::{AppId, CampaignId, MessageId};
 use crate::on;
@@ -31,13 +31,14 @@ pub(in crate::push) fn settle_one(conn: &mut Conn, s: &Settlement) -> Result<Set
         let rows = end_fate(conn, &[*id], fate)?;
         return Ok(if rows == 1 { Settled::Written } else { Settled::Moved });
     };
+    let attempts = fate.attempts.text()?;
     let attempt = messages::app_id.eq(fate.app_id).and(messages::id.eq(id)).and(messages::attempt.eq(fate.attempt));
     let target = messages::table.filter(attempt.and(messages::state.eq(State::Sending.word())));
     let rows = on!(conn, c => diesel::update(target.filter(messages::stop_reason.is_null()))
         .set((
             messages::state.eq(fate.state.word()),
             messages::reason.eq(fate.reason.as_deref()),
-            messages::attempts.eq(&fate.attempts),
+            messages::attempts.eq(&attempts),
             messages::due_ms.eq(due_ms),
         ))
         .execute(c))?;
@@ -48,7 +49,7 @@ pub(in crate::push) fn settle_one(conn: &mut Conn, s: &Settlement) -> Result<Set
         .set((
             messages::state.eq(State::Cancelled.word()),
             messages::reason.eq(messages::stop_reason),
-            messages::attempts.eq(&fate.attempts),
+            messages::attempts.eq(&attempts),
             messages::ended_ms.eq(fate.now_ms),
         ))
         .execute(c))?;
@@ -72,13 +73,14 @@ pub(in crate::push) fn end_alike<'a>(conn: &mut Conn, all: impl Iterator<Item = 
 }
 
 fn end_fate(conn: &mut Conn, ids: &[MessageId], fate: &Fate) -> Result<usize> {
+    let attempts = fate.attempts.text()?;
     let attempt = messages::app_id.eq(fate.app_id).and(messages::id.eq_any(ids)).and(messages::attempt.eq(fate.attempt));
     let target = messages::table.filter(attempt.and(messages::state.eq(State::Sending.word())));
     Ok(on!(conn, c => diesel::update(target)
         .set((
             messages::state.eq(fate.state.word()),
             messages::reason.eq(fate.reason.as_deref()),
-            messages::attempts.eq(&fate.attempts),
+            messages::attempts.eq(&attempts),
             messages::ended_ms.eq(fate.now_ms),
             // What counts keeps its reservation: feedback has nothing to do for it.
             messages::settled.eq(fate.state.counts()),
@@ -103,9 +105,9 @@ impl Stranded {
     }
 
     /// What is written at the end of this attempt; an attempt that never left is not listed.
-    pub(in crate::push) fn settlement(&self, next: &Next, attempt: Option<&Attempt>, now_ms: i64) -> Result<Settlement> {
-        let attempts = attempt.map_or_else(|| Ok(self.attempts.clone()), |a| with(&self.attempts, a))?;
-        Ok(Settlement::new((self.app_id, self.id), (self.attempt, attempts), next, now_ms))
+    pub(in crate::push) fn settlement(&self, next: &Next, listed: Option<Attempt>, now_ms: i64) -> Settlement {
+        let attempts = Attempts { before: self.attempts.clone(), last: listed };
+        Settlement::new((self.app_id, self.id), (self.attempt, attempts), next, now_ms)
     }
 }
 

@@ -11,6 +11,7 @@ pub(super) use queue::{Due, Waiting, allow, depth, due, end, expire, postpone, s
 use super::ending::{Next, Tried};
 use super::message::{Attempt, Mode, NewMessage, Push, State};
 use super::route::Route;
+use super::verdict::Reason;
 use crate::error::{Error, Result};
 use crate::id::{AppId, CampaignId, ChoiceId, DecisionId, DeviceId, MessageId, OfferId, UserId};
 use crate::store::Conn;
@@ -136,19 +137,29 @@ impl Claimed {
     }
 
     /// What is written at the end of this attempt; an attempt that never left is not listed.
-    pub(super) fn settlement(&self, next: &Next, attempt: Option<&Attempt>, now_ms: i64) -> Result<Settlement> {
-        let attempts = attempt.map_or_else(|| Ok(self.attempts.clone()), |a| with(&self.attempts, a))?;
-        Ok(Settlement::new((self.app_id, self.push.id), (self.attempt, attempts), next, now_ms))
+    pub(super) fn settlement(&self, next: &Next, listed: Option<Attempt>, now_ms: i64) -> Settlement {
+        let attempts = Attempts { before: self.attempts.clone(), last: listed };
+        Settlement::new((self.app_id, self.push.id), (self.attempt, attempts), next, now_ms)
     }
 }
 
-/// The list of attempts with one more, without parsing what is there.
-fn with(attempts: &str, attempt: &Attempt) -> Result<String> {
-    let text = serde_json::to_string(attempt).map_err(Error::broken)?;
-    Ok(match attempts.strip_suffix(']') {
-        None | Some("[") => format!("[{text}]"),
-        Some(before) => format!("{before},{text}]"),
-    })
+/// The attempts of a message: those before as they are stored, and the last one, if it is listed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Attempts {
+    before: String,
+    last: Option<Attempt>,
+}
+
+impl Attempts {
+    /// As they are stored now, without parsing what was there.
+    fn text(&self) -> Result<String> {
+        let Some(last) = &self.last else { return Ok(self.before.clone()) };
+        let text = serde_json::to_string(last).map_err(Error::broken)?;
+        Ok(match self.before.strip_suffix(']') {
+            None | Some("[") => format!("[{text}]"),
+            Some(before) => format!("{before},{text}]"),
+        })
+    }
 }
 
 /// What is written at the end of an attempt.
@@ -163,17 +174,17 @@ pub(super) struct Settlement {
 struct Fate {
     app_id: AppId,
     attempt: i64,
-    attempts: String,
+    attempts: Attempts,
     state: State,
-    reason: Option<String>,
+    reason: Option<Reason>,
     due_ms: Option<i64>,
     now_ms: i64,
 }
 
 impl Settlement {
-    fn new((app_id, id): (AppId, MessageId), (attempt, attempts): (i64, String), next: &Next, now_ms: i64) -> Self {
-        let reason = next.reason.as_ref().map(|r| r.clone().into_owned());
-        Self { id, fate: Fate { app_id, attempt, attempts, state: next.state, reason, due_ms: next.due_ms, now_ms } }
+    fn new((app_id, id): (AppId, MessageId), (attempt, attempts): (i64, Attempts), next: &Next, now_ms: i64) -> Self {
+        let Next { state, reason, due_ms, .. } = next.clone();
+        Self { id, fate: Fate { app_id, attempt, attempts, state, reason, due_ms, now_ms } }
     }
 
     /// Whether the message waits again.

@@ -23,16 +23,19 @@ pub(in crate::push) struct Waiting {
     pub(in crate::push) due_ms: i64,
 }
 
-/// The first waiting message of each app and route: one step along the index each, however long the queues are.
+/// The first waiting message of each app and route: one step along the index each, however long the queues are. The
+/// next route of the same app and the next app are asked for apart: compared as a pair, SQLite would walk the whole queue.
 pub(in crate::push) fn waiting(conn: &mut Conn) -> Result<Vec<Waiting>> {
+    let query = format!(
+        "select app_id, route, due_ms from (select app_id, route, due_ms from messages where {WAITS} and app_id = $1 \
+         and route > $2 order by route, due_ms limit 1) as of_this_app union all \
+         select app_id, route, due_ms from (select app_id, route, due_ms from messages where {WAITS} and app_id > $1 \
+         order by app_id, route, due_ms limit 1) as of_the_next limit 1"
+    );
     let mut all: Vec<Waiting> = Vec::new();
     loop {
         let (app, route) = all.last().map_or((String::new(), String::new()), |w| (w.app_id.to_string(), w.route.clone()));
-        let query = format!(
-            "select app_id, route, due_ms from messages where {WAITS} and (app_id, route) > ($1, $2) \
-             order by app_id, route, due_ms limit 1"
-        );
-        let next: Option<Waiting> = on!(conn, c => diesel::sql_query(query)
+        let next: Option<Waiting> = on!(conn, c => diesel::sql_query(&query)
             .bind::<Text, _>(app)
             .bind::<Text, _>(route)
             .get_result(c)
