@@ -1,8 +1,10 @@
 //! The store: the same promises on both databases.
 
 use crate::world::{Database, Db, World, number};
+use diesel::RunQueryDsl as _;
 use futures_util::FutureExt as _;
 use kairos::error::{Error, Problem, Result};
+use kairos::on;
 use kairos::store::{Conn, GroupCommit, Limits, Options, Store, down_all, migrate_up, pending};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -332,6 +334,35 @@ both! {
             }
         }
     }
+}
+
+#[derive(diesel::QueryableByName)]
+struct Plan {
+    #[diesel(sql_type = diesel::sql_types::Text)]
+    detail: String,
+}
+
+/// A campaign's whole audience is due in one instant: what is taken of it first must not have to be sorted out of all.
+#[test]
+fn a_long_queue_is_walked_along_its_index() {
+    crate::world::run(Db::Sqlite, async |world: &mut World| {
+        let waits = "state in ('queued', 'retry_at')";
+        let queries = [
+            format!(
+                "select payload from messages where app_id = 'a' and route = 'r' and due_ms <= 1 and {waits} order by due_ms, id limit 5"
+            ),
+            format!("select due_ms from messages where {waits} and app_id = 'a' and route > 'r' order by route, due_ms limit 1"),
+            format!("select due_ms from messages where {waits} and app_id > 'a' order by app_id, route, due_ms limit 1"),
+        ];
+        for query in queries {
+            let explain = format!("explain query plan {query}");
+            let plan: Vec<Plan> =
+                store(world).read(move |conn| Ok(on!(conn, c => diesel::sql_query(&explain).load(c))?)).await.unwrap();
+            let plan: Vec<String> = plan.into_iter().map(|step| step.detail).collect();
+            let along = |step: &String| step.starts_with("SEARCH") && step.contains("INDEX messages_due");
+            assert!(plan.len() == 1 && plan.iter().all(along), "{query}: {plan:?}");
+        }
+    });
 }
 
 /// A message row in this state, of a decision of its own.
