@@ -101,7 +101,13 @@ macro_rules! ids {
         }
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                write!(f, concat!($prefix, "_{}"), self.0.as_simple())
+                // In one piece: ids are written more often than anything else.
+                const HEAD: &str = concat!($prefix, "_");
+                let mut text = [0; HEAD.len() + uuid::fmt::Simple::LENGTH];
+                let (head, digits) = text.split_at_mut(HEAD.len());
+                head.copy_from_slice(HEAD.as_bytes());
+                self.0.as_simple().encode_lower(digits);
+                f.write_str(std::str::from_utf8(&text).map_err(|_| std::fmt::Error)?)
             }
         }
         impl std::fmt::Debug for $name {

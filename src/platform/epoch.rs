@@ -6,9 +6,9 @@
 use crate::error::Result;
 use crate::id::{AppId, UserId};
 use crate::on;
-use crate::store::{Conn, schema::epochs};
+use crate::store::{Conn, among, schema::epochs};
 use diesel::prelude::*;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// What an epoch is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -77,17 +77,18 @@ pub fn bump_users(conn: &mut Conn, app: AppId, users: &[UserId]) -> Result<()> {
 /// # Errors
 /// What the database says.
 pub fn read(conn: &mut Conn, app: AppId, scopes: &[Scope]) -> Result<HashMap<Scope, i64>> {
-    let mut found = HashMap::with_capacity(scopes.len());
-    for chunk in scopes.chunks(500) {
-        let keys: Vec<String> = chunk.iter().map(|s| s.key()).collect();
-        let rows: Vec<(String, String, i64)> = on!(conn, c => epochs::table
-            .filter(epochs::app_id.eq(app).and(epochs::key.eq_any(&keys)))
-            .select((epochs::scope, epochs::key, epochs::value))
-            .load(c))?;
-        let rows: HashMap<(&str, &str), i64> = rows.iter().map(|(s, k, v)| ((s.as_str(), k.as_str()), *v)).collect();
-        for (scope, key) in chunk.iter().zip(&keys) {
-            found.insert(*scope, rows.get(&(scope.name(), key.as_str())).copied().unwrap_or(0));
-        }
+    // Scope by scope: the key alone does not lead into the index.
+    let mut by_name: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for scope in scopes {
+        by_name.entry(scope.name()).or_default().push(scope.key());
     }
-    Ok(found)
+    let mut bumped: HashMap<(&str, String), i64> = HashMap::new();
+    for (name, keys) in by_name {
+        let rows: Vec<(String, i64)> = on!(conn, c => epochs::table
+            .filter(epochs::app_id.eq(app).and(epochs::scope.eq(name)).and(among(epochs::key, keys)))
+            .select((epochs::key, epochs::value))
+            .load(c))?;
+        bumped.extend(rows.into_iter().map(|(key, value)| ((name, key), value)));
+    }
+    Ok(scopes.iter().map(|scope| (*scope, bumped.get(&(scope.name(), scope.key())).copied().unwrap_or(0))).collect())
 }

@@ -5,12 +5,14 @@
 //! Documents are stored as JSON text (`Doc<T>`), not `jsonb`: they are read whole and typed, never searched inside,
 //! keep their key order, and need no second form for either database.
 
+mod among;
 mod conn;
 mod doc;
 mod group;
 mod migrate;
 pub mod schema;
 
+pub use among::{Among, among};
 pub use conn::{Conn, Engine};
 pub use doc::Doc;
 pub use group::{GroupCommit, Limits};

@@ -4,8 +4,8 @@ use super::{Device, Environment, Hold, Platform, PushPermission, Registration, T
 use crate::error::{Error, Result};
 use crate::id::{AppId, DeviceId, SessionId, UserId};
 use crate::on;
-use crate::store::Conn;
 use crate::store::schema::{devices, users};
+use crate::store::{Conn, among};
 use diesel::prelude::*;
 use std::collections::{BTreeMap, HashMap};
 
@@ -180,16 +180,11 @@ pub(super) fn of_users(conn: &mut Conn, app: AppId, users: &[UserId]) -> Result<
 
 pub(super) fn holds(conn: &mut Conn, app: AppId, ids: &[DeviceId]) -> Result<HashMap<DeviceId, Hold>> {
     type Columns = (DeviceId, Option<UserId>, Option<String>, Option<String>);
-    let mut found = HashMap::with_capacity(ids.len());
-    for chunk in ids.chunks(CHUNK) {
-        let rows: Vec<Columns> = on!(conn, c => devices::table
-            .filter(devices::app_id.eq(app).and(devices::id.eq_any(chunk)))
-            .select((devices::id, devices::user_id, devices::token, devices::time_zone))
-            .load(c))?;
-        let hold = |(id, user_id, token, time_zone)| (id, Hold { user_id, token, time_zone });
-        found.extend(rows.into_iter().map(hold));
-    }
-    Ok(found)
+    let rows: Vec<Columns> = on!(conn, c => devices::table
+        .filter(devices::app_id.eq(app).and(among(devices::id, ids)))
+        .select((devices::id, devices::user_id, devices::token, devices::time_zone))
+        .load(c))?;
+    Ok(rows.into_iter().map(|(id, user_id, token, time_zone)| (id, Hold { user_id, token, time_zone })).collect())
 }
 
 pub(super) fn by_id(conn: &mut Conn, app: AppId, id: DeviceId) -> Result<Option<Device>> {

@@ -7,7 +7,7 @@ use crate::id::{AppId, UserId};
 use crate::on;
 use crate::people::consent::Channel;
 use crate::store::schema::{attributes, preferences, topics, users};
-use crate::store::{Conn, Doc};
+use crate::store::{Conn, Doc, among};
 use diesel::prelude::*;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap};
@@ -103,47 +103,32 @@ pub(super) fn insert(conn: &mut Conn, app: AppId, new: &[NewUser]) -> Result<()>
 }
 
 pub(super) fn people(conn: &mut Conn, app: AppId, ids: &[UserId]) -> Result<HashMap<UserId, Person>> {
-    let mut found = HashMap::with_capacity(ids.len());
-    for chunk in ids.chunks(CHUNK) {
-        let rows: Vec<UserRow> = on!(conn, c => users::table
-            .filter(users::app_id.eq(app).and(users::id.eq_any(chunk)))
-            .select(UserRow::as_select())
-            .load(c))?;
-        let mut chosen = preferences_of(conn, app, chunk)?;
-        for row in rows {
-            let preferences = chosen.remove(&row.id).unwrap_or_default();
-            found.insert(row.id, row.person(preferences));
-        }
-    }
-    Ok(found)
-}
-
-pub(super) fn time_zones(conn: &mut Conn, app: AppId, ids: &[UserId]) -> Result<HashMap<UserId, String>> {
-    let mut found = HashMap::new();
-    for chunk in ids.chunks(CHUNK) {
-        let rows: Vec<(UserId, Option<String>)> = on!(conn, c => users::table
-            .filter(users::app_id.eq(app).and(users::id.eq_any(chunk)).and(users::time_zone.is_not_null()))
-            .select((users::id, users::time_zone))
-            .load(c))?;
-        found.extend(rows.into_iter().filter_map(|(id, zone)| Some((id, zone?))));
-    }
-    Ok(found)
+    let rows: Vec<UserRow> = on!(conn, c => users::table
+        .filter(users::app_id.eq(app).and(among(users::id, ids)))
+        .select(UserRow::as_select())
+        .load(c))?;
+    let mut chosen = preferences(conn, app, ids)?;
+    let person = |row: UserRow| {
+        let preferences = chosen.remove(&row.id).unwrap_or_default();
+        (row.id, row.person(preferences))
+    };
+    Ok(rows.into_iter().map(person).collect())
 }
 
 pub(super) fn preferences(conn: &mut Conn, app: AppId, ids: &[UserId]) -> Result<HashMap<UserId, Preferences>> {
-    let mut found = HashMap::new();
-    for chunk in ids.chunks(CHUNK) {
-        found.extend(preferences_of(conn, app, chunk)?);
-    }
-    Ok(found)
-}
-
-fn preferences_of(conn: &mut Conn, app: AppId, ids: &[UserId]) -> Result<HashMap<UserId, Preferences>> {
     let rows: Vec<PreferencesRow> = on!(conn, c => preferences::table
-        .filter(preferences::app_id.eq(app).and(preferences::user_id.eq_any(ids)))
+        .filter(preferences::app_id.eq(app).and(among(preferences::user_id, ids)))
         .select(PreferencesRow::as_select())
         .load(c))?;
     Ok(rows.into_iter().map(|row| (row.user_id, row.preferences())).collect())
+}
+
+pub(super) fn time_zones(conn: &mut Conn, app: AppId, ids: &[UserId]) -> Result<HashMap<UserId, String>> {
+    let rows: Vec<(UserId, Option<String>)> = on!(conn, c => users::table
+        .filter(users::app_id.eq(app).and(among(users::id, ids)).and(users::time_zone.is_not_null()))
+        .select((users::id, users::time_zone))
+        .load(c))?;
+    Ok(rows.into_iter().filter_map(|(id, zone)| Some((id, zone?))).collect())
 }
 
 pub(super) fn list(conn: &mut Conn, app: AppId, page: (&str, i64)) -> Result<Vec<UserId>> {

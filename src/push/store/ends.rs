@@ -1,13 +1,13 @@
 //! How attempts and messages end.
 
-use super::{Attempts, CHUNK, FLIES, Fate, Settlement, WAITS, mode};
+use super::{Attempts, FLIES, Fate, Settlement, WAITS, mode};
 use crate::error::Result;
 use crate::id::{AppId, CampaignId, MessageId};
 use crate::on;
 use crate::push::ending::Next;
 use crate::push::message::{Attempt, Mode, State};
-use crate::store::Conn;
 use crate::store::schema::messages;
+use crate::store::{Conn, among};
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Text};
@@ -65,16 +65,14 @@ pub(in crate::push) fn end_alike<'a>(conn: &mut Conn, all: impl Iterator<Item = 
     }
     let mut written = 0;
     for (fate, ids) in alike {
-        for chunk in ids.chunks(CHUNK) {
-            written += end_fate(conn, chunk, fate)?;
-        }
+        written += end_fate(conn, &ids, fate)?;
     }
     Ok(written)
 }
 
 fn end_fate(conn: &mut Conn, ids: &[MessageId], fate: &Fate) -> Result<usize> {
     let attempts = fate.attempts.text()?;
-    let attempt = messages::app_id.eq(fate.app_id).and(messages::id.eq_any(ids)).and(messages::attempt.eq(fate.attempt));
+    let attempt = messages::app_id.eq(fate.app_id).and(among(messages::id, ids)).and(messages::attempt.eq(fate.attempt));
     let target = messages::table.filter(attempt.and(messages::state.eq(State::Sending.word())));
     Ok(on!(conn, c => diesel::update(target)
         .set((

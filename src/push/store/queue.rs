@@ -1,13 +1,13 @@
 //! What waits: found, claimed, ended, allowed anew.
 
-use super::{CHUNK, Claimed, WAITS, mode};
+use super::{Claimed, WAITS, mode};
 use crate::error::{Error, Result};
 use crate::id::{AppId, DeviceId, MessageId, UserId};
 use crate::on;
 use crate::push::message::{Allowed, Mode, Push, State};
 use crate::push::route::Route;
 use crate::store::schema::messages;
-use crate::store::{Conn, Doc};
+use crate::store::{Conn, Doc, among};
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Text};
@@ -157,19 +157,15 @@ pub(in crate::push) fn due(conn: &mut Conn, app: AppId, route: Route, (now_ms, l
 
 /// Moves due messages to `sending`, unless their deadline has passed; answers how many were moved.
 pub(in crate::push) fn start(conn: &mut Conn, app: AppId, ids: &[MessageId], now_ms: i64) -> Result<usize> {
-    let mut moved = 0;
-    for chunk in ids.chunks(CHUNK) {
-        moved += on!(conn, c => diesel::update(messages::table
-                .filter(messages::app_id.eq(app).and(messages::id.eq_any(chunk)))
-                .filter(sql::<Bool>(WAITS).and(messages::deadline_ms.gt(now_ms))))
-            .set((
-                messages::state.eq(State::Sending.word()),
-                messages::attempt.eq(messages::attempt + 1),
-                messages::sending_ms.eq(now_ms),
-            ))
-            .execute(c))?;
-    }
-    Ok(moved)
+    Ok(on!(conn, c => diesel::update(messages::table
+            .filter(messages::app_id.eq(app).and(among(messages::id, ids)))
+            .filter(sql::<Bool>(WAITS).and(messages::deadline_ms.gt(now_ms))))
+        .set((
+            messages::state.eq(State::Sending.word()),
+            messages::attempt.eq(messages::attempt + 1),
+            messages::sending_ms.eq(now_ms),
+        ))
+        .execute(c))?)
 }
 
 /// Ends waiting messages.
@@ -179,21 +175,20 @@ pub(in crate::push) fn end(
     (ids, state, reason): (&[MessageId], State, &str),
     now_ms: i64,
 ) -> Result<()> {
-    for chunk in ids.chunks(CHUNK) {
-        on!(conn, c => diesel::update(messages::table.filter(messages::app_id.eq(app).and(messages::id.eq_any(chunk))))
-            .set((messages::state.eq(state.word()), messages::reason.eq(reason), messages::ended_ms.eq(now_ms)))
-            .execute(c))?;
+    if ids.is_empty() {
+        return Ok(());
     }
+    on!(conn, c => diesel::update(messages::table.filter(messages::app_id.eq(app).and(among(messages::id, ids))))
+        .set((messages::state.eq(state.word()), messages::reason.eq(reason), messages::ended_ms.eq(now_ms)))
+        .execute(c))?;
     Ok(())
 }
 
 /// Lets waiting messages wait on.
 pub(in crate::push) fn postpone(conn: &mut Conn, app: AppId, (ids, due_ms): (&[MessageId], i64)) -> Result<()> {
-    for chunk in ids.chunks(CHUNK) {
-        on!(conn, c => diesel::update(messages::table.filter(messages::app_id.eq(app).and(messages::id.eq_any(chunk))))
-            .set((messages::due_ms.eq(due_ms), messages::reason.eq("quiet_hours")))
-            .execute(c))?;
-    }
+    on!(conn, c => diesel::update(messages::table.filter(messages::app_id.eq(app).and(among(messages::id, ids))))
+        .set((messages::due_ms.eq(due_ms), messages::reason.eq("quiet_hours")))
+        .execute(c))?;
     Ok(())
 }
 
