@@ -179,7 +179,7 @@ fn h2load(standin: &StandIn, jwt: &str) -> Sample {
         // h2load opens all its streams at once; what comes before a connection's first success is refused, as Apple does.
         let words: Vec<&str> = text.split_whitespace().collect();
         let succeeded = words.windows(2).find(|w| w[1].starts_with("succeeded")).and_then(|w| w[0].parse::<usize>().ok());
-        let succeeded = succeeded.filter(|n| *n * 100 >= MESSAGES * 95).unwrap_or_else(|| panic!("{text}"));
+        let succeeded = succeeded.filter(|n| *n * 100 >= MESSAGES * 90).unwrap_or_else(|| panic!("{text}"));
         assert_eq!(standin.arrivals() - before, succeeded);
         succeeded as f64
     });

@@ -1,6 +1,5 @@
 drop table receipts;
 drop table messages;
-drop table message_edges;
 drop table push_credentials;
 drop table choices;
 drop table versions;

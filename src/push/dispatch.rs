@@ -2,7 +2,7 @@
 
 use super::flights::{Aboard, Flights};
 use super::hand_over::Ready;
-use super::lane::{Lane, Lanes};
+use super::lane::{Lane, Lanes, Ride};
 use super::latency::Latency;
 use super::look::Look;
 use super::message::{Gateway, NewMessage};
@@ -55,7 +55,7 @@ pub(super) struct Inner {
 /// A place for a message that is to go at once: a lane, a slot, an entered fence.
 pub(super) struct Berth {
     pub(super) aboard: Aboard,
-    pub(super) lane: Arc<Lane>,
+    pub(super) lane: Ride,
     pub(super) slot: Slot,
     pub(super) flight: Flight,
 }
@@ -149,7 +149,7 @@ impl Dispatcher {
             let lane = self.0.lanes.opened(message.app_id, Route::of(message, self.config()))?;
             let slot = lane.take(1, now_ms).pop()?;
             let flight = self.0.platform.fence.enter(message.app_id, message.user_id);
-            Some(Berth { aboard: self.0.flights.board(message.id), lane, slot, flight })
+            Some(Berth { aboard: self.0.flights.board(message.id), lane: Ride::begin(&lane), slot, flight })
         };
         messages.iter().map(board).collect()
     }
@@ -224,7 +224,7 @@ impl Dispatcher {
             Some(lane) => {
                 let now_ms = platform.clock.now_ms();
                 let slots = lane.take(BATCH, now_ms);
-                let in_flight = lane.in_flight.load(Ordering::SeqCst);
+                let in_flight = lane.in_flight();
                 if slots.is_empty() || slots.len() < WORTH && in_flight > WORTH {
                     return self.wait_for(lane, (app, route), look).await;
                 }
@@ -242,7 +242,10 @@ impl Dispatcher {
             platform.feedback_hint.nudge();
         }
         let mut slots = slots.unwrap_or_default().into_iter();
-        let ready = |(claimed, flight, aboard)| Ready { claimed, aboard, slot: slots.next(), flight, lane: lane.clone() };
+        let ready = |(claimed, flight, aboard)| {
+            let lane = lane.as_ref().map(Ride::begin);
+            Ready { claimed, aboard, slot: slots.next(), flight, lane }
+        };
         let sends = claims.taken.into_iter().map(ready).collect();
         // Beside this step: while these go out the next ones are claimed.
         let me = self.clone();
@@ -274,7 +277,7 @@ impl Dispatcher {
         let paused_until_ms = lane.paused_until_ms(now_ms);
         if let Some(paused_until_ms) = paused_until_ms {
             look.due(paused_until_ms);
-        } else if lane.in_flight.load(Ordering::SeqCst) == 0 {
+        } else if lane.in_flight() == 0 {
             look.blocked = true;
         }
         // A lane that is merely busy has slots again in a moment; one that is shut may stay so past many a deadline.

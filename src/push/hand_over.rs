@@ -3,7 +3,7 @@
 use super::dispatch::Dispatcher;
 use super::ending::{End, Held};
 use super::flights::Aboard;
-use super::lane::Lane;
+use super::lane::Ride;
 use super::message::Gateway;
 use super::settle::{self, NO_CREDENTIAL, Outcome};
 use super::store::Claimed;
@@ -14,9 +14,10 @@ use crate::platform::stopwatch::Hop;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use http::HeaderValue;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
+
+/// After so many answers of a large batch the next ones are claimed, without waiting until these are settled.
+const ROOM: usize = 250;
 
 /// A claimed message on its way to the hand-over.
 pub(super) struct Ready {
@@ -24,14 +25,14 @@ pub(super) struct Ready {
     pub(super) aboard: Aboard,
     pub(super) slot: Option<Slot>,
     pub(super) flight: Flight,
-    pub(super) lane: Option<Arc<Lane>>,
+    pub(super) lane: Option<Ride>,
 }
 
 /// A push that was handed over.
 struct Airborne {
     claimed: Claimed,
     aboard: Aboard,
-    lane: Arc<Lane>,
+    lane: Ride,
     flying: Flying,
     bearer: HeaderValue,
     handed_over_ms: i64,
@@ -51,9 +52,13 @@ impl Dispatcher {
         let me = self.clone();
         self.0.runtime.spawn(async move {
             let mut flying = flying;
-            while let Some((outcome, lane)) = flying.next().await {
-                lane.in_flight.fetch_sub(1, Ordering::SeqCst);
+            let mut answers = 0_usize;
+            while let Some(outcome) = flying.next().await {
                 me.tell(outcome);
+                answers += 1;
+                if answers.is_multiple_of(ROOM) {
+                    me.0.platform.push_hint.nudge();
+                }
             }
         });
     }
@@ -89,7 +94,6 @@ impl Dispatcher {
         match (result, shown) {
             (Ok(flying), Some(bearer)) => {
                 self.0.platform.stopwatch.lap(Hop::HandedOver, [claimed.push.id.uuid()]);
-                lane.in_flight.fetch_add(1, Ordering::SeqCst);
                 Some(Airborne { claimed, aboard, lane, flying, bearer, handed_over_ms })
             }
             (Err(HandOver::Refused(held)), _) => {
@@ -103,7 +107,7 @@ impl Dispatcher {
         }
     }
 
-    fn answer(&self, airborne: Airborne) -> impl Future<Output = (Outcome, Arc<Lane>)> + Send + use<> {
+    fn answer(&self, airborne: Airborne) -> impl Future<Output = Outcome> + Send + use<> {
         let me = self.clone();
         async move {
             let Airborne { claimed, aboard, lane, flying, bearer, handed_over_ms } = airborne;
@@ -122,7 +126,7 @@ impl Dispatcher {
                 #[expect(clippy::cast_precision_loss, reason = "latencies are far below 2^52 ms")]
                 lane.accepted_after.record(latency_ms as f64 / 1_000.0);
             }
-            (Outcome { claimed, gateway, end, aboard }, lane)
+            Outcome { claimed, gateway, end, aboard }
         }
     }
 

@@ -28,7 +28,7 @@ pub(super) struct Lane {
     client: Client,
     platform: Platform,
     paused_until_ms: AtomicI64,
-    pub(super) in_flight: AtomicUsize,
+    in_flight: AtomicUsize,
     expired_ms: AtomicI64,
     /// How long the gateway takes to accept a push, for the figures that the server shows of itself.
     pub(super) accepted_after: metrics::Histogram,
@@ -147,7 +147,36 @@ impl Lanes {
     }
 }
 
+/// A message's place on a lane, from its claim to its gateway's answer.
+pub(super) struct Ride(Arc<Lane>);
+
+impl Ride {
+    pub(super) fn begin(lane: &Arc<Lane>) -> Self {
+        lane.in_flight.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(lane))
+    }
+}
+
+impl std::ops::Deref for Ride {
+    type Target = Lane;
+
+    fn deref(&self) -> &Lane {
+        &self.0
+    }
+}
+
+impl Drop for Ride {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 impl Lane {
+    /// How many messages are claimed for it and not answered yet.
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::SeqCst)
+    }
+
     /// Up to `n` slots; fewer or none while connections or our own token are on their way, or during a pause.
     pub(super) fn take(&self, n: usize, now_ms: i64) -> Vec<Slot> {
         if clock::is_ahead(self.paused_until_ms.load(Ordering::SeqCst), now_ms, PAUSE_MS) {

@@ -11,12 +11,14 @@ use crate::people::device;
 use crate::platform::Platform;
 use crate::store::Conn;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// Ends in one transaction.
-const BATCH: usize = 500;
+const BATCH: usize = 1_000;
 /// Google asks never to retry sooner.
 const FCM_FLOOR_MS: i64 = 10_000;
 
@@ -28,19 +30,53 @@ pub(super) struct Outcome {
     pub(super) aboard: Aboard,
 }
 
+/// What has come and is not written yet.
+struct Desk {
+    outcomes: mpsc::UnboundedReceiver<Outcome>,
+    first: Option<Outcome>,
+    /// Taken in hand.
+    ends: Vec<Written>,
+}
+
+type SharedDesk = Arc<Mutex<Desk>>;
+
 /// Settles until the dispatcher is gone.
-pub(super) async fn run(platform: Platform, mut outcomes: mpsc::UnboundedReceiver<Outcome>) {
-    let mut batch = Vec::with_capacity(BATCH);
-    while outcomes.recv_many(&mut batch, BATCH).await > 0 {
-        // One time for all of them: what ends alike is one statement.
-        let now_ms = platform.clock.now_ms();
-        let ends: Vec<Written> = batch.drain(..).map(|outcome| written(&platform, outcome, now_ms)).collect();
+pub(super) async fn run(platform: Platform, outcomes: mpsc::UnboundedReceiver<Outcome>) {
+    let desk: SharedDesk = Arc::new(Mutex::new(Desk { outcomes, first: None, ends: Vec::with_capacity(BATCH) }));
+    while poll_fn(|cx| lock(&desk).poll_come(cx)).await {
+        let stopped = commit(&platform, &desk).await;
+        let ends = std::mem::take(&mut lock(&desk).ends);
         count(&ends);
         let released = ends.iter().any(|w| w.next.state.is_end() && !w.next.state.counts());
-        let stopped = commit(&platform, Arc::new(ends)).await;
+        drop(ends);
         platform.push_hint.nudge();
         if released || stopped {
             platform.feedback_hint.nudge();
+        }
+    }
+}
+
+fn lock(desk: &SharedDesk) -> MutexGuard<'_, Desk> {
+    desk.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Desk {
+    /// Waits until something has come; false when nothing ever will again.
+    fn poll_come(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        if self.first.is_none() {
+            self.first = ready!(self.outcomes.poll_recv(cx));
+        }
+        Poll::Ready(self.first.is_some())
+    }
+
+    /// Takes in hand what has come by now. It is called when the database's turn has come, not when the first end came:
+    /// a transaction costs the same for one as for many.
+    fn gather(&mut self, platform: &Platform) {
+        // One time for all of them: what ends alike is one statement.
+        let now_ms = platform.clock.now_ms();
+        while self.ends.len() < BATCH {
+            let Some(outcome) = self.first.take().or_else(|| self.outcomes.try_recv().ok()) else { return };
+            self.ends.push(written(platform, outcome, now_ms));
         }
     }
 }
@@ -96,11 +132,16 @@ fn count(ends: &[Written]) {
 
 /// Writes a batch, however long it takes: what gateways have said must not be lost while the database is away. Answers
 /// whether some ended because they had been stopped.
-async fn commit(platform: &Platform, ends: Arc<Vec<Written>>) -> bool {
+async fn commit(platform: &Platform, desk: &SharedDesk) -> bool {
     let mut failures: u32 = 0;
     loop {
-        let all = Arc::clone(&ends);
-        match platform.store.write(move |conn| write(conn, &all)).await {
+        let (desk, of) = (Arc::clone(desk), platform.clone());
+        let written = platform.store.write(move |conn| {
+            let mut desk = lock(&desk);
+            desk.gather(&of);
+            write(conn, &desk.ends)
+        });
+        match written.await {
             Ok(stopped) => return stopped,
             Err(Error::Busy(what)) => {
                 failures = failures.saturating_add(1);
@@ -115,9 +156,10 @@ async fn commit(platform: &Platform, ends: Arc<Vec<Written>>) -> bool {
         }
     }
     let mut stopped = false;
-    for n in 0..ends.len() {
-        let one = Arc::clone(&ends);
-        match platform.store.write(move |conn| write(conn, one.get(n..=n).unwrap_or_default())).await {
+    let many = lock(desk).ends.len();
+    for n in 0..many {
+        let desk = Arc::clone(desk);
+        match platform.store.write(move |conn| write(conn, lock(&desk).ends.get(n..=n).unwrap_or_default())).await {
             Ok(one) => stopped |= one,
             Err(error) => tracing::error!(%error, "the end of an attempt was refused: the message will end as unknown"),
         }

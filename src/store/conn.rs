@@ -95,9 +95,9 @@ fn connect_sqlite(path: &Path) -> Result<Conn> {
     let mut conn = SqliteConnection::establish(text)
         .map_err(|e| Error::broken(format!("cannot open the database file {}: {e}", path.display())))?;
     conn.batch_execute(
-        "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+        "PRAGMA page_size = 8192; PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
          PRAGMA foreign_keys = ON; PRAGMA cache_size = -8000; PRAGMA journal_size_limit = 67108864; \
-         PRAGMA temp_store = MEMORY",
+         PRAGMA wal_autocheckpoint = 2000; PRAGMA temp_store = MEMORY",
     )
     .map_err(Error::from)?;
     Ok(Conn::Sqlite(conn))

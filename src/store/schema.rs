@@ -513,13 +513,6 @@ diesel::table! {
 }
 
 diesel::table! {
-    message_edges (from_state, to_state) {
-        from_state -> Text,
-        to_state -> Text,
-    }
-}
-
-diesel::table! {
     receipts (app_id, message_id, kind) {
         app_id -> Text,
         message_id -> Text,
@@ -566,6 +559,5 @@ diesel::allow_tables_to_appear_in_same_query!(
     choices,
     push_credentials,
     messages,
-    message_edges,
     receipts
 );

@@ -288,10 +288,6 @@ both! {
                 assert_eq!(result.is_ok(), legal, "{from} → {to}: {result:?}");
             }
         }
-        let listed = world.lines("select from_state || ' ' || to_state as line from message_edges order by 1").await;
-        let mut wanted: Vec<String> = EDGES.iter().map(|(from, to)| format!("{from} {to}")).collect();
-        wanted.sort();
-        assert_eq!(listed.len(), wanted.len());
         store.write(|conn| conn.batch("delete from messages")).await.unwrap();
     }
 
