@@ -556,7 +556,7 @@ create table messages (
 create unique index messages_once on messages (app_id, decision_id, offer_id, device_id);
 -- in the order of the claim to the last word: a large audience is due in one instant, and must not be sorted each time
 create index messages_due on messages (app_id, route, due_ms, id) where state in ('queued', 'retry_at');
-create index messages_sending on messages (id) where state = 'sending';
+create index messages_sending on messages (sending_ms) where state = 'sending';
 create index messages_unsettled on messages (id) where settled = false and ended_ms is not null;
 create index messages_user on messages (app_id, user_id, id);
 create index messages_device on messages (app_id, device_id);

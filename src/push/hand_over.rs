@@ -109,10 +109,11 @@ impl Dispatcher {
 
     fn answer(&self, airborne: Airborne) -> impl Future<Output = Outcome> + Send + use<> {
         let me = self.clone();
+        // Its parts are used where they lie: taken apart first, the future would hold each of them twice.
         async move {
-            let Airborne { claimed, aboard, lane, flying, bearer, handed_over_ms } = airborne;
             let within = Duration::from_millis(me.config().gateway_timeout_ms);
-            let result = flying.answer(within).await;
+            let result = airborne.flying.answer(within).await;
+            let Airborne { claimed, aboard, lane, bearer, handed_over_ms, .. } = airborne;
             me.0.platform.stopwatch.lap(Hop::Answered, [claimed.push.id.uuid()]);
             let end = lane.heard(result, &bearer, handed_over_ms);
             let gateway = lane.gateway;
