@@ -28,6 +28,8 @@ use tokio::time::timeout;
 const BATCH: usize = 500;
 /// A claim waits for more free slots than this while the lane is busy: a transaction for one message is not worth it.
 const WORTH: usize = 64;
+/// How long it waits for them, in milliseconds: streams that are never answered must not keep the others from use.
+const PATIENCE_MS: i64 = 50;
 /// How often a step looks again while a connection or a token is on its way, and how long for each.
 const LOOKS: usize = 8;
 const ON_ITS_WAY: Duration = Duration::from_secs(2);
@@ -54,10 +56,11 @@ pub(super) struct Inner {
 
 /// A place for a message that is to go at once: a lane, a slot, an entered fence.
 pub(super) struct Berth {
-    pub(super) aboard: Aboard,
     pub(super) lane: Ride,
     pub(super) slot: Slot,
     pub(super) flight: Flight,
+    /// Dropped last: it wakes the worker, who then finds the slot free.
+    pub(super) aboard: Aboard,
 }
 
 /// What [`outbox::plan`] has put into the transaction; goes to [`Dispatcher::go`] after the commit.
@@ -224,10 +227,15 @@ impl Dispatcher {
             Some(lane) => {
                 let now_ms = platform.clock.now_ms();
                 let slots = lane.take(BATCH, now_ms);
-                let in_flight = lane.in_flight();
-                if slots.is_empty() || slots.len() < WORTH && in_flight > WORTH {
+                let few = slots.len() < WORTH && lane.in_flight() > WORTH;
+                let waits = few && lane.waits_for_more(now_ms, PATIENCE_MS);
+                if waits && !slots.is_empty() {
+                    look.due(now_ms + PATIENCE_MS);
+                }
+                if waits || slots.is_empty() {
                     return self.wait_for(lane, (app, route), look).await;
                 }
+                lane.waits_no_longer();
                 Some(slots)
             }
         };

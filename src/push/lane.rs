@@ -30,6 +30,8 @@ pub(super) struct Lane {
     paused_until_ms: AtomicI64,
     in_flight: AtomicUsize,
     expired_ms: AtomicI64,
+    /// Since when it waits for more free slots, UTC milliseconds; 0: it does not.
+    waits_since_ms: AtomicI64,
     /// How long the gateway takes to accept a push, for the figures that the server shows of itself.
     pub(super) accepted_after: metrics::Histogram,
 }
@@ -142,6 +144,7 @@ impl Lanes {
             paused_until_ms,
             in_flight,
             expired_ms,
+            waits_since_ms: AtomicI64::new(0),
             accepted_after,
         })
     }
@@ -175,6 +178,17 @@ impl Lane {
     /// How many messages are claimed for it and not answered yet.
     pub(super) fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::SeqCst)
+    }
+
+    /// Whether to wait for more free slots: for so long and no longer, by then some of what is in flight should have been
+    /// answered.
+    pub(super) fn waits_for_more(&self, now_ms: i64, patience_ms: i64) -> bool {
+        let begun = self.waits_since_ms.compare_exchange(0, now_ms, Ordering::SeqCst, Ordering::SeqCst);
+        begun.err().is_none_or(|since_ms| clock::is_ahead(since_ms + patience_ms, now_ms, patience_ms))
+    }
+
+    pub(super) fn waits_no_longer(&self) {
+        self.waits_since_ms.store(0, Ordering::SeqCst);
     }
 
     /// Up to `n` slots; fewer or none while connections or our own token are on their way, or during a pause.

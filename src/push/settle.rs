@@ -130,41 +130,59 @@ fn count(ends: &[Written]) {
     }
 }
 
-/// Writes a batch, however long it takes: what gateways have said must not be lost while the database is away. Answers
-/// whether some ended because they had been stopped.
+/// Writes what has come, all at once or, when that is refused, one by one. Answers whether some ended because they had
+/// been stopped.
 async fn commit(platform: &Platform, desk: &SharedDesk) -> bool {
+    let error = match patiently(platform, desk, Which::All).await {
+        Ok(stopped) => return stopped,
+        Err(error) => error,
+    };
+    tracing::error!(%error, "a batch of ends was refused; trying them one by one");
+    let mut stopped = false;
+    let many = lock(desk).ends.len();
+    for n in 0..many {
+        match patiently(platform, desk, Which::One(n)).await {
+            Ok(one) => stopped |= one,
+            Err(error) => tracing::error!(%error, "the end of an attempt was refused: the message will end as unknown"),
+        }
+    }
+    stopped
+}
+
+/// Which ends to write.
+#[derive(Clone, Copy)]
+enum Which {
+    /// What has come by the time the database's turn has come.
+    All,
+    /// One that was taken in hand before.
+    One(usize),
+}
+
+/// Writes ends, however long it takes: what gateways have said must not be lost while the database is away.
+async fn patiently(platform: &Platform, desk: &SharedDesk, which: Which) -> Result<bool> {
     let mut failures: u32 = 0;
     loop {
         let (desk, of) = (Arc::clone(desk), platform.clone());
         let written = platform.store.write(move |conn| {
             let mut desk = lock(&desk);
-            desk.gather(&of);
-            write(conn, &desk.ends)
+            match which {
+                Which::All => {
+                    desk.gather(&of);
+                    write(conn, &desk.ends)
+                }
+                Which::One(n) => write(conn, desk.ends.get(n..=n).unwrap_or_default()),
+            }
         });
         match written.await {
-            Ok(stopped) => return stopped,
             Err(Error::Busy(what)) => {
                 failures = failures.saturating_add(1);
                 tracing::warn!(what, failures, "the ends of attempts wait for the database");
                 #[expect(clippy::disallowed_methods, reason = "back-off is in machine time, not in the domain's")]
                 tokio::time::sleep(Duration::from_millis(20 << failures.min(7))).await;
             }
-            Err(error) => {
-                tracing::error!(%error, "a batch of ends was refused; trying them one by one");
-                break;
-            }
+            done => return done,
         }
     }
-    let mut stopped = false;
-    let many = lock(desk).ends.len();
-    for n in 0..many {
-        let desk = Arc::clone(desk);
-        match platform.store.write(move |conn| write(conn, lock(&desk).ends.get(n..=n).unwrap_or_default())).await {
-            Ok(one) => stopped |= one,
-            Err(error) => tracing::error!(%error, "the end of an attempt was refused: the message will end as unknown"),
-        }
-    }
-    stopped
 }
 
 fn write(conn: &mut Conn, ends: &[Written]) -> Result<bool> {

@@ -3,7 +3,6 @@
 //!
 //! The decision has asked all this already (gates 4 and 6); what goes out within the same second is not asked twice.
 
-use super::message::Allowed;
 use super::store::{self, Due};
 use crate::app::{self, Settings};
 use crate::error::Result;
@@ -13,6 +12,8 @@ use crate::people::device::Hold;
 use crate::people::profile::{self, Preferences, QuietTime, Topics, quiet};
 use crate::push::message::State;
 use crate::store::Conn;
+use serde::Deserialize;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// From this age on a message has waited.
@@ -27,6 +28,17 @@ pub enum Wish {
     Quiet(i64),
     /// Not any more, and why.
     No(&'static str),
+}
+
+/// What a message is, as far as wishes go: a part of [`super::Allowed`], read without the rest.
+#[derive(Debug, Deserialize)]
+pub struct What<'a> {
+    /// The topic that it belongs to.
+    #[serde(borrow, default)]
+    pub topic: Option<Cow<'a, str>>,
+    /// Whether pauses and quiet hours do not concern it.
+    #[serde(default)]
+    pub critical: bool,
 }
 
 /// Whose wishes, where, and what an app says for those who have said nothing.
@@ -45,9 +57,9 @@ pub struct Asked<'a> {
 
 impl Wish {
     /// Asks in the order of the gates: topic, channel, pause, quiet hours; critical messages pass the last two.
-    pub fn of(asked: &Asked<'_>, allowed: &Allowed, now_ms: i64) -> Self {
+    pub fn of(asked: &Asked<'_>, what: &What<'_>, now_ms: i64) -> Self {
         let wishes = asked.wishes;
-        if let Some(topic) = &allowed.topic {
+        if let Some(topic) = &what.topic {
             match asked.topics.on(topic, wishes) {
                 None => return Self::No("unknown_topic"),
                 Some(false) => return Self::No("topic_off"),
@@ -57,7 +69,7 @@ impl Wish {
         if !wishes.channel_on(Channel::Push) {
             return Self::No("channel_off");
         }
-        if allowed.critical {
+        if what.critical {
             return Self::Go;
         }
         if wishes.pause_until_ms.is_some_and(|until_ms| now_ms < until_ms) {
@@ -103,7 +115,7 @@ pub(super) fn ask(
         let profile_zone = zones.get(&message.user_id).map(String::as_str);
         let device_zone = devices.get(&message.device_id).and_then(|d| d.time_zone.as_deref());
         let asked = Asked { wishes, profile_zone, device_zone, topics: &topics, settings: &settings };
-        match Wish::of(&asked, &message.allowed()?, now_ms) {
+        match Wish::of(&asked, &message.what()?, now_ms) {
             Wish::Go => kept.push(message),
             Wish::Quiet(at_ms) if at_ms < message.deadline_ms => later.entry(at_ms).or_default().push(message.id),
             Wish::Quiet(_) => ends.entry("quiet_hours").or_insert((State::Expired, Vec::new())).1.push(message.id),

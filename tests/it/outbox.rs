@@ -12,7 +12,7 @@ use kairos::store::Conn;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt as _;
 
 static TOKENS: AtomicU32 = AtomicU32::new(1);
@@ -152,6 +152,12 @@ async fn plan(world: &World, message: &NewMessage) {
     dispatcher.go(planned);
 }
 
+/// Puts messages into the outbox as they are, all at once.
+async fn queue(world: &World, messages: Vec<NewMessage>) {
+    let (dispatcher, now_ms) = (world.kairos.dispatcher().clone(), world.now_ms());
+    world.kairos.platform.store.write(move |c| outbox::insert_many(c, &dispatcher, &messages, now_ms)).await.unwrap();
+}
+
 async fn state(world: &World, message: &NewMessage) -> String {
     let sql = format!("select state || coalesce(':' || reason, '') as line from messages where id = '{}'", message.id);
     world.lines(&sql).await.pop().unwrap()
@@ -173,9 +179,13 @@ fn later(status: u16, reason: &str, retry_after_s: Option<i64>) -> Fault {
     Fault::Answer { status, reason: reason.into(), retry_after_s, timestamp_ms: None }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a real connection lives in real time")]
 async fn pause() {
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    nap(300).await;
+}
+
+#[expect(clippy::disallowed_methods, reason = "a real connection lives in real time")]
+async fn nap(ms: u64) {
+    tokio::time::sleep(Duration::from_millis(ms)).await;
 }
 
 both! {
@@ -623,10 +633,7 @@ both! {
         let known = post.standin.clone();
         known.register(post.phone.token.clone(), Phone { gateway: Gateway::Apns, environment: Environment::Production, topic: None, dead_ms: None });
         let messages: Vec<NewMessage> = (0..1_500).map(|_| post.message(world, |_| {})).collect();
-        let (dispatcher, now_ms) = (world.kairos.dispatcher().clone(), world.now_ms());
-        let shared = Arc::new(messages);
-        let rows = Arc::clone(&shared);
-        world.kairos.platform.store.write(move |c| outbox::insert_many(c, &dispatcher, &rows, now_ms)).await.unwrap();
+        queue(world, messages).await;
         world.drain().await;
         assert_eq!(world.number("select count(*) from messages where state = 'accepted'").await, 1_500);
         let ids: std::collections::HashSet<_> = post.standin.ledger().into_iter().map(|row| row.push_id).collect();
@@ -664,5 +671,64 @@ fn a_claim_whose_commit_was_not_heard_of_is_taken_up() {
             world.advance(Duration::from_secs(2)).await;
             assert_eq!((state(world, &message).await, post.arrivals(&message).len()), ("accepted".to_owned(), 1), "{planned}");
         }
+    });
+}
+
+/// The first write of an end is refused for good, the second finds the disk full, all others go well.
+const TWICE_IN_TROUBLE: &str = "create sequence tries; create function trouble() returns trigger language plpgsql as $$ \
+    declare n bigint; begin n := nextval('tries'); if n = 1 then raise exception 'never'; end if; \
+    if n = 2 then raise exception using errcode = '53100', message = 'No space left on device'; end if; return new; end $$; \
+    create trigger trouble before update on messages for each row when (new.state = 'accepted') execute function trouble()";
+
+/// A batch of ends is refused; while they are tried one by one the database is away for a moment.
+#[test]
+fn a_refused_batch_loses_no_answer_while_the_database_is_away() {
+    for mode in [Mode::AtMostOnce, Mode::AtLeastOnce] {
+        crate::world::run(Db::Postgres, async |world: &mut World| {
+            let post = post(world).await;
+            world.kairos.platform.store.write(|conn| conn.batch(TWICE_IN_TROUBLE)).await.unwrap();
+            let sent = message(world, &post.phone, |m| m.mode = mode);
+            queue(world, vec![sent.clone()]).await;
+            world.drain().await;
+            for _ in 0..3 {
+                world.advance(Duration::from_secs(16)).await;
+            }
+            assert_eq!(
+                (arrivals(&post.standin, sent.id).len(), state(world, &sent).await),
+                (1, "accepted".to_owned()),
+                "{mode:?}"
+            );
+        });
+    }
+}
+
+/// Seventy of a hundred streams are never answered; the thirty that are free are used meanwhile.
+#[test]
+fn what_is_never_answered_does_not_hold_up_the_others() {
+    crate::world::run(Db::Sqlite, async |world: &mut World| {
+        let post = post(world).await;
+        world.restart(|c| (c.gateway_streams, c.gateway_connections) = (100, 1)).await;
+        queue(world, vec![message(world, &post.phone, |_| {})]).await;
+        world.drain().await;
+        let silent = Rule { gateway: None, token: Some(post.phone.token.clone()), times: Some(70), fault: Fault::Silent };
+        post.standin.inject(silent);
+        let many = |n: usize| (0..n).map(|_| message(world, &post.phone, |_| {})).collect::<Vec<_>>();
+        queue(world, many(70)).await;
+        let others = async {
+            while post.standin.arrivals() < 71 {
+                nap(2).await;
+            }
+            queue(world, many(20)).await;
+            world.kairos.platform.push_hint.nudge();
+            let begun = Instant::now();
+            while world.number("select count(*) from messages where state = 'accepted'").await < 21 {
+                nap(5).await;
+                // The clock of the tests stands still by itself.
+                world.clock.advance(Duration::from_millis(5));
+            }
+            begun.elapsed()
+        };
+        let ((), took) = tokio::join!(world.drain(), others);
+        assert!(took < Duration::from_secs(2), "{took:?}");
     });
 }

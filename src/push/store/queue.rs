@@ -6,6 +6,7 @@ use crate::id::{AppId, DeviceId, MessageId, UserId};
 use crate::on;
 use crate::push::message::{Allowed, Mode, Push, State};
 use crate::push::route::Route;
+use crate::push::wish::What;
 use crate::store::schema::messages;
 use crate::store::{Conn, Doc, among};
 use diesel::dsl::sql;
@@ -30,7 +31,7 @@ pub(in crate::push) fn waiting(conn: &mut Conn) -> Result<Vec<Waiting>> {
         "select app_id, route, due_ms from (select app_id, route, due_ms from messages where {WAITS} and app_id = $1 \
          and route > $2 order by route, due_ms limit 1) as of_this_app union all \
          select app_id, route, due_ms from (select app_id, route, due_ms from messages where {WAITS} and app_id > $1 \
-         order by app_id, route, due_ms limit 1) as of_the_next limit 1"
+         order by app_id, route, due_ms limit 1) as of_the_next order by app_id, route limit 1"
     );
     let mut all: Vec<Waiting> = Vec::new();
     loop {
@@ -75,6 +76,10 @@ pub(in crate::push) struct Due {
 
 impl Due {
     pub(in crate::push) fn allowed(&self) -> Result<Allowed> {
+        serde_json::from_str(&self.consent).map_err(Error::broken)
+    }
+
+    pub(in crate::push) fn what(&self) -> Result<What<'_>> {
         serde_json::from_str(&self.consent).map_err(Error::broken)
     }
 
