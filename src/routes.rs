@@ -32,6 +32,11 @@ use utoipa_swagger_ui::SwaggerUi;
         account::http::session::refresh,
         account::http::session::sign_out,
         account::http::session::jwks,
+        account::http::mine::list,
+        account::http::mine::get,
+        account::http::mine::patch,
+        account::http::mine::end,
+        account::http::mine::end_all,
         people::me::read,
         people::me::patch,
         people::preferences::read,
@@ -192,6 +197,11 @@ fn accounts(config: &mut ServiceConfig) {
     config.route("/v1/auth/refresh", web::post().to(account::http::session::refresh));
     config.route("/v1/auth/sign-out", web::post().to(account::http::session::sign_out));
     config.route("/.well-known/jwks.json", web::get().to(account::http::session::jwks));
+    config.route("/v1/me/sessions", web::get().to(account::http::mine::list));
+    config.route("/v1/me/sessions", web::delete().to(account::http::mine::end_all));
+    config.route("/v1/me/sessions/{id}", web::get().to(account::http::mine::get));
+    config.route("/v1/me/sessions/{id}", web::patch().to(account::http::mine::patch));
+    config.route("/v1/me/sessions/{id}", web::delete().to(account::http::mine::end));
 }
 
 /// What a user may do with their own.

@@ -89,10 +89,13 @@ create table sessions (
     -- the newest refresh token that was presented: it and its child are valid, older ones are dead
     generation bigint not null,
     generation_ms bigint not null,
+    -- what its user calls it, and the client that began it: by these they know their sessions apart
+    name text,
+    user_agent text,
     created_ms bigint not null,
     last_used_ms bigint not null,
     ended_ms bigint,
-    end_reason text check (end_reason in ('signed_out', 'refresh_reused', 'upgraded')),
+    end_reason text check (end_reason in ('signed_out', 'refresh_reused', 'upgraded', 'revoked')),
     primary key (app_id, id)
 );
 create index sessions_user on sessions (app_id, user_id);

@@ -11,6 +11,8 @@ const ORIGINS_MAX: usize = 50;
 const CAPS_MAX: usize = 10;
 /// Most categories with caps of their own.
 const CATEGORIES_MAX: usize = 50;
+/// Shortest limit of a session, in milliseconds: ten minutes, the life of an access token.
+const SESSION_MIN_MS: i64 = 600_000;
 /// Longest window, gap or retention, in milliseconds: one year.
 const SPAN_MAX_MS: i64 = 366 * DAY_MS;
 
@@ -35,6 +37,11 @@ pub struct Settings {
     pub quiet_hours: Option<QuietHours>,
     /// How long raw positions are kept, in milliseconds.
     pub location_retention_ms: i64,
+    /// How long a session may live from its sign-in, in milliseconds; absent: as long as it is used.
+    pub session_life_ms: Option<i64>,
+    /// How long a session may live without a refresh, in milliseconds; absent: the server's `refresh_token_life_days`,
+    /// which is never exceeded.
+    pub session_idle_ms: Option<i64>,
 }
 
 /// Rolling caps per user.
@@ -137,6 +144,8 @@ impl Default for Settings {
             min_gap_ms: 0,
             quiet_hours: None,
             location_retention_ms: 24 * HOUR_MS,
+            session_life_ms: None,
+            session_idle_ms: None,
         }
     }
 }
@@ -173,6 +182,9 @@ impl Settings {
         }
         check_span("min_gap_ms", self.min_gap_ms, 0)?;
         check_span("location_retention_ms", self.location_retention_ms, 0)?;
+        for (field, span_ms) in [("session_life_ms", self.session_life_ms), ("session_idle_ms", self.session_idle_ms)] {
+            span_ms.map_or(Ok(()), |span_ms| check_span(field, span_ms, SESSION_MIN_MS))?;
+        }
         Ok(())
     }
 }

@@ -83,6 +83,8 @@ diesel::table! {
         mode -> Text,
         generation -> BigInt,
         generation_ms -> BigInt,
+        name -> Nullable<Text>,
+        user_agent -> Nullable<Text>,
         created_ms -> BigInt,
         last_used_ms -> BigInt,
         ended_ms -> Nullable<BigInt>,

@@ -1,8 +1,9 @@
 //! Accounts: sign-up, sign-in, refresh tokens, sign-out.
 
 use crate::world::{Answer, Caller, Person, Tenant, World};
+use kairos::clock::DAY_MS;
 use kairos::http::{ClientAddress, TrustedProxies};
-use kairos::people::account::{Presented, SessionState, Verdict, check_email, check_password, judge};
+use kairos::people::account::{Life, Presented, SessionState, Verdict, check_email, check_password, judge};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -424,11 +425,11 @@ proptest::proptest! {
     /// Whatever clients do, at most two tokens of a chain are good at any time, and the newest issued one is always good.
     #[test]
     fn at_most_two_tokens_of_a_session_are_good(steps in proptest::collection::vec((0_i64..12, 0_i64..40_000), 1..60)) {
-        let mut session = SessionState { generation: 0, generation_ms: 0, last_used_ms: 0, ended: false };
+        let mut session = SessionState { generation: 0, generation_ms: 0, last_used_ms: 0, created_ms: 0, ended: false };
         let (mut newest, mut now_ms) = (0, 0);
         for (back, wait_ms) in steps {
             now_ms += wait_ms;
-            let presented = Presented { generation: (newest - back).max(0), now_ms, life_days: 90 };
+            let presented = Presented { generation: (newest - back).max(0), now_ms, life: Life { idle_ms: 90 * DAY_MS, whole_ms: None } };
             let good: Vec<i64> = (0..=newest)
                 .filter(|n| matches!(judge(&session, &Presented { generation: *n, ..presented }), Verdict::Child(_)))
                 .collect();

@@ -26,6 +26,11 @@ fn makes_its_own(operation: &Operation) -> bool {
     is_new || operation.method == "PUT" && NAMED.contains(&operation.path.as_str())
 }
 
+/// Whether it ends the session that asks.
+fn signs_out(operation: &Operation) -> bool {
+    (operation.method.as_str(), operation.path.as_str()) == ("DELETE", "/v1/me/sessions")
+}
+
 /// An app with one of everything.
 struct House {
     tenant: Tenant,
@@ -103,7 +108,10 @@ async fn furnish(world: &mut World) -> House {
     let key = made(world, "/v1/keys", &by, json!({"kind": "server", "name": "canary spare", "scopes": ["app:read"]})).await;
     let installation = format!("phone-{}", &listener.person.id[4..]);
     let user = listener.person.id.clone();
+    let session = world.get("/v1/me/sessions", &listener.person.token).await.expect(200);
+    let session = session["items"][0]["id"].as_str().unwrap().to_owned();
     let samples = [
+        ("/v1/me/sessions/{id}", vec![session]),
         ("/v1/users/{id}", vec![user.clone()]),
         ("/v1/users/{id}/devices/{installation_id}", vec![user, installation.clone()]),
         ("/v1/me/devices/{installation_id}", vec![installation]),
@@ -227,9 +235,9 @@ both! {
         let stranger = stranger(world).await;
         let (mut asked, mut wrong) = (0, Vec::new());
         let mut all = operations();
-        // What makes things of the stranger's own comes last: under a name that the other app uses too, they would be
-        // taken for the other app's.
-        all.sort_by_key(makes_its_own);
+        // What makes things of the stranger's own comes late: under a name that the other app uses too, they would be
+        // taken for the other app's. What ends the session that asks comes after that.
+        all.sort_by_key(|operation| (signs_out(operation), makes_its_own(operation)));
         for operation in all.iter().filter(|o| !o.callers.is_empty() && !o.path.starts_with("/v1/auth/")) {
             let path = house.path(operation);
             for schemes in &operation.callers {

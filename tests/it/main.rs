@@ -35,6 +35,7 @@ mod profile;
 mod quiet;
 mod replay;
 mod rule;
+mod sessions;
 mod stage;
 mod standin;
 mod store;

@@ -70,6 +70,14 @@ pub struct SettingsPatch {
     #[serde(default, deserialize_with = "given")]
     #[schema(nullable = false, minimum = 0)]
     location_retention_ms: Option<i64>,
+    /// `null` for none.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<i64>, minimum = 600_000)]
+    session_life_ms: Option<Option<i64>>,
+    /// `null` for the server's own limit.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<i64>, minimum = 600_000)]
+    session_idle_ms: Option<Option<i64>>,
 }
 
 impl SettingsPatch {
@@ -87,6 +95,8 @@ impl SettingsPatch {
         set(&mut to.min_gap_ms, self.min_gap_ms);
         set(&mut to.quiet_hours, self.quiet_hours);
         set(&mut to.location_retention_ms, self.location_retention_ms);
+        set(&mut to.session_life_ms, self.session_life_ms);
+        set(&mut to.session_idle_ms, self.session_idle_ms);
     }
 }
 

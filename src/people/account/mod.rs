@@ -21,5 +21,5 @@ pub use access::{Accounts, SESSIONS_TOPIC};
 pub use caller::UserToken;
 pub use hasher::Hasher;
 pub use password::{check_email, check_password};
-pub use refresh::{Presented, SessionState, Verdict, judge};
+pub use refresh::{Life, Presented, SessionState, Verdict, judge};
 pub use store::keep_open;

@@ -5,6 +5,7 @@
 //! answer with n + 1 may have been lost. When n + 1 is presented, n is dead; whoever comes with a dead token has an old
 //! copy, and the session ends.
 
+use crate::app::Settings;
 use crate::clock::DAY_MS;
 use crate::config::Secret;
 use crate::id::{AppId, SessionId};
@@ -24,6 +25,8 @@ pub struct SessionState {
     pub generation_ms: i64,
     /// When any was last presented.
     pub last_used_ms: i64,
+    /// When the session began.
+    pub created_ms: i64,
     /// Whether the session has ended.
     pub ended: bool,
 }
@@ -35,8 +38,39 @@ pub struct Presented {
     pub generation: i64,
     /// Now.
     pub now_ms: i64,
-    /// How long a session lives without use, in days.
-    pub life_days: i64,
+    /// How long sessions live.
+    pub life: Life,
+}
+
+/// How long a session lives, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Life {
+    /// Without use.
+    pub idle_ms: i64,
+    /// From its sign-in on, however it is used; absent: without end.
+    pub whole_ms: Option<i64>,
+}
+
+impl Life {
+    /// What the server and an app allow together.
+    pub fn of(refresh_token_life_days: i64, settings: &Settings) -> Self {
+        let idle_ms = refresh_token_life_days.saturating_mul(DAY_MS);
+        Self {
+            idle_ms: settings.session_idle_ms.map_or(idle_ms, |own_ms| own_ms.min(idle_ms)),
+            whole_ms: settings.session_life_ms,
+        }
+    }
+
+    /// After which times a session has to have begun, and to have been used last, to be open still.
+    pub fn began_after(&self, now_ms: i64) -> (i64, i64) {
+        (self.whole_ms.map_or(i64::MIN, |whole_ms| now_ms - whole_ms), now_ms - self.idle_ms)
+    }
+
+    /// Whether a session is over that began and was last used then.
+    pub fn is_over(&self, (created_ms, last_used_ms): (i64, i64), now_ms: i64) -> bool {
+        let (began_after_ms, used_after_ms) = self.began_after(now_ms);
+        created_ms <= began_after_ms || last_used_ms <= used_after_ms
+    }
 }
 
 /// What becomes of a refresh.
@@ -52,7 +86,7 @@ pub enum Verdict {
 
 /// The whole law of refresh tokens.
 pub fn judge(session: &SessionState, presented: &Presented) -> Verdict {
-    if session.ended || presented.now_ms - session.last_used_ms >= presented.life_days.saturating_mul(DAY_MS) {
+    if session.ended || presented.life.is_over((session.created_ms, session.last_used_ms), presented.now_ms) {
         return Verdict::Refused;
     }
     if presented.generation >= session.generation {

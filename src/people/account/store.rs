@@ -23,6 +23,8 @@ pub(super) struct Session {
     pub(super) mode: String,
     pub(super) generation: i64,
     pub(super) generation_ms: i64,
+    pub(super) name: Option<String>,
+    pub(super) user_agent: Option<String>,
     pub(super) created_ms: i64,
     pub(super) last_used_ms: i64,
     pub(super) ended_ms: Option<i64>,
@@ -54,6 +56,7 @@ pub(super) enum End {
     SignedOut,
     RefreshReused,
     Upgraded,
+    Revoked,
 }
 
 impl End {
@@ -62,6 +65,7 @@ impl End {
             Self::SignedOut => "signed_out",
             Self::RefreshReused => "refresh_reused",
             Self::Upgraded => "upgraded",
+            Self::Revoked => "revoked",
         }
     }
 }
@@ -144,6 +148,30 @@ pub(super) fn end_session(conn: &mut Conn, app_id: AppId, id: SessionId, (end, n
     Ok(())
 }
 
+/// A user's sessions that have not ended, began after one time and were used after another: those after an id, in the
+/// order of their ids.
+pub(super) fn open_sessions(
+    conn: &mut Conn,
+    (app_id, user): (AppId, UserId),
+    (began_after_ms, used_after_ms): (i64, i64),
+    (after, rows): (&str, i64),
+) -> Result<Vec<Session>> {
+    Ok(on!(conn, c => sessions::table
+        .filter(sessions::app_id.eq(app_id).and(sessions::user_id.eq(user)).and(sessions::ended_ms.is_null()))
+        .filter(sessions::created_ms.gt(began_after_ms).and(sessions::last_used_ms.gt(used_after_ms)))
+        .filter(sessions::id.gt(after))
+        .order(sessions::id)
+        .limit(rows)
+        .select(Session::as_select())
+        .load(c))?)
+}
+
+/// Gives an open session a name.
+pub(super) fn name_session(conn: &mut Conn, app_id: AppId, id: SessionId, name: Option<&str>) -> Result<()> {
+    on!(conn, c => diesel::update(sessions::table.find((app_id, id))).set(sessions::name.eq(name)).execute(c))?;
+    Ok(())
+}
+
 /// Makes sure that a session is open, and that nobody signs it out until the end of this transaction.
 ///
 /// # Errors
@@ -169,6 +197,7 @@ pub(super) fn refresh(
             generation: session.generation,
             generation_ms: session.generation_ms,
             last_used_ms: session.last_used_ms,
+            created_ms: session.created_ms,
             ended: disabled || session.ended_ms.is_some(),
         };
         let verdict = judge(&state, presented);

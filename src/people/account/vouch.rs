@@ -22,6 +22,8 @@ impl Accounts {
             mode: Mode::Live.name().to_owned(),
             generation: 0,
             generation_ms: now_ms,
+            name: None,
+            user_agent: None,
             created_ms: now_ms,
             last_used_ms: now_ms,
             ended_ms: None,

@@ -1,5 +1,6 @@
 //! `/v1/auth/*`: sessions of users, and the public keys of their tokens.
 
+pub mod mine;
 pub mod session;
 pub mod sign;
 

@@ -1,12 +1,12 @@
 //! What a session does later: refresh, sign-out; and the public keys of its tokens.
 
 use super::{Jwks, RefreshIn, SessionOut, SignOutIn, answer};
-use crate::app::PublishableKey;
+use crate::app::{self, PublishableKey};
 use crate::error::{Error, Problem, Result};
 use crate::http::{Body, ProblemBody};
 use crate::people::account::access::{Accounts, SESSIONS_TOPIC};
 use crate::people::account::caller::UserToken;
-use crate::people::account::refresh::{self, Presented, Verdict};
+use crate::people::account::refresh::{self, Life, Presented, Verdict};
 use crate::people::account::store::{self, End, Session};
 use crate::people::device;
 use crate::platform::Platform;
@@ -30,8 +30,10 @@ pub async fn refresh(caller: PublishableKey, accounts: web::Data<Accounts>, body
     let issuer = (caller.app_id, caller.mode.name());
     let (session_id, generation) =
         refresh::read(&platform.master_key, issuer, body.0.refresh_token.expose()).ok_or_else(refused)?;
-    let presented = Presented { generation, now_ms: platform.clock.now_ms(), life_days: platform.config.refresh_token_life_days };
+    let (now_ms, life_days) = (platform.clock.now_ms(), platform.config.refresh_token_life_days);
     let write = move |conn: &mut Conn| {
+        let life = Life::of(life_days, &app::settings(conn, caller.app_id)?);
+        let presented = Presented { generation, now_ms, life };
         let (verdict, session) = store::refresh(conn, caller.app_id, session_id, &presented)?;
         let (mut user, mut whose) = (None, Whose::Users(Vec::new()));
         if let Some(Session { user_id, .. }) = session {

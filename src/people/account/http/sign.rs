@@ -13,8 +13,11 @@ use crate::people::account::store::{self, Credential, End, Session, User};
 use crate::people::device;
 use crate::platform::Platform;
 use crate::store::Conn;
-use actix_web::http::header::HeaderMap;
+use actix_web::http::header::{HeaderMap, USER_AGENT};
 use actix_web::{HttpRequest, HttpResponse, web};
+
+/// How much is kept of a client's name of itself, in characters.
+const USER_AGENT_MAX: usize = 200;
 
 /// Signs up with e-mail and password. A pair that exists already is signed in; the answer has the same shape.
 /// With the access token of an anonymous user, that user gets the account and keeps everything.
@@ -35,7 +38,7 @@ pub async fn sign_up(
     let platform = accounts.platform();
     let upgrade = anonymous_caller(&accounts, caller.app_id, request.headers()).await?;
     let (credential, attempt) = attempt(&accounts, (caller.app_id, address), body.0).await?;
-    let mut session = new_session(platform, &caller);
+    let mut session = new_session(platform, &caller, request.headers());
     let write = move |conn: &mut Conn| {
         let (user, opened) = match store::account(conn, &credential)? {
             Some(user) => (user, false),
@@ -95,11 +98,12 @@ pub async fn sign_in(
     caller: PublishableKey,
     accounts: web::Data<Accounts>,
     address: ClientAddress,
+    request: HttpRequest,
     body: Body<CredentialsIn>,
 ) -> Result<HttpResponse> {
     let platform = accounts.platform();
     let (credential, attempt) = attempt(&accounts, (caller.app_id, address), body.0).await?;
-    let mut session = new_session(platform, &caller);
+    let mut session = new_session(platform, &caller, request.headers());
     let result = platform.store.write(move |conn| {
         let Some(user) = store::account(conn, &credential)? else { return Ok(None) };
         session.user_id = user.id;
@@ -125,12 +129,13 @@ pub async fn anonymous(
     caller: PublishableKey,
     accounts: web::Data<Accounts>,
     address: ClientAddress,
+    request: HttpRequest,
     body: Body<AnonymousIn>,
 ) -> Result<HttpResponse> {
     let AnonymousIn {} = body.0;
     let platform = accounts.platform();
     by_address(platform, address).await?;
-    let session = new_session(platform, &caller);
+    let session = new_session(platform, &caller, request.headers());
     let result = platform.store.write(move |conn| {
         let user = store::insert_user(conn, session.app_id, (session.user_id, true), session.created_ms)?;
         store::insert_session(conn, &session)?;
@@ -167,7 +172,7 @@ async fn anonymous_caller(accounts: &Accounts, app_id: AppId, headers: &HeaderMa
     Err(Error::conflict("not_anonymous", "This user has an account already; sign out first."))
 }
 
-fn new_session(platform: &Platform, caller: &PublishableKey) -> Session {
+fn new_session(platform: &Platform, caller: &PublishableKey, headers: &HeaderMap) -> Session {
     let now_ms = platform.clock.now_ms();
     Session {
         app_id: caller.app_id,
@@ -176,11 +181,20 @@ fn new_session(platform: &Platform, caller: &PublishableKey) -> Session {
         mode: caller.mode.name().to_owned(),
         generation: 0,
         generation_ms: now_ms,
+        name: None,
+        user_agent: user_agent(headers),
         created_ms: now_ms,
         last_used_ms: now_ms,
         ended_ms: None,
         end_reason: None,
     }
+}
+
+/// What the client calls itself, as far as it is plain text; the rest of a long name says little.
+fn user_agent(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get(USER_AGENT)?.to_str().ok()?;
+    let text: String = text.chars().filter(|c| !c.is_control()).take(USER_AGENT_MAX).collect();
+    Some(text).filter(|text| !text.is_empty())
 }
 
 /// One answer for an unknown e-mail, a wrong password and a disabled user.
