@@ -8,7 +8,9 @@ use rstar::{AABB, RStarInsertionStrategy, RTree, RTreeParams};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-type Boxed = GeomWithData<Rectangle<[f64; 2]>, u32>;
+/// In single precision: a look-up among many places waits for memory, and half of it is enough. Rounding keeps order, so
+/// what lies in a box lies in the rounded one; the shape itself is asked afterwards.
+type Boxed = GeomWithData<Rectangle<[f32; 2]>, u32>;
 type Centre = GeomWithData<[f64; 3], u32>;
 
 /// Nodes of up to 16 boxes. The crate's own 6 make a tree of 100,000 places so deep that a look-up waits for memory: it
@@ -113,7 +115,7 @@ impl Index {
 
     /// The places that hold the point, each once, in no order.
     pub fn at(&self, point: Point) -> Vec<&Arc<Place>> {
-        let envelope = AABB::from_point([point.lon, point.lat]);
+        let envelope = AABB::from_point(rounded(point.lon, point.lat));
         let mut found: Vec<u32> = self.boxes.locate_in_envelope_intersecting(envelope).map(|b| b.data).collect();
         if found.len() > 1 {
             found.sort_unstable();
@@ -148,7 +150,12 @@ impl Index {
 
 fn boxes_of(place: &Place, n: u32) -> impl Iterator<Item = Boxed> {
     let bounds = place.shape.bounds().into_iter();
-    bounds.map(move |b| Boxed::new(Rectangle::from_corners([b.west, b.south], [b.east, b.north]), n))
+    bounds.map(move |b| Boxed::new(Rectangle::from_corners(rounded(b.west, b.south), rounded(b.east, b.north)), n))
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "degrees lose no more than two metres")]
+fn rounded(lon: f64, lat: f64) -> [f32; 2] {
+    [lon as f32, lat as f32]
 }
 
 /// The centre of a place, and the radius of its enclosing circle in metres.
