@@ -34,6 +34,7 @@ pub struct Config {
     pub future_tolerance_ms: i64,
     pub access_token_life_s: i64,
     pub refresh_token_life_days: i64,
+    pub signing_key_days: u32,
     pub hash_threads: usize,
     pub sign_in_per_account_per_minute: u32,
     pub sign_in_per_address_per_minute: u32,

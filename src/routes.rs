@@ -33,7 +33,17 @@ use utoipa_swagger_ui::SwaggerUi;
         account::http::session::sign_out,
         account::http::step_up::step_up,
         account::http::step_up::change_password,
+        account::http::code::request,
+        account::http::code::verify,
+        account::http::reset::forgot,
+        account::http::reset::reset,
+        account::http::address::request,
+        account::http::address::verify,
+        account::http::address::change,
+        account::http::address::confirm,
         account::http::session::jwks,
+        account::http::session::metadata,
+        account::http::session::server_metadata,
         account::http::mine::list,
         account::http::mine::get,
         account::http::mine::patch,
@@ -200,6 +210,19 @@ fn accounts(config: &mut ServiceConfig) {
     config.route("/v1/auth/sign-out", web::post().to(account::http::session::sign_out));
     config.route("/v1/auth/step-up", web::post().to(account::http::step_up::step_up));
     config.route("/v1/auth/password/change", web::post().to(account::http::step_up::change_password));
+    config.route("/v1/auth/email-code/request", web::post().to(account::http::code::request));
+    config.route("/v1/auth/email-code/verify", web::post().to(account::http::code::verify));
+    config.route("/v1/auth/password/forgot", web::post().to(account::http::reset::forgot));
+    config.route("/v1/auth/password/reset", web::post().to(account::http::reset::reset));
+    config.route("/v1/auth/email/verify/request", web::post().to(account::http::address::request));
+    config.route("/v1/auth/email/verify", web::post().to(account::http::address::verify));
+    config.route("/v1/auth/email/change", web::post().to(account::http::address::change));
+    config.route("/v1/auth/email/change/confirm", web::post().to(account::http::address::confirm));
+    config.route("/auth/page.js", web::get().to(account::http::page::script));
+    config.route("/auth/page.css", web::get().to(account::http::page::style));
+    config.route("/auth/{app}/{page}", web::get().to(account::http::page::page));
+    config.route("/.well-known/openid-configuration", web::get().to(account::http::session::metadata));
+    config.route("/.well-known/oauth-authorization-server", web::get().to(account::http::session::server_metadata));
     config.route("/.well-known/jwks.json", web::get().to(account::http::session::jwks));
     config.route("/v1/me/sessions", web::get().to(account::http::mine::list));
     config.route("/v1/me/sessions", web::delete().to(account::http::mine::end_all));

@@ -84,7 +84,7 @@ impl Kairos {
         let schemas = Schemas::open(&platform);
         let dispatcher = Dispatcher::open(&platform).await?;
         let live = Live::open(&platform, Catalogue::default(), dispatcher.clone());
-        let mut workers = vec![keys.worker(), log.worker(), log.retention(), dispatcher.worker()];
+        let mut workers = vec![keys.worker(), accounts.worker(), log.worker(), log.retention(), dispatcher.worker()];
         workers.extend(live.workers());
         let workers = workers.into_iter().map(Arc::new).collect();
         Ok(Self { platform, keys, accounts, quotas, origins, log, schemas, dispatcher, workers })

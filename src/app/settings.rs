@@ -42,6 +42,9 @@ pub struct Settings {
     /// How long a session may live without a refresh, in milliseconds; absent: the server's `refresh_token_life_days`,
     /// which is never exceeded.
     pub session_idle_ms: Option<i64>,
+    /// Fewest characters of a new password, 8 to 64. NIST SP 800-63B wants 15 where a password is all there is, 8 with a
+    /// second factor.
+    pub password_chars_min: u32,
 }
 
 /// Rolling caps per user.
@@ -146,6 +149,7 @@ impl Default for Settings {
             location_retention_ms: 24 * HOUR_MS,
             session_life_ms: None,
             session_idle_ms: None,
+            password_chars_min: 8,
         }
     }
 }
@@ -184,6 +188,9 @@ impl Settings {
         check_span("location_retention_ms", self.location_retention_ms, 0)?;
         for (field, span_ms) in [("session_life_ms", self.session_life_ms), ("session_idle_ms", self.session_idle_ms)] {
             span_ms.map_or(Ok(()), |span_ms| check_span(field, span_ms, SESSION_MIN_MS))?;
+        }
+        if !(8..=64).contains(&self.password_chars_min) {
+            return wrong("password_chars_min", "out_of_range", "must be 8 to 64");
         }
         Ok(())
     }

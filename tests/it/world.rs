@@ -5,6 +5,7 @@
 
 mod client;
 mod database;
+mod letters;
 mod lossy;
 mod tenant;
 
@@ -12,6 +13,7 @@ pub mod story;
 
 pub use client::{Answer, Api, Caller};
 pub use database::{Database, Db, cut_connections, number};
+pub use letters::Letter;
 pub use lossy::Lossy;
 pub use tenant::Person;
 

@@ -4,13 +4,15 @@ use super::caller::UserToken;
 use super::hasher::Hasher;
 use super::methods::Methods;
 use super::refresh;
-use super::signer::{Claims, Signer};
+use super::signer::{self, Claims, Signer};
 use super::store::{self, Session};
 use crate::app::Mode;
 use crate::config::Secret;
 use crate::error::{Error, Result};
-use crate::id::{AppId, SessionId};
-use crate::platform::Platform;
+use crate::id::{AppId, Ids, SessionId};
+use crate::platform::{MasterKey, Platform};
+use crate::store::Conn;
+use crate::worker::{Hint, Progress, Worker};
 use moka::sync::Cache as Map;
 use ring::digest;
 use std::sync::Arc;
@@ -130,6 +132,33 @@ impl Accounts {
         let access = self.0.signer.sign(&claims)?;
         let refresh = refresh::make(&platform.master_key, (session.app_id, &session.mode), session.id, generation);
         Ok(Tokens { access, expires_in_s, refresh })
+    }
+
+    /// Signs a document that is no access token: `typ` in the header of the JWS says what it is, and our own verifier
+    /// refuses every `typ` but its own.
+    ///
+    /// # Errors
+    /// When the claims cannot be written as JSON.
+    pub fn sign_document(&self, typ: &str, claims: &impl serde::Serialize) -> Result<String> {
+        self.0.signer.sign_as(typ, claims)
+    }
+
+    /// Makes a new signing key at once; it signs once every verifier has seen it. Answers its id.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn rotate(conn: &mut Conn, with: (&MasterKey, &Ids, i64)) -> Result<String> {
+        let made = signer::make(conn, with, |_| true)?;
+        made.ok_or_else(|| Error::broken("a key that was wanted was not made"))
+    }
+
+    /// The loop that changes signing keys.
+    pub fn worker(&self) -> Worker {
+        let accounts = self.clone();
+        Worker::new("signing_keys", Hint::default(), 60_000, move || {
+            let accounts = accounts.clone();
+            async move { accounts.0.signer.tend().await.map(|()| Progress::Idle) }
+        })
     }
 
     /// The salt of an address: the same for all its accounts, and unknown without the master key.

@@ -91,6 +91,12 @@ pub(super) struct Challenge {
     pub(super) state: Value,
 }
 
+impl Draft {
+    pub(super) fn user_id(&self) -> Option<UserId> {
+        self.row.user_id
+    }
+}
+
 impl Challenge {
     fn of(found: Found) -> Result<Self> {
         let Found { app_id, mode, user_id, email, state, .. } = found;
@@ -130,9 +136,15 @@ pub(super) fn open(conn: &mut Conn, draft: &Draft) -> Result<()> {
     store::insert_challenge(conn, &draft.row)
 }
 
-/// Uses the secret up that a token opens; `None` when there is none of this kind, it was used, or its time is over.
-pub(super) fn redeem(conn: &mut Conn, kind: Kind, (token_hash, now_ms): (&str, i64)) -> Result<Option<Challenge>> {
-    let Some(found) = store::find(conn, kind, token_hash)? else { return Ok(None) };
+/// Uses the secret up that a token opens; `None` when there is none of this kind, it was used, or its time is over. A
+/// caller who has no app takes the token's word for it.
+pub(super) fn redeem(
+    conn: &mut Conn,
+    (app_id, kind): (Option<AppId>, Kind),
+    (token_hash, now_ms): (&str, i64),
+) -> Result<Option<Challenge>> {
+    let found = store::find(conn, kind, token_hash)?.filter(|found| app_id.is_none_or(|app_id| app_id == found.app_id));
+    let Some(found) = found else { return Ok(None) };
     if !store::consume(conn, (found.app_id, found.id), now_ms)? {
         return Ok(None);
     }

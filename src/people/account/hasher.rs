@@ -6,6 +6,7 @@ use argon2::{Algorithm, Argon2, Block, Params, Version};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
+use icu_normalizer::ComposingNormalizerBorrowed;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -102,8 +103,10 @@ fn hash(password: &Secret, salt: &[u8; 16], memory: &mut Vec<Block>) -> Result<S
     let params = Params::new(MEMORY_KIB, PASSES, LANES, Some(HASH_BYTES)).map_err(Error::broken)?;
     memory.resize(params.block_count(), Block::new());
     let mut out = [0; HASH_BYTES];
+    // One password in two encodings of Unicode is one password (NIST SP 800-63B, 3.1.1.2).
+    let password = ComposingNormalizerBorrowed::new_nfkc().normalize(password.expose());
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-        .hash_password_into_with_memory(password.expose().as_bytes(), salt, &mut out, memory.as_mut_slice())
+        .hash_password_into_with_memory(password.as_bytes(), salt, &mut out, memory.as_mut_slice())
         .map_err(Error::broken)?;
     let (salt, out) = (STANDARD_NO_PAD.encode(salt), STANDARD_NO_PAD.encode(out));
     Ok(format!("$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p={LANES}${salt}${out}"))

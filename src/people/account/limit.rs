@@ -1,19 +1,22 @@
 //! How often one may try: per address, per account, and how many failures an account takes in a day.
 
 use crate::cache::Budget;
-use crate::clock::{DAY_MS, MINUTE_MS};
+use crate::clock::{DAY_MS, HOUR_MS, MINUTE_MS};
 use crate::error::{Error, Problem, Result};
 use crate::http::ClientAddress;
 use crate::id::AppId;
 use crate::platform::Platform;
 
-/// Failed attempts after which an e-mail is locked for the rest of the day, known or not (NIST SP 800-63B: at most 100).
-const FAILURES_PER_DAY: u32 = 100;
+/// Failed attempts that an account takes in a span, known or not: the more there were, the longer is the wait. At most
+/// 100 in a day (NIST SP 800-63B). A right password does not get through either, so that no answer tells of one.
+const PER_ACCOUNT: [(u32, i64); 4] = [(6, MINUTE_MS), (20, 15 * MINUTE_MS), (50, 3 * HOUR_MS), (100, DAY_MS)];
+/// Those that one network takes, over all accounts: many people may share one.
+const PER_NETWORK: [(u32, i64); 3] = [(40, MINUTE_MS), (200, HOUR_MS), (1_000, DAY_MS)];
 
 /// An attempt to sign in or up, as the limits count it.
 pub(super) struct Attempt {
     platform: Platform,
-    failures: String,
+    failures: Vec<(String, u32, i64)>,
 }
 
 impl Attempt {
@@ -28,18 +31,25 @@ impl Attempt {
         let limit = platform.config.sign_in_per_account_per_minute;
         let bucket = format!("sign-in:{who}");
         take(platform, Budget { bucket: &bucket, limit, window_ms: MINUTE_MS }, 1).await?;
-        let failures = format!("sign-in-failed:{who}");
-        // Costs nothing, and is refused once the budget is used up.
-        take(platform, Budget { bucket: &failures, limit: FAILURES_PER_DAY - 1, window_ms: DAY_MS }, 0).await?;
+        let of = |name: String, all: &[(u32, i64)]| -> Vec<(String, u32, i64)> {
+            all.iter().map(|(limit, window_ms)| (format!("{name}:{window_ms}"), *limit, *window_ms)).collect()
+        };
+        let mut failures = of(format!("sign-in-failed:{who}"), &PER_ACCOUNT);
+        failures.extend(of(format!("sign-in-failed-from:{}", address.prefix()), &PER_NETWORK));
+        for (bucket, limit, window_ms) in &failures {
+            // Costs nothing, and is refused once the budget is used up.
+            take(platform, Budget { bucket, limit: limit - 1, window_ms: *window_ms }, 0).await?;
+        }
         Ok(Self { platform: platform.clone(), failures })
     }
 
     /// Counts a failure.
     pub(super) async fn failed(self) {
         let now_ms = self.platform.clock.now_ms();
-        // A full budget is found by the next attempt.
-        let budget = Budget { bucket: &self.failures, limit: FAILURES_PER_DAY, window_ms: DAY_MS };
-        let _ = self.platform.cache.take(budget, 1, now_ms).await;
+        for (bucket, limit, window_ms) in &self.failures {
+            // A full budget is found by the next attempt.
+            let _ = self.platform.cache.take(Budget { bucket, limit: *limit, window_ms: *window_ms }, 1, now_ms).await;
+        }
     }
 }
 

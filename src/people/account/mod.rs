@@ -13,6 +13,8 @@ mod challenge;
 mod departure;
 mod hasher;
 pub mod http;
+pub mod keyring;
+mod letter;
 mod limit;
 mod methods;
 mod password;

@@ -1,17 +1,23 @@
 //! `/v1/auth/*`: sessions of users, and the public keys of their tokens.
 
+pub mod address;
+pub mod code;
 pub mod mine;
+pub mod page;
+mod presented;
+pub mod reset;
 pub mod session;
 pub mod sign;
 pub mod step_up;
 
 use super::access::Accounts;
 use super::arrival::Entered;
+use super::letter::Sealed;
 use super::store::{Session, User};
 use crate::clock::Time;
 use crate::config::Secret;
 use crate::error::{Error, Problem, Result};
-use crate::id::UserId;
+use crate::id::{ChallengeId, UserId};
 use actix_web::HttpResponse;
 use actix_web::http::header::CACHE_CONTROL;
 use serde::{Deserialize, Serialize};
@@ -75,6 +81,26 @@ pub struct SessionUser {
 pub struct Jwks {
     #[schema(value_type = Vec<Object>)]
     pub(super) keys: Vec<Value>,
+}
+
+/// A mail is on its way, if the address can get one: nothing here tells.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct Asked {
+    /// Goes with the code from the mail.
+    challenge_id: ChallengeId,
+    /// How long code and link are good, in seconds.
+    expires_in: i64,
+}
+
+impl Asked {
+    fn of(sealed: &Sealed) -> Self {
+        Self { challenge_id: sealed.draft.id, expires_in: sealed.expires_in_s }
+    }
+}
+
+/// One answer for a code or link that is wrong, used, too old, or tried too often.
+fn invalid_secret() -> Error {
+    Problem::new(401, "invalid_secret", "The code or link is wrong, was used, or is too old: ask for a new one.").into()
 }
 
 /// One answer for an unknown e-mail, a wrong password and a disabled user.

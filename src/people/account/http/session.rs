@@ -7,6 +7,7 @@ use crate::http::{Body, ProblemBody};
 use crate::people::account::access::Accounts;
 use crate::people::account::caller::UserToken;
 use crate::people::account::departure::{self, Gone};
+use crate::people::account::keyring::CACHE_S;
 use crate::people::account::refresh::{self, Life, Presented, Verdict};
 use crate::people::account::store::{self, End, Session};
 use crate::people::device;
@@ -14,6 +15,7 @@ use crate::platform::Platform;
 use crate::store::Conn;
 use actix_web::http::header::CACHE_CONTROL;
 use actix_web::{HttpResponse, web};
+use serde::Serialize;
 
 /// Trades a refresh token for the next one and a fresh access token. Repeating it gives the same refresh token.
 ///
@@ -78,6 +80,39 @@ pub async fn sign_out(caller: UserToken, accounts: web::Data<Accounts>, body: Bo
 #[utoipa::path(get, path = "/.well-known/jwks.json", tag = "auth", responses((status = 200, body = Jwks)))]
 pub async fn jwks(platform: web::Data<Platform>) -> Result<HttpResponse> {
     let keys = platform.store.read(store::public_keys).await?;
-    let keys = keys.into_iter().map(|(_, jwk)| jwk.0).collect();
-    Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "public, max-age=300")).json(Jwks { keys }))
+    let keys = keys.into_iter().map(|jwk| jwk.0).collect();
+    Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, format!("public, max-age={CACHE_S}"))).json(Jwks { keys }))
+}
+
+/// What another service has to know to check our access tokens with a stock library (OpenID Connect Discovery 1.0,
+/// RFC 8414).
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct Metadata {
+    issuer: String,
+    jwks_uri: String,
+    id_token_signing_alg_values_supported: [&'static str; 1],
+    response_types_supported: [&'static str; 1],
+    subject_types_supported: [&'static str; 1],
+    claims_supported: [&'static str; 10],
+}
+
+/// Where our keys are, and who we are. We issue access tokens to our own apps by `/v1/auth/*`, not by OAuth's endpoints.
+#[utoipa::path(get, path = "/.well-known/openid-configuration", tag = "auth", responses((status = 200, body = Metadata)))]
+pub async fn metadata(platform: web::Data<Platform>) -> HttpResponse {
+    let issuer = platform.config.public_url.clone();
+    let metadata = Metadata {
+        jwks_uri: format!("{issuer}/.well-known/jwks.json"),
+        issuer,
+        id_token_signing_alg_values_supported: ["EdDSA"],
+        response_types_supported: ["none"],
+        subject_types_supported: ["public"],
+        claims_supported: ["iss", "aud", "sub", "sid", "client_id", "amr", "auth_time", "iat", "exp", "jti"],
+    };
+    HttpResponse::Ok().insert_header((CACHE_CONTROL, format!("public, max-age={CACHE_S}"))).json(metadata)
+}
+
+/// The same under the name of RFC 8414.
+#[utoipa::path(get, path = "/.well-known/oauth-authorization-server", tag = "auth", responses((status = 200, body = Metadata)))]
+pub async fn server_metadata(platform: web::Data<Platform>) -> HttpResponse {
+    metadata(platform).await
 }

@@ -8,14 +8,17 @@ use crate::id::AppId;
 use crate::people::account::access::Accounts;
 use crate::people::account::arrival::{Arrival, Entered};
 use crate::people::account::caller::UserToken;
+use crate::people::account::challenge::Kind;
 use crate::people::account::departure::Gone;
+use crate::people::account::letter::{self, Letter};
 use crate::people::account::limit::{Attempt, by_address};
 use crate::people::account::methods::{Method, Methods};
-use crate::people::account::password::{check_email, check_password, check_presented};
+use crate::people::account::password::{check_email, check_new, check_presented};
 use crate::people::account::store::{self, Credential};
 use crate::store::Conn;
 use actix_web::http::header::HeaderMap;
 use actix_web::{HttpRequest, HttpResponse, web};
+use serde_json::Value;
 
 /// Signs up with e-mail and password. A pair that exists already is signed in; the answer has the same shape.
 /// With the access token of an anonymous user, that user gets the account and keeps everything.
@@ -32,17 +35,32 @@ pub async fn sign_up(
     request: HttpRequest,
     body: Body<CredentialsIn>,
 ) -> Result<HttpResponse> {
-    check_password("password", body.0.password.expose())?;
+    let password = ("password", &body.0.password);
+    check_new(accounts.platform(), caller.app_id, password, &check_email(&body.0.email)?).await?;
     let anonymous = anonymous_caller(&accounts, caller.app_id, request.headers(), Other::Refused).await?;
     let arrival = Arrival::new(accounts.platform(), (caller.app_id, caller.mode), request.headers(), anonymous)
         .by(&Methods::one(Method::Password));
     let (credential, attempt) = attempt(&accounts, (caller.app_id, address), body.0).await?;
+    let letter = letter::seal(
+        accounts.platform(),
+        Letter {
+            app_id: caller.app_id,
+            mode: caller.mode,
+            kind: Kind::VerifyEmail,
+            user_id: Some(arrival.user_id()),
+            email: credential.email.clone(),
+            state: Value::Null,
+            locale: letter::language(request.headers()),
+        },
+    );
+    let platform = accounts.platform().clone();
     let write = move |conn: &mut Conn| {
         arrival.hold(conn)?;
         if let Some(user) = store::account(conn, &credential)? {
             return arrival.known(conn, user).map(|entered| (entered, false));
         }
         if store::claim(conn, &credential, arrival.user_id(), arrival.now_ms())? {
+            letter.claimed(conn, &platform)?;
             return arrival.new_user(conn, false).map(|entered| (entered, true));
         }
         // The same pair signed up a moment ago; or its user is disabled.
@@ -53,6 +71,7 @@ pub async fn sign_up(
     // A caller who hangs up does not get around the count.
     let counted = tokio::spawn(async move {
         let (entered, opened) = enter(&server, caller.app_id, write).await?;
+        server.platform().mail_hint.nudge();
         if opened {
             // A pair that is new may be a wrong guess of one that exists. For whom it is none, it costs one of many.
             attempt.failed().await;
@@ -145,7 +164,7 @@ async fn attempt(
 
 /// What is done with the access token of a user who has an account.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Other {
+pub(super) enum Other {
     /// They are to sign out first.
     Refused,
     /// It is left alone: another sign-in takes nothing from it.
@@ -153,7 +172,12 @@ enum Other {
 }
 
 /// The anonymous user who asks for an account or has one, if there is an access token.
-async fn anonymous_caller(accounts: &Accounts, app_id: AppId, headers: &HeaderMap, other: Other) -> Result<Option<UserToken>> {
+pub(super) async fn anonymous_caller(
+    accounts: &Accounts,
+    app_id: AppId,
+    headers: &HeaderMap,
+    other: Other,
+) -> Result<Option<UserToken>> {
     let Some(token) = bearer(headers) else { return Ok(None) };
     let token = accounts.verify(&token).await?;
     if token.app_id != app_id {

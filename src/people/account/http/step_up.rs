@@ -4,13 +4,14 @@ use super::{SessionOut, rejected, welcome};
 use crate::config::Secret;
 use crate::error::{Error, Result};
 use crate::http::{Body, ClientAddress, ProblemBody};
+use crate::id::AppId;
 use crate::people::account::access::Accounts;
 use crate::people::account::arrival::{Arrival, Entered};
 use crate::people::account::caller::UserToken;
 use crate::people::account::departure::{Gone, end_others};
 use crate::people::account::limit::Attempt;
 use crate::people::account::methods::Method;
-use crate::people::account::password::{check_password, check_presented};
+use crate::people::account::password::{check_new, check_presented};
 use crate::people::account::store::{self, Credential, End};
 use crate::store::Conn;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -84,9 +85,9 @@ pub async fn change_password(
     body: Body<PasswordChangeIn>,
 ) -> Result<HttpResponse> {
     let PasswordChangeIn { password, new_password } = body.0;
-    check_password("new_password", new_password.expose())?;
     let arrival = Arrival::new(accounts.platform(), (caller.app_id, caller.mode), request.headers(), None);
     let (email, proven) = own_email(&accounts, caller).await?;
+    check_new(accounts.platform(), caller.app_id, ("new_password", &new_password), &email).await?;
     let old = match password {
         Some(password) => Some(attempt(&accounts, caller, (&email, address), password).await?),
         None => {
@@ -134,7 +135,7 @@ async fn finish(accounts: &Accounts, entered: Option<Entered>, attempt: Attempt)
 }
 
 /// The caller's address, and whether they have proven it.
-async fn own_email(accounts: &Accounts, caller: UserToken) -> Result<(String, bool)> {
+pub(super) async fn own_email(accounts: &Accounts, caller: UserToken) -> Result<(String, bool)> {
     let found = accounts.platform().store.read(move |conn| store::email_of(conn, caller.app_id, caller.user_id)).await?;
     let none = || Error::conflict("no_email", "This user has no e-mail address, and so no password.");
     found.map(|(email, verified_ms)| (email, verified_ms.is_some())).ok_or_else(none)
@@ -148,7 +149,31 @@ async fn attempt(
     password: Secret,
 ) -> Result<(Credential, Attempt)> {
     check_presented("password", password.expose())?;
-    let attempt = Attempt::begin(accounts.platform(), caller.app_id, email, address).await?;
+    let attempt = count(accounts, caller.app_id, (email, address)).await?;
     let password_hash = accounts.hasher().hash(password, accounts.salt(caller.app_id, email)).await?;
     Ok((Credential { app_id: caller.app_id, email: email.to_owned(), password_hash }, attempt))
+}
+
+/// Counts an attempt at what belongs to an address.
+pub(super) async fn count(accounts: &Accounts, app_id: AppId, (email, address): (&str, ClientAddress)) -> Result<Attempt> {
+    Attempt::begin(accounts.platform(), app_id, email, address).await
+}
+
+/// Refuses a password that is not the caller's own.
+///
+/// # Errors
+/// 400, 401 `invalid_credentials`, 429.
+pub(super) async fn check_own(
+    accounts: &Accounts,
+    caller: UserToken,
+    (email, address): (&str, ClientAddress),
+    password: Secret,
+) -> Result<()> {
+    let (credential, attempt) = attempt(accounts, caller, (email, address), password).await?;
+    let found = accounts.platform().store.read(move |conn| store::account(conn, &credential)).await?;
+    if found.is_some_and(|user| user.id == caller.user_id) {
+        return Ok(());
+    }
+    attempt.failed().await;
+    Err(rejected())
 }

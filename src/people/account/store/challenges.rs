@@ -60,6 +60,27 @@ pub fn find(conn: &mut Conn, kind: Kind, token_hash: &str) -> Result<Option<Foun
         .optional())?)
 }
 
+/// A challenge by its id, whatever its state.
+pub fn challenge(conn: &mut Conn, app_id: AppId, id: ChallengeId, kind: Kind) -> Result<Option<Found>> {
+    Ok(on!(conn, c => challenges::table
+        .find((app_id, id))
+        .filter(challenges::kind.eq(kind.name()))
+        .select(Found::as_select())
+        .first(c)
+        .optional())?)
+}
+
+/// The newest challenge of a kind that is open for a user.
+pub fn newest(conn: &mut Conn, (app_id, user): (AppId, UserId), kind: Kind) -> Result<Option<ChallengeId>> {
+    Ok(on!(conn, c => challenges::table
+        .filter(challenges::app_id.eq(app_id).and(challenges::user_id.eq(user)).and(challenges::kind.eq(kind.name())))
+        .filter(challenges::used_ms.is_null())
+        .order(challenges::id.desc())
+        .select(challenges::id)
+        .first(c)
+        .optional())?)
+}
+
 /// Counts a try at the code of a challenge, before the code is looked at; the row, when there was one left to take.
 pub fn take_try(
     conn: &mut Conn,

@@ -7,14 +7,21 @@ use crate::store::{Conn, Doc};
 use diesel::prelude::*;
 use serde_json::Value;
 
-/// The key that signs: the oldest that has not been retired, so that nodes which start at once agree.
-pub fn signing_key(conn: &mut Conn) -> Result<Option<(String, Vec<u8>)>> {
+/// A key that signs or has signed lately.
+#[derive(Queryable)]
+pub struct StoredKey {
+    pub kid: String,
+    pub sealed: Vec<u8>,
+    pub made_ms: i64,
+}
+
+/// The keys that are not retired, oldest first: nodes that start at once agree on the first.
+pub fn signing_keys(conn: &mut Conn) -> Result<Vec<StoredKey>> {
     Ok(on!(conn, c => signing_keys::table
         .filter(signing_keys::retired_ms.is_null())
         .order((signing_keys::created_ms, signing_keys::kid))
-        .select((signing_keys::kid, signing_keys::sealed))
-        .first(c)
-        .optional())?)
+        .select((signing_keys::kid, signing_keys::sealed, signing_keys::created_ms))
+        .load(c))?)
 }
 
 pub fn insert_signing_key(conn: &mut Conn, (kid, sealed, jwk): (&str, &[u8], &Value), now_ms: i64) -> Result<()> {
@@ -28,11 +35,17 @@ pub fn insert_signing_key(conn: &mut Conn, (kid, sealed, jwk): (&str, &[u8], &Va
     Ok(())
 }
 
-/// The public halves of all signing keys whose tokens are believed.
-pub fn public_keys(conn: &mut Conn) -> Result<Vec<(String, Doc<Value>)>> {
+/// Destroys the private half of a key.
+pub fn retire_key(conn: &mut Conn, kid: &str, now_ms: i64) -> Result<()> {
+    let values = (signing_keys::sealed.eq(Vec::<u8>::new()), signing_keys::retired_ms.eq(now_ms));
+    on!(conn, c => diesel::update(signing_keys::table.find(kid)).set(values).execute(c))?;
+    Ok(())
+}
+
+/// The public halves of all keys, retired ones too, oldest first.
+pub fn public_keys(conn: &mut Conn) -> Result<Vec<Doc<Value>>> {
     Ok(on!(conn, c => signing_keys::table
-        .filter(signing_keys::retired_ms.is_null())
         .order((signing_keys::created_ms, signing_keys::kid))
-        .select((signing_keys::kid, signing_keys::public_jwk))
+        .select(signing_keys::public_jwk)
         .load(c))?)
 }
