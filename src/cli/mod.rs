@@ -3,6 +3,7 @@
 mod app;
 mod config;
 mod demo;
+mod mail;
 mod migrate;
 mod openapi;
 mod replay;
@@ -96,6 +97,9 @@ enum Command {
     /// Apps (tenants).
     #[command(subcommand)]
     App(app::AppCommand),
+    /// Mails to account holders: codes, links, notices.
+    #[command(subcommand)]
+    Mail(mail::MailCommand),
     /// Bring the database schema up to date, or check it.
     Migrate {
         /// Change nothing; exit with 1 when something is pending.
@@ -126,6 +130,7 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Replay(args) => replay::run(&settings, args).await,
             Command::Standin(args) => standin::run(args).await,
             Command::App(command) => app::run(&settings, command).await,
+            Command::Mail(command) => mail::run(&settings, command).await,
             Command::Migrate { check } => migrate::run(&settings, check),
             Command::Openapi => openapi::run(),
             Command::Config(command) => config::run(&settings, &command),
