@@ -27,6 +27,10 @@ pub struct Config {
     pub apns_url: String,
     pub fcm_url: String,
     pub ca_file: String,
+    pub smtp_url: Secret,
+    pub mail_from: String,
+    pub smtp_timeout_ms: u64,
+    pub smtp_connections: usize,
     pub log: String,
     pub log_format: LogFormat,
     pub body_limit_bytes: usize,
@@ -148,6 +152,7 @@ impl Config {
             ("db_readers", self.db_readers),
             ("gateway_streams", self.gateway_streams),
             ("gateway_connections", self.gateway_connections),
+            ("smtp_connections", self.smtp_connections),
         ] {
             if value == 0 {
                 return Err(Error::broken(format!("KAIROS_{}: must be at least 1", name.to_uppercase())));

@@ -201,6 +201,8 @@ ids! {
     OfferId = "ofr";
     /// Another business in the network.
     PartnerId = "ptn";
+    /// A mail to an account holder.
+    MailId = "mal";
     /// One row of the consent ledger.
     ConsentId = "con";
 }

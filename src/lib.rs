@@ -13,12 +13,13 @@
 //! - [`campaign`] and [`partner`] say what may be said, to whom, when;
 //! - [`people`] knows who: account, profile, consent, device;
 //! - [`push`] takes messages out to phones through the gateways, and knows nothing of campaigns;
+//! - [`mail`] delivers the few mails of accounts;
 //! - [`app`] holds tenants and keys; [`platform`] what handlers share;
 //! - [`http`], [`worker`], [`outbound`], [`store`], [`cache`] are mechanics;
 //! - [`serve`] puts it all together, [`routes`] is every URL, [`cli`] every command.
 //!
 //! Who may import whom is a total order: a module imports only from further right in
-//! `cli → serve → routes → moment → campaign → partner → event → place → push → people → app → platform → http →
+//! `cli → serve → routes → moment → campaign → partner → event → place → push → people → mail → app → platform → http →
 //! worker → outbound → store → cache → config → id → clock → error → telemetry`, and `tests/it/tidy.rs` checks it.
 
 pub mod app;
@@ -31,6 +32,7 @@ pub mod error;
 pub mod event;
 pub mod http;
 pub mod id;
+pub mod mail;
 pub mod moment;
 pub mod outbound;
 pub mod partner;

@@ -4,6 +4,7 @@ use crate::app;
 use crate::campaign::http as campaign;
 use crate::event;
 use crate::http::ProblemBody;
+use crate::mail::http as mail;
 use crate::moment::http as moment;
 use crate::partner;
 use crate::people::account;
@@ -142,6 +143,12 @@ use utoipa_swagger_ui::SwaggerUi;
         push::http::put_fcm,
         push::http::read,
         push::http::delete,
+        mail::templates::list,
+        mail::templates::put,
+        mail::templates::read,
+        mail::templates::delete,
+        mail::mails::list,
+        mail::mails::read,
         app::http::settings::read,
         app::http::settings::patch,
         app::http::keys::create,
@@ -188,6 +195,7 @@ pub fn mount(config: &mut ServiceConfig) {
         .configure(campaigns)
         .configure(events)
         .configure(decisions)
+        .configure(mails)
         .configure(administration);
 }
 
@@ -342,6 +350,16 @@ fn decisions(config: &mut ServiceConfig) {
     config.route("/v1/me/messages", web::get().to(moment::mine::list));
     config.route("/v1/me/messages/{id}", web::get().to(moment::mine::read));
     config.route("/v1/me/messages/{id}/why", web::get().to(moment::mine::why));
+}
+
+/// Mails to account holders: what became of them, and an app's own words for them.
+fn mails(config: &mut ServiceConfig) {
+    config.route("/v1/mail-templates", web::get().to(mail::templates::list));
+    config.route("/v1/mail-templates/{template}/{locale}", web::put().to(mail::templates::put));
+    config.route("/v1/mail-templates/{template}/{locale}", web::get().to(mail::templates::read));
+    config.route("/v1/mail-templates/{template}/{locale}", web::delete().to(mail::templates::delete));
+    config.route("/v1/mails", web::get().to(mail::mails::list));
+    config.route("/v1/mails/{id}", web::get().to(mail::mails::read));
 }
 
 /// Gateways' credentials, settings, keys.

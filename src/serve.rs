@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::event::{Log, Schemas};
 use crate::http::{BodyLimit, Templates, TrustedProxies, door, no_route};
 use crate::id::Ids;
+use crate::mail::Mailer;
 use crate::moment::Live;
 use crate::people::account::Accounts;
 use crate::place::Places;
@@ -43,6 +44,7 @@ pub struct Kairos {
     log: Log,
     schemas: Schemas,
     dispatcher: Dispatcher,
+    mailer: Mailer,
     workers: Vec<Arc<Worker>>,
 }
 
@@ -75,8 +77,10 @@ impl Kairos {
             lane_hint: Hint::default(),
             push_hint: Hint::default(),
             feedback_hint: Hint::default(),
+            mail_hint: Hint::default(),
             timer_hint: Hint::default(),
         });
+        let mailer = Mailer::open(&platform)?;
         let keys = Keys::open(&platform);
         let (quotas, origins) = (Quotas::open(&platform), Origins::open(&platform));
         let accounts = Accounts::open(&platform).await?;
@@ -86,8 +90,9 @@ impl Kairos {
         let live = Live::open(&platform, Catalogue::default(), dispatcher.clone());
         let mut workers = vec![keys.worker(), accounts.worker(), log.worker(), log.retention(), dispatcher.worker()];
         workers.extend(live.workers());
+        workers.extend(mailer.workers());
         let workers = workers.into_iter().map(Arc::new).collect();
-        Ok(Self { platform, keys, accounts, quotas, origins, log, schemas, dispatcher, workers })
+        Ok(Self { platform, keys, accounts, quotas, origins, log, schemas, dispatcher, mailer, workers })
     }
 
     /// Says at `/readyz` that this node takes no new work soon; everything goes on as before.
@@ -118,8 +123,8 @@ impl Kairos {
             tasks.spawn(Arc::clone(worker).run(self.platform.clock.clone(), stopped.clone()));
         }
         tokio::spawn(server);
-        let dispatcher = self.dispatcher.clone();
-        Ok(Running { http, stop, tasks, dispatcher, drain_s: self.platform.config.drain_s })
+        let (dispatcher, mailer) = (self.dispatcher.clone(), self.mailer.clone());
+        Ok(Running { http, stop, tasks, dispatcher, mailer, drain_s: self.platform.config.drain_s })
     }
 
     /// Starts the HTTP server alone on a bound listener; tests step the loops by hand.
@@ -186,6 +191,7 @@ pub struct Running {
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
     dispatcher: Dispatcher,
+    mailer: Mailer,
     drain_s: u64,
 }
 
@@ -198,6 +204,7 @@ impl Running {
             let _ = self.stop.send(true);
             while self.tasks.join_next().await.is_some() {}
             self.dispatcher.landed().await;
+            self.mailer.landed().await;
         };
         if tokio::time::timeout(Duration::from_secs(self.drain_s), finish).await.is_err() {
             tracing::warn!("some loops did not finish in time; what they held is taken up at the next start");

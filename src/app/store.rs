@@ -88,6 +88,15 @@ pub fn settings(conn: &mut Conn, app_id: AppId) -> Result<Settings> {
     Ok(app(conn, app_id)?.settings.0)
 }
 
+/// An app's name and settings.
+///
+/// # Errors
+/// 404 when there is no such app; what the database says.
+pub fn named(conn: &mut Conn, app_id: AppId) -> Result<(String, Settings)> {
+    let row = app(conn, app_id)?;
+    Ok((row.name, row.settings.0))
+}
+
 /// Writes an app's name and settings over the revision that was read.
 pub(super) fn update_app(conn: &mut Conn, row: &AppRow) -> Result<()> {
     let target = apps::table.filter(apps::id.eq(row.id).and(apps::revision.eq(row.revision)));

@@ -4,6 +4,7 @@ mod app;
 mod config;
 mod demo;
 mod keys;
+mod mail;
 mod migrate;
 mod openapi;
 mod replay;
@@ -100,6 +101,9 @@ enum Command {
     /// Keys that sign our tokens.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// Mails to account holders: codes, links, notices.
+    #[command(subcommand)]
+    Mail(mail::MailCommand),
     /// Bring the database schema up to date, or check it.
     Migrate {
         /// Change nothing; exit with 1 when something is pending.
@@ -131,6 +135,7 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Standin(args) => standin::run(args).await,
             Command::App(command) => app::run(&settings, command).await,
             Command::Keys(command) => keys::run(&settings, command).await,
+            Command::Mail(command) => mail::run(&settings, command).await,
             Command::Migrate { check } => migrate::run(&settings, check),
             Command::Openapi => openapi::run(),
             Command::Config(command) => config::run(&settings, &command),

@@ -3,6 +3,7 @@
 use super::{Settings, say, system_clock};
 use crate::config::LogFormat;
 use crate::error::{Error, Result};
+use crate::mail;
 use crate::serve::Kairos;
 use crate::telemetry;
 use std::net::TcpListener;
@@ -30,6 +31,9 @@ pub(super) async fn run(settings: &Settings) -> Result<ExitCode> {
         config.data_dir.display()
     ));
     say(&format!("API: http://{address}/docs · next: kairos app create --name \"My app\""));
+    if !mail::sends(config) {
+        say("Mail: no KAIROS_SMTP_URL, so nothing is sent; sign-in codes and links are shown by `kairos mail list`.");
+    }
     let mut signals = Signals::listen()?;
     if signals.next().await == Stop::Terminate {
         kairos.leave();

@@ -48,6 +48,8 @@ pub struct Parts {
     pub push_hint: Hint,
     /// Wakes what works off ended messages.
     pub feedback_hint: Hint,
+    /// Wakes what sends mails.
+    pub mail_hint: Hint,
     /// Wakes what is driven by due times: dwell, stale exits, scheduled campaigns.
     pub timer_hint: Hint,
 }

@@ -553,6 +553,38 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    mails (app_id, id) {
+        app_id -> Text,
+        id -> Text,
+        user_id -> Nullable<Text>,
+        recipient -> Text,
+        notice -> Bool,
+        template -> Text,
+        locale -> Text,
+        state -> Text,
+        reason -> Nullable<Text>,
+        sealed -> Nullable<Binary>,
+        attempts -> BigInt,
+        due_ms -> BigInt,
+        useful_until_ms -> BigInt,
+        created_ms -> BigInt,
+        ended_ms -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    mail_templates (app_id, template, locale) {
+        app_id -> Text,
+        template -> Text,
+        locale -> Text,
+        subject -> Text,
+        body -> Text,
+        created_ms -> BigInt,
+        updated_ms -> BigInt,
+    }
+}
+
 diesel::allow_tables_to_appear_in_same_query!(
     apps,
     api_keys,
@@ -592,5 +624,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     choices,
     push_credentials,
     messages,
-    receipts
+    receipts,
+    mails,
+    mail_templates
 );

@@ -110,6 +110,10 @@ async fn furnish(world: &World, tag: &'static str) -> Furnished {
     put("moment-kinds.key", &key("kind"));
     world.put(&format!("/v1/event-types/{}", key("type")), &server, json!({})).await;
     put("event-types.type", &key("type"));
+    let words = json!({"subject": "x", "text": "{{ code }}"});
+    world.put("/v1/mail-templates/sign_in/en", &server, words).await.expect(200);
+    put("mail-templates.template", "sign_in");
+    put("mail-templates.locale", "en");
 
     let made = world.post("/v1/keys", &server, json!({"kind": "publishable", "name": "k"})).await.expect(201);
     put("keys.id", made["id"].as_str().or(made["key"]["id"].as_str()).unwrap());
@@ -129,6 +133,7 @@ async fn furnish(world: &World, tag: &'static str) -> Furnished {
     let (other, device, _) = story::phone(&key("made"), "android");
     assert!(world.put(&format!("/v1/users/{}/devices/{other}", person.id), &server, device).await.status < 300);
     story::consent(world, &tenant, &user_id, true).await;
+    put("mails.id", &crate::mail::one_of(world, &tenant, &user_id).await);
     put("sessions.id", &id(&world.get("/v1/me/sessions", &user).await.expect(200)["items"][0]));
 
     let thing = id(&world.post("/v1/things", &server, json!({"key": key("thing")})).await.expect(201));

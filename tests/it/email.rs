@@ -42,6 +42,10 @@ fn code(asked: &Value, code: &str) -> Value {
     json!({ "challenge_id": asked["challenge_id"], "code": code })
 }
 
+async fn confirm(world: &World, by: &Person, body: Value) -> Answer {
+    world.post("/v1/auth/email/change/confirm", &by.token, body).await
+}
+
 /// A code that is not this one.
 fn other(code: &str) -> String {
     if code == "123456" { "654321".to_owned() } else { "123456".to_owned() }
@@ -228,11 +232,10 @@ both! {
         change(json!({ "email": ADA, "password": GOOD })).await.refused_field(400, "validation_failed", "email");
         change(json!({ "email": "ada@example.org", "password": GOOD })).await.expect(202);
         let letter = world.letter(&tenant, "ada@example.org").await;
-        let confirm = |by: &Caller, body: Value| world.post("/v1/auth/email/change/confirm", by, body);
-        confirm(&other_phone.token, json!({ "token": "ct_00000000000000000000000000000000" })).await.refused(401, "invalid_secret");
+        confirm(world, &other_phone, json!({ "token": "ct_00000000000000000000000000000000" })).await.refused(401, "invalid_secret");
         let eve = sign_up(world, &tenant, "eve@example.com").await;
-        confirm(&eve.token, json!({ "token": letter.token() })).await.refused(401, "invalid_secret");
-        let session = Person::from(&confirm(&ada.token, json!({ "code": letter.code() })).await.expect(200));
+        confirm(world, &eve, json!({ "token": letter.token() })).await.refused(401, "invalid_secret");
+        let session = Person::from(&confirm(world, &ada, json!({ "code": letter.code() })).await.expect(200));
         assert_eq!(session.id, ada.id);
         assert!(!lives(world, &ada).await && !lives(world, &other_phone).await && lives(world, &session).await);
         sign_in(world, &tenant, ADA, GOOD).await.refused(401, "invalid_credentials");
@@ -254,14 +257,13 @@ both! {
         let theirs = world.letter(&tenant, "eve@example.org").await;
         world.post("/v1/auth/email/change", &bob.token, ask).await.expect(202);
         let his = world.letter(&tenant, "eve@example.org").await;
-        let confirm = |by: &Caller, letter: &Letter| world.post("/v1/auth/email/change/confirm", by, json!({ "token": letter.token() }));
         // The newer request of one's own alone makes one's older one worthless; his is another user's.
         let change_again = change("eve@example.org").await;
         change_again.expect(202);
-        confirm(&eve.token, &theirs).await.refused(401, "invalid_secret");
-        confirm(&bob.token, &his).await.expect(200);
+        confirm(world, &eve, json!({ "token": theirs.token() })).await.refused(401, "invalid_secret");
+        confirm(world, &bob, json!({ "token": his.token() })).await.expect(200);
         let newest = world.letter(&tenant, "eve@example.org").await;
-        confirm(&eve.token, &newest).await;
+        confirm(world, &eve, json!({ "token": newest.token() })).await.refused(409, "email_taken");
         assert_eq!(world.number("select count(*) from emails where email = 'eve@example.org'").await, 1);
     }
 

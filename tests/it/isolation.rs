@@ -13,9 +13,10 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Where names are chosen by callers: another app may make a thing of its own under the same name.
-const NAMED: [&str; 5] = [
+const NAMED: [&str; 6] = [
     "/v1/moment-kinds/{key}",
     "/v1/event-types/{type}",
+    "/v1/mail-templates/{template}/{locale}",
     "/v1/me/devices/{installation_id}",
     "/v1/push-credentials/apns",
     "/v1/push-credentials/fcm",
@@ -106,6 +107,9 @@ async fn furnish(world: &mut World) -> House {
     let place = made(world, "/v1/places", &by, circle).await;
     world.put("/v1/event-types/landed", &by, json!({"max_useful_age_ms": 3_600_000})).await.expect(200);
     let key = made(world, "/v1/keys", &by, json!({"kind": "server", "name": "canary spare", "scopes": ["app:read"]})).await;
+    let words = json!({"subject": "canary", "text": "{{ code }}"});
+    world.put("/v1/mail-templates/sign_in/en", &by, words).await.expect(200);
+    let mail = crate::mail::one_of(world, &stage.app, &listener.person.id).await;
     let installation = format!("phone-{}", &listener.person.id[4..]);
     let user = listener.person.id.clone();
     let session = world.get("/v1/me/sessions", &listener.person.token).await.expect(200);
@@ -132,6 +136,8 @@ async fn furnish(world: &mut World) -> House {
         ("/v1/decisions/{id}", vec![decision]),
         ("/v1/messages/{id}", vec![message]),
         ("/v1/push-credentials/{gateway}", vec!["apns".to_owned()]),
+        ("/v1/mail-templates/{template}/{locale}", vec!["sign_in".to_owned(), "en".to_owned()]),
+        ("/v1/mails/{id}", vec![mail]),
         ("/v1/keys/{id}", vec![key]),
     ];
     House { tenant: stage.app, person: listener.person, partner: partner_caller, samples: samples.into() }
@@ -156,6 +162,7 @@ fn body(operation: &Operation) -> Value {
         ("PUT" | "POST", "/v1/campaigns/{id}" | "/v1/campaigns") => {
             json!({"name": "x", "offers": [], "trigger": {"moment": "landing"}})
         }
+        ("PUT", "/v1/mail-templates/{template}/{locale}") => json!({"subject": "x", "text": "{{ code }}"}),
         ("POST", "/v1/messages/{id}/receipts") => json!({"kind": "opened"}),
         ("POST", "/v1/things/{id}/links") => json!({"user": "usr_00000000000070008000000000000000"}),
         ("POST", "/v1/attributes") => json!({"scope": "user", "key": "x", "kind": "string"}),

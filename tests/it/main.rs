@@ -26,6 +26,7 @@ mod isolation;
 mod kill_9;
 mod lane;
 mod limits;
+mod mail;
 mod map;
 mod moment;
 mod outbound;

@@ -1,0 +1,2 @@
+drop table mail_templates;
+drop table mails;
