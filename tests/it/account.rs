@@ -270,7 +270,7 @@ both! {
         let tenant = world.new_app("Louvre").await;
         let up = Person::from(&world.post("/v1/auth/sign-up", &tenant.phone, pair("ada@example.com", GOOD)).await.expect(200));
         let device = json!({"platform": "ios", "token": "ab".repeat(32), "topic": "a.b", "push_permission": "granted"});
-        world.put("/v1/me/devices/phone-1", &up.token, device).await.expect(200);
+        world.put("/v1/me/devices/phone-1", &up.token, device).await.expect(201);
         world.post("/v1/auth/step-up", &up.token, json!({"password": "wrong password"})).await.refused(401, "invalid_credentials");
         assert!(speaks(world, &up.token).await);
         world.advance(Duration::from_secs(60)).await;

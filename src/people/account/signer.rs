@@ -189,15 +189,18 @@ pub(super) fn make(
     wanted: impl FnOnce(&[StoredKey]) -> bool,
 ) -> Result<Option<String>> {
     conn.serialise("signing keys")?;
-    if !wanted(&store::signing_keys(conn)?) {
+    let keys = store::signing_keys(conn)?;
+    if !wanted(&keys) {
         return Ok(None);
     }
+    // Keys are told apart by when they were made, whatever the clock does.
+    let made_ms = keys.last().map_or(now_ms, |newest| now_ms.max(newest.made_ms + 1));
     let der = Ed25519KeyPair::generate_pkcs8(&ring::rand::SystemRandom::new()).map_err(Error::broken)?;
     let pair = Ed25519KeyPair::from_pkcs8(der.as_ref()).map_err(Error::broken)?;
     let jwk = public_jwk(pair.public_key().as_ref());
     let kid = jwk.get("kid").and_then(Value::as_str).unwrap_or_default().to_owned();
     let sealed = master_key.seal(ids, &context(&kid), der.as_ref())?;
-    store::insert_signing_key(conn, (&kid, &sealed, &jwk), now_ms)?;
+    store::insert_signing_key(conn, (&kid, &sealed, &jwk), made_ms)?;
     Ok(Some(kid))
 }
 
