@@ -12,14 +12,15 @@
 //! - [`moment`] is the story itself: gather, decide (pure), commit;
 //! - [`campaign`] and [`partner`] say what may be said, to whom, when;
 //! - [`people`] knows who: account, profile, consent, device;
+//! - [`privacy`] shows, forgets and hands over what they all hold of a person;
 //! - [`push`] takes messages out to phones through the gateways, and knows nothing of campaigns;
 //! - [`app`] holds tenants and keys; [`platform`] what handlers share;
 //! - [`http`], [`worker`], [`outbound`], [`store`], [`cache`] are mechanics;
 //! - [`serve`] puts it all together, [`routes`] is every URL, [`cli`] every command.
 //!
 //! Who may import whom is a total order: a module imports only from further right in
-//! `cli → serve → routes → moment → campaign → partner → event → place → push → people → app → platform → http →
-//! worker → outbound → store → cache → config → id → clock → error → telemetry`, and `tests/it/tidy.rs` checks it.
+//! `cli → serve → routes → privacy → moment → campaign → partner → event → place → push → people → app → platform →
+//! http → worker → outbound → store → cache → config → id → clock → error → telemetry`, and `tests/it/tidy.rs` checks it.
 
 pub mod app;
 pub mod cache;
@@ -38,6 +39,7 @@ pub mod people;
 pub mod place;
 pub mod planted;
 pub mod platform;
+pub mod privacy;
 pub mod push;
 pub mod routes;
 pub mod serve;

@@ -14,6 +14,7 @@ use crate::moment::Live;
 use crate::people::account::Accounts;
 use crate::place::Places;
 use crate::platform::{MasterKey, Parts, Platform, fence::Fence, stopwatch::Stopwatch};
+use crate::privacy;
 use crate::push::Dispatcher;
 use crate::routes;
 use crate::store::{Options, Store};
@@ -84,7 +85,8 @@ impl Kairos {
         let schemas = Schemas::open(&platform);
         let dispatcher = Dispatcher::open(&platform).await?;
         let live = Live::open(&platform, Catalogue::default(), dispatcher.clone());
-        let mut workers = vec![keys.worker(), log.worker(), log.retention(), dispatcher.worker()];
+        let mut workers = vec![keys.worker(), log.worker(), dispatcher.worker()];
+        workers.extend(privacy::workers(&platform));
         workers.extend(live.workers());
         let workers = workers.into_iter().map(Arc::new).collect();
         Ok(Self { platform, keys, accounts, quotas, origins, log, schemas, dispatcher, workers })

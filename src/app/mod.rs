@@ -21,4 +21,4 @@ pub use quota::Quotas;
 pub(crate) use quota::{count, count_events};
 pub use scope::{Scope, Scopes};
 pub use settings::{Cap, Caps, QuietHours, Settings, TimeOfDay};
-pub use store::{any, mint, partner_keys, revoke, settings};
+pub use store::{any, every, mint, name, partner_keys, revoke, settings};

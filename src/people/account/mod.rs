@@ -12,6 +12,7 @@ mod hasher;
 pub mod http;
 mod limit;
 mod password;
+pub mod personal;
 mod refresh;
 mod signer;
 mod store;

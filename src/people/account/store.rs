@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::http::FreeJson;
 use crate::id::{AppId, SessionId, UserId};
 use crate::on;
+use crate::people::erasure;
 use crate::store::schema::{passwords, sessions, signing_keys, users};
 use crate::store::{Conn, Doc};
 use diesel::prelude::*;
@@ -70,8 +71,13 @@ impl End {
     }
 }
 
+/// A user; one who is leaving is nobody.
 pub(super) fn user(conn: &mut Conn, app_id: AppId, id: UserId) -> Result<Option<User>> {
-    Ok(on!(conn, c => users::table.find((app_id, id)).select(User::as_select()).first(c).optional())?)
+    Ok(on!(conn, c => users::table
+        .filter(users::app_id.eq(app_id).and(users::id.eq(id)).and(users::leaving_ms.is_null()))
+        .select(User::as_select())
+        .first(c)
+        .optional())?)
 }
 
 pub(super) fn insert_user(conn: &mut Conn, app_id: AppId, (id, anonymous): (UserId, bool), now_ms: i64) -> Result<User> {
@@ -107,6 +113,8 @@ pub(super) fn account(conn: &mut Conn, credential: &Credential) -> Result<Option
         .first(c)
         .optional())?;
     let Some(id) = found else { return Ok(None) };
+    // Whoever signs in while the erasure of their account can be undone does not leave.
+    erasure::restore(conn, credential.app_id, id, None)?;
     Ok(user(conn, credential.app_id, id)?.filter(|user| !user.disabled))
 }
 
@@ -143,9 +151,16 @@ pub(super) fn session(conn: &mut Conn, app_id: AppId, id: SessionId) -> Result<O
 pub(super) fn end_session(conn: &mut Conn, app_id: AppId, id: SessionId, (end, now_ms): (End, i64)) -> Result<()> {
     conn.serialise(&format!("session:{id}"))?;
     let target = sessions::table.filter(sessions::app_id.eq(app_id).and(sessions::id.eq(id)).and(sessions::ended_ms.is_null()));
-    let values = (sessions::ended_ms.eq(now_ms), sessions::end_reason.eq(end.name()));
-    on!(conn, c => diesel::update(target).set(values).execute(c))?;
+    on!(conn, c => diesel::update(target).set(end_of(end, now_ms)).execute(c))?;
     Ok(())
+}
+
+/// What a session's end writes.
+pub(super) fn end_of(
+    end: End,
+    now_ms: i64,
+) -> (diesel::dsl::Eq<sessions::ended_ms, i64>, diesel::dsl::Eq<sessions::end_reason, &'static str>) {
+    (sessions::ended_ms.eq(now_ms), sessions::end_reason.eq(end.name()))
 }
 
 /// A user's sessions that have not ended, began after one time and were used after another: those after an id, in the

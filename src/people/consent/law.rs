@@ -144,7 +144,7 @@ impl Row {
 
 impl Extent {
     /// Whether a withdrawal of this extent ends the whole of a grant of the other one.
-    fn ends(&self, granted: &Self) -> bool {
+    pub(super) fn ends(&self, granted: &Self) -> bool {
         self.purpose == granted.purpose
             && (self.channel.is_none() || self.channel == granted.channel)
             && (self.partner.is_none() || self.partner == granted.partner)
@@ -210,6 +210,11 @@ impl Ledger {
     /// The grants that stand and that a withdrawal of this extent would end in whole.
     pub fn ended_by(&self, extent: &Extent) -> Vec<&Row> {
         self.in_force().into_iter().filter(|grant| extent.ends(&grant.extent)).collect()
+    }
+
+    /// Whether a row is about this extent, or a withdrawal about more than it.
+    pub(super) fn speaks_of(&self, extent: &Extent) -> bool {
+        self.0.iter().any(|row| row.extent == *extent || !row.granted && row.extent.ends(extent))
     }
 
     /// The last row about a purpose.
