@@ -8,6 +8,7 @@ mod database;
 mod lossy;
 mod tenant;
 
+pub mod logs;
 pub mod story;
 
 pub use client::{Answer, Api, Caller};

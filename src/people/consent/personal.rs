@@ -1,6 +1,5 @@
 //! What the ledger holds of a user, and how an anonymous user's ledger goes over to an account.
 
-use super::law::Ledger;
 use super::store;
 use crate::error::Result;
 use crate::id::ConsentId;
@@ -48,29 +47,10 @@ fn turn_over(conn: &mut Conn, merge: &Merge) -> Result<()> {
     epoch::bump_users(conn, app, &[from, into])?;
     let mut ledgers = store::ledgers(conn, app, &[from, into])?;
     let (theirs, own) = (ledgers.remove(&from).unwrap_or_default(), ledgers.remove(&into).unwrap_or_default());
-    let carried: Vec<ConsentId> = carried_over(&own, &theirs);
+    let carried: Vec<ConsentId> = own.carried_over(&theirs).iter().map(|row| row.id).collect();
     let mut records: Vec<_> = store::history(conn, app, from, ALL)?.into_iter().map(|(_, record)| record).collect();
     records.retain(|record| carried.contains(&record.row.id));
     records.iter_mut().for_each(|record| record.user = into);
     on!(conn, c => diesel::delete(consents::table.filter(consents::app_id.eq(app).and(consents::user_id.eq(from)))).execute(c))?;
     store::append(conn, app, &records)
-}
-
-/// What of an anonymous user's ledger is appended to an account's, so that nothing is allowed that either had refused:
-/// of each extent the last row. A withdrawal always; a grant where the account's ledger says nothing of that extent, or
-/// where the account has granted it too and only a withdrawal that carries over before it would end it.
-fn carried_over(own: &Ledger, theirs: &Ledger) -> Vec<ConsentId> {
-    let mut carried: Vec<&super::Row> = Vec::new();
-    for (n, row) in theirs.0.iter().enumerate() {
-        if theirs.0[n + 1..].iter().any(|later| later.extent == row.extent) {
-            continue;
-        }
-        let stands = own.in_force().iter().any(|grant| grant.extent == row.extent);
-        let ended_on_the_way = carried.iter().any(|c| !c.granted && c.extent.ends(&row.extent));
-        let carries = if row.granted { !own.speaks_of(&row.extent) || stands && ended_on_the_way } else { true };
-        if carries {
-            carried.push(row);
-        }
-    }
-    carried.iter().map(|row| row.id).collect()
 }
