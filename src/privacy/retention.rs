@@ -13,12 +13,13 @@ use crate::app::{self, Settings};
 use crate::clock::DAY_MS;
 use crate::config::Config;
 use crate::error::Result;
+use crate::event;
 use crate::id::AppId;
+use crate::moment;
 use crate::people::account;
 use crate::platform::Platform;
 use crate::store::Conn;
 use crate::worker::Progress;
-use crate::{event, moment};
 
 /// How often to look, in milliseconds.
 pub(super) const POLL_MS: u64 = 600_000;

@@ -318,7 +318,13 @@ both! {
         let refused = world.get("/v1/me/export", &person.token).await;
         refused.refused(429, "too_many_exports");
         assert!(refused.header("retry-after").is_some());
+        let by_server = format!("/v1/users/{}/export", person.id);
+        world.get(&by_server, &world.app.server).await.expect(200);
         world.advance(Duration::from_secs(3_600)).await;
-        world.get("/v1/me/export", &person.token).await.expect(200);
+        world.post("/v1/auth/refresh", &world.app.phone, json!({"refresh_token": person.refresh_token})).await.expect(200);
+        for _ in 0..6 {
+            world.get(&by_server, &world.app.server).await.expect(200);
+        }
+        world.get(&by_server, &world.app.server).await.refused(429, "too_many_exports");
     }
 }
