@@ -95,6 +95,10 @@ macro_rules! ids {
         impl $name {
             /// The UUID behind the prefix.
             pub fn uuid(self) -> Uuid { self.0 }
+            /// A text before every id made at this time (UTC milliseconds) or later, and after every earlier one.
+            pub fn floor(at_ms: i64) -> String { format!("{}_{:012x}", $prefix, at_ms.max(0)) }
+            /// When it was made, in UTC milliseconds.
+            pub fn made_ms(self) -> i64 { i64::try_from(self.0.as_u128() >> 80).unwrap_or(0) }
         }
         impl From<Uuid> for $name {
             fn from(uuid: Uuid) -> Self { Self(uuid) }
@@ -205,4 +209,6 @@ ids! {
     MailId = "mal";
     /// One row of the consent ledger.
     ConsentId = "con";
+    /// The erasure of a user.
+    ErasureId = "era";
 }

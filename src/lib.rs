@@ -12,6 +12,7 @@
 //! - [`moment`] is the story itself: gather, decide (pure), commit;
 //! - [`campaign`] and [`partner`] say what may be said, to whom, when;
 //! - [`people`] knows who: account, profile, consent, device;
+//! - [`privacy`] shows, forgets and hands over what they all hold of a person;
 //! - [`push`] takes messages out to phones through the gateways, and knows nothing of campaigns;
 //! - [`mail`] delivers the few mails of accounts;
 //! - [`app`] holds tenants and keys; [`platform`] what handlers share;
@@ -19,8 +20,8 @@
 //! - [`serve`] puts it all together, [`routes`] is every URL, [`cli`] every command.
 //!
 //! Who may import whom is a total order: a module imports only from further right in
-//! `cli → serve → routes → moment → campaign → partner → event → place → push → people → mail → app → platform → http →
-//! worker → outbound → store → cache → config → id → clock → error → telemetry`, and `tests/it/tidy.rs` checks it.
+//! `cli → serve → routes → privacy → moment → campaign → partner → event → place → push → people → mail → app → platform →
+//! http → worker → outbound → store → cache → config → id → clock → error → telemetry`, and `tests/it/tidy.rs` checks it.
 
 pub mod app;
 pub mod cache;
@@ -40,6 +41,7 @@ pub mod people;
 pub mod place;
 pub mod planted;
 pub mod platform;
+pub mod privacy;
 pub mod push;
 pub mod routes;
 pub mod serve;

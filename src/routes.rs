@@ -11,6 +11,7 @@ use crate::people::account;
 use crate::people::http as people;
 use crate::place;
 use crate::platform::health;
+use crate::privacy::http as privacy;
 use crate::push;
 use actix_web::HttpResponse;
 use actix_web::web::{self, ServiceConfig};
@@ -139,6 +140,12 @@ use utoipa_swagger_ui::SwaggerUi;
         moment::mine::list,
         moment::mine::read,
         moment::mine::why,
+        privacy::export,
+        privacy::export_user,
+        privacy::leave,
+        privacy::erase_user,
+        privacy::restore,
+        privacy::read,
         push::http::put_apns,
         push::http::put_fcm,
         push::http::read,
@@ -191,6 +198,7 @@ pub fn mount(config: &mut ServiceConfig) {
         .configure(accounts)
         .configure(me)
         .configure(users)
+        .configure(rights)
         .configure(declarations)
         .configure(campaigns)
         .configure(events)
@@ -267,6 +275,16 @@ fn users(config: &mut ServiceConfig) {
     config.route("/v1/users/{id}/consents/history", web::get().to(people::consents::history_of_user));
     config.route("/v1/users/{id}/devices", web::get().to(people::devices::list_of_user));
     config.route("/v1/users/{id}/devices/{installation_id}", web::put().to(people::devices::register_for_user));
+}
+
+/// A person's rights: to see everything, to leave.
+fn rights(config: &mut ServiceConfig) {
+    config.route("/v1/me", web::delete().to(privacy::leave));
+    config.route("/v1/me/export", web::get().to(privacy::export));
+    config.route("/v1/users/{id}", web::delete().to(privacy::erase_user));
+    config.route("/v1/users/{id}/export", web::get().to(privacy::export_user));
+    config.route("/v1/users/{id}/restore", web::post().to(privacy::restore));
+    config.route("/v1/erasures/{id}", web::get().to(privacy::read));
 }
 
 /// Purposes, topics, attributes.

@@ -15,6 +15,7 @@ use crate::moment::Live;
 use crate::people::account::Accounts;
 use crate::place::Places;
 use crate::platform::{MasterKey, Parts, Platform, fence::Fence, stopwatch::Stopwatch};
+use crate::privacy;
 use crate::push::Dispatcher;
 use crate::routes;
 use crate::store::{Options, Store};
@@ -88,7 +89,8 @@ impl Kairos {
         let schemas = Schemas::open(&platform);
         let dispatcher = Dispatcher::open(&platform).await?;
         let live = Live::open(&platform, Catalogue::default(), dispatcher.clone());
-        let mut workers = vec![keys.worker(), accounts.worker(), log.worker(), log.retention(), dispatcher.worker()];
+        let mut workers = vec![keys.worker(), accounts.worker(), log.worker(), dispatcher.worker()];
+        workers.extend(privacy::workers(&platform));
         workers.extend(live.workers());
         workers.extend(mailer.workers());
         let workers = workers.into_iter().map(Arc::new).collect();

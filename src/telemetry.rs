@@ -12,10 +12,18 @@ static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
 
 /// Starts logging to standard error; a second call changes nothing.
 pub fn start_logs(filter: &str, json: bool) {
-    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_new(directives(filter)).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // The error says that a subscriber is set already, which is what a second server in one process finds.
     let _ = if json { builder.json().try_init() } else { builder.try_init() };
+}
+
+/// The log filter for what was asked: libraries that write headers and paths at their lower levels, and with them tokens
+/// and addresses, stay at `info`, unless they are named.
+pub fn directives(filter: &str) -> String {
+    const TALKATIVE: [&str; 5] = ["h2", "hyper", "hyper_util", "rustls", "actix_http"];
+    let quiet = TALKATIVE.iter().filter(|name| !filter.contains(*name)).map(|name| format!(",{name}=info"));
+    quiet.fold(filter.to_owned(), |all, one| all + &one)
 }
 
 /// The process's metrics, in the Prometheus text format.

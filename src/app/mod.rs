@@ -22,4 +22,4 @@ pub(crate) use quota::{count, count_events};
 pub use scope::{Scope, Scopes};
 pub(crate) use settings::is_locale;
 pub use settings::{Cap, Caps, QuietHours, Settings, TimeOfDay};
-pub use store::{any, mint, named, partner_keys, revoke, settings};
+pub use store::{any, every, mint, named, partner_keys, revoke, settings};

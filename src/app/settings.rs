@@ -16,6 +16,18 @@ const SESSION_MIN_MS: i64 = 600_000;
 /// Longest window, gap or retention, in milliseconds: one year.
 const SPAN_MAX_MS: i64 = 366 * DAY_MS;
 
+/// How long events and decisions are kept when the app does not say, in milliseconds: thirteen months, so that a season can
+/// be compared with the last one.
+const KEPT_MS: i64 = 396 * DAY_MS;
+/// Longest time for which events and decisions may be kept, in milliseconds: ten years.
+const KEPT_MAX_MS: i64 = 3_653 * DAY_MS;
+/// Shortest time for which events are kept, in milliseconds: for so long a duplicate is known as one.
+const EVENTS_MIN_MS: i64 = 7 * DAY_MS;
+/// Shortest time for which decisions are kept, in milliseconds: the longest window of a user's own frequency.
+const DECISIONS_MIN_MS: i64 = 31 * DAY_MS;
+/// Longest time in which an erasure can be undone, in milliseconds: it must be done within a month.
+const UNDO_MAX_MS: i64 = 28 * DAY_MS;
+
 /// An app's settings, as stored and served.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(default)]
@@ -37,6 +49,12 @@ pub struct Settings {
     pub quiet_hours: Option<QuietHours>,
     /// How long raw positions are kept, in milliseconds.
     pub location_retention_ms: i64,
+    /// How long events are kept, in milliseconds; what is asked of an event's id (duplicates) is known as long.
+    pub event_retention_ms: i64,
+    /// How long decisions, their messages and receipts are kept, in milliseconds. A cap looks back no further.
+    pub decision_retention_ms: i64,
+    /// How long an erasure waits in which it can be undone, in milliseconds; 0: it is done at once.
+    pub erasure_undo_ms: i64,
     /// How long a session may live from its sign-in, in milliseconds; absent: as long as it is used.
     pub session_life_ms: Option<i64>,
     /// How long a session may live without a refresh, in milliseconds; absent: the server's `refresh_token_life_days`,
@@ -147,6 +165,9 @@ impl Default for Settings {
             min_gap_ms: 0,
             quiet_hours: None,
             location_retention_ms: 24 * HOUR_MS,
+            event_retention_ms: KEPT_MS,
+            decision_retention_ms: KEPT_MS,
+            erasure_undo_ms: 0,
             session_life_ms: None,
             session_idle_ms: None,
             password_chars_min: 8,
@@ -186,6 +207,9 @@ impl Settings {
         }
         check_span("min_gap_ms", self.min_gap_ms, 0)?;
         check_span("location_retention_ms", self.location_retention_ms, 0)?;
+        check_between("event_retention_ms", self.event_retention_ms, (EVENTS_MIN_MS, KEPT_MAX_MS))?;
+        check_between("decision_retention_ms", self.decision_retention_ms, (DECISIONS_MIN_MS, KEPT_MAX_MS))?;
+        check_between("erasure_undo_ms", self.erasure_undo_ms, (0, UNDO_MAX_MS))?;
         for (field, span_ms) in [("session_life_ms", self.session_life_ms), ("session_idle_ms", self.session_idle_ms)] {
             span_ms.map_or(Ok(()), |span_ms| check_span(field, span_ms, SESSION_MIN_MS))?;
         }
@@ -201,10 +225,14 @@ fn wrong(field: &str, code: &'static str, message: &str) -> Result<()> {
 }
 
 fn check_span(field: &str, span_ms: i64, least_ms: i64) -> Result<()> {
-    if (least_ms..=SPAN_MAX_MS).contains(&span_ms) {
+    check_between(field, span_ms, (least_ms, SPAN_MAX_MS))
+}
+
+fn check_between(field: &str, span_ms: i64, (least_ms, most_ms): (i64, i64)) -> Result<()> {
+    if (least_ms..=most_ms).contains(&span_ms) {
         return Ok(());
     }
-    wrong(field, "out_of_range", &format!("must be {least_ms} to {SPAN_MAX_MS} milliseconds"))
+    wrong(field, "out_of_range", &format!("must be {least_ms} to {most_ms} milliseconds"))
 }
 
 fn check_caps(field: &str, caps: &[Cap]) -> Result<()> {

@@ -80,6 +80,24 @@ pub(super) fn all_settings(conn: &mut Conn) -> Result<Vec<(AppId, Doc<Settings>)
     Ok(on!(conn, c => apps::table.select((apps::id, apps::settings)).load(c))?)
 }
 
+/// Every app with its settings, in the order of ids: for what is done for all of them.
+///
+/// # Errors
+/// What the database says.
+pub fn every(conn: &mut Conn) -> Result<Vec<(AppId, Settings)>> {
+    let mut all: Vec<(AppId, Settings)> = all_settings(conn)?.into_iter().map(|(id, Doc(settings))| (id, settings)).collect();
+    all.sort_by_key(|(id, _)| *id);
+    Ok(all)
+}
+
+/// What people call an app.
+///
+/// # Errors
+/// 404 when there is no such app; what the database says.
+pub fn name(conn: &mut Conn, app_id: AppId) -> Result<String> {
+    Ok(app(conn, app_id)?.name)
+}
+
 /// An app's settings.
 ///
 /// # Errors

@@ -9,6 +9,7 @@ use crate::error::{Error, FieldError, Result};
 use crate::id::{AppId, EventId, Ids, PartnerId, ThingId, UserId};
 use crate::people::profile::{self, AttributeScope};
 use crate::place::{self, Kept, Places};
+use crate::platform::MasterKey;
 use crate::store::Conn;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -17,6 +18,8 @@ pub(super) struct Floor {
     pub(super) ids: Ids,
     pub(super) places: Places,
     pub(super) future_tolerance_ms: i64,
+    /// Knows the tombstones of people who are gone.
+    pub(super) master_key: MasterKey,
 }
 
 /// One event of a batch with what is known of it.
@@ -30,6 +33,8 @@ struct Entry<'a> {
     who: Who,
     /// Kept only where it may be: of things, and of users who consented.
     location: Option<Location>,
+    /// Whether it is about somebody who was erased: then nothing is kept of it but that it came.
+    gone: bool,
     /// Whether anything may follow from it.
     acts: bool,
     disposition: Option<Disposition>,
@@ -66,14 +71,18 @@ fn ingest_app(
         store::lock(conn, app)?;
     }
     let rules = rules(conn, app, items(), moves)?;
-    let mut directory = Directory::load(conn, app, items().map(|item| &item.subject))?;
+    let speakers = batches.iter().filter_map(|(_, batch)| batch.sender.user());
+    let mut directory = Directory::load(conn, app, (items().map(|item| &item.subject), speakers))?;
+    let gone = directory.gone(conn, app, (&floor.master_key, items()))?;
     let mut reaches = Reaches::new(app);
     let mut outcomes = Vec::with_capacity(items().count());
     let mut entries = Vec::with_capacity(items().count());
     for (n, batch) in &batches {
         for (m, item) in batch.items.iter().enumerate() {
-            let who = directory.find(&item.subject).map(|who| Who { test: batch.test, ..who });
-            match batch.sender.source(item).filter(|_| batch.sender.may_speak_of(&item.subject, who.and_then(|w| w.user_id))) {
+            let nobody = gone.contains(item.subject_text.as_str());
+            let who = directory.find(&item.subject).filter(|_| !nobody).map(|who| Who { test: batch.test, ..who });
+            let sender = batch.sender.as_of(|user| directory.user(user));
+            match batch.sender.source(item).filter(|_| sender.may_speak_of(&item.subject, who.and_then(|w| w.user_id))) {
                 Some(source) => entries.push(Entry {
                     slot: (*n, m),
                     batch,
@@ -81,7 +90,8 @@ fn ingest_app(
                     source,
                     id: floor.ids.next(),
                     who: who.unwrap_or_default(),
-                    location: item.location,
+                    location: item.location.filter(|_| !nobody),
+                    gone: nobody,
                     acts: true,
                     disposition: who.is_none().then_some(Disposition::UnknownSubject),
                     users: Vec::new(),
@@ -194,14 +204,14 @@ fn write(conn: &mut Conn, app_id: AppId, entries: &[Entry<'_>]) -> Result<HashSe
             type_: &entry.item.kind,
             occurred_ms: entry.item.occurred_ms,
             received_ms: entry.batch.received_ms,
-            subject: Some(&entry.item.subject_text),
+            subject: Some(entry.item.subject_text.as_str()).filter(|_| !entry.gone),
             user_id: entry.who.user_id,
             thing_id: entry.who.thing_id,
             device_id: entry.who.device_id,
             partner_id: entry.batch.sender.partner(),
             place_id: None,
             cause_id: None,
-            properties: &entry.item.text,
+            properties: if entry.gone { "{}" } else { &entry.item.text },
             lat: entry.location.map(|l| l.lat),
             lon: entry.location.map(|l| l.lon),
             accuracy_m: entry.location.and_then(|l| l.accuracy_m),

@@ -2,7 +2,7 @@
 
 use super::ingest::{self, Floor};
 use super::item::{Item, Subject};
-use super::{Source, retention, timer};
+use super::{Source, timer};
 use crate::error::{Error, FieldError, Result};
 use crate::id::{AppId, EventId, PartnerId, UserId};
 use crate::place::Places;
@@ -98,6 +98,22 @@ impl Sender {
         }
     }
 
+    /// The user who sends.
+    pub(super) fn user(self) -> Option<UserId> {
+        match self {
+            Self::User(id) => Some(id),
+            Self::Installation | Self::Server | Self::Partner(_) => None,
+        }
+    }
+
+    /// The sender as known now: whoever was anonymous may be an account's user by now.
+    pub(super) fn as_of(self, meant: impl Fn(UserId) -> Option<UserId>) -> Self {
+        match self {
+            Self::User(id) => Self::User(meant(id).unwrap_or(id)),
+            Self::Installation | Self::Server | Self::Partner(_) => self,
+        }
+    }
+
     /// Whether this sender may speak of this subject.
     pub(super) fn may_speak_of(self, subject: &Subject, user: Option<UserId>) -> bool {
         match self {
@@ -111,8 +127,12 @@ impl Sender {
 impl Log {
     /// Opens the log. Call it inside a tokio runtime.
     pub fn open(platform: &Platform, places: &Places) -> Self {
-        let floor =
-            Floor { ids: platform.ids.clone(), places: places.clone(), future_tolerance_ms: platform.config.future_tolerance_ms };
+        let floor = Floor {
+            ids: platform.ids.clone(),
+            places: places.clone(),
+            future_tolerance_ms: platform.config.future_tolerance_ms,
+            master_key: platform.master_key.clone(),
+        };
         let hint = platform.lane_hint.clone();
         platform.cache.subscribe(WORK_TOPIC, move |_| hint.nudge());
         let clock = platform.clock.clone();
@@ -160,11 +180,6 @@ impl Log {
     /// The places in memory.
     pub fn places(&self) -> &Places {
         &self.places
-    }
-
-    /// The worker that forgets raw fixes of people.
-    pub fn retention(&self) -> Worker {
-        retention::worker(&self.platform)
     }
 
     /// The worker of dwells and silent visits.

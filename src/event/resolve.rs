@@ -1,12 +1,15 @@
 //! Who is meant by a subject, whom an event reaches, and whether they consented to being matched.
 
-use super::item::Subject;
+use super::item::{Item, Subject};
 use super::store::{self, Link, Thing};
 use crate::error::Result;
 use crate::id::{AppId, DeviceId, PartnerId, ThingId, UserId};
 use crate::people::consent::{self, LOCATION, Ledger, Need, PARTNER_EVENTS, Purposes};
 use crate::people::device;
+use crate::people::erasure;
+use crate::people::merge;
 use crate::people::profile;
+use crate::platform::MasterKey;
 use crate::store::Conn;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -51,6 +54,8 @@ pub(super) fn tracks(thing_id: ThingId) -> [String; 2] {
 #[derive(Default)]
 pub(super) struct Directory {
     users: HashSet<UserId>,
+    /// Anonymous users who have turned out to be an account's.
+    merged: HashMap<UserId, UserId>,
     external: HashMap<String, UserId>,
     devices: HashMap<DeviceId, Option<UserId>>,
     keys: HashMap<String, ThingId>,
@@ -58,9 +63,14 @@ pub(super) struct Directory {
 }
 
 impl Directory {
-    /// Looks all subjects up, in few statements.
-    pub(super) fn load<'a>(conn: &mut Conn, app: AppId, subjects: impl Iterator<Item = &'a Subject>) -> Result<Self> {
-        let (mut users, mut devices, mut things) = (HashSet::new(), HashSet::new(), HashSet::new());
+    /// Looks all subjects up, and the users who speak, in few statements.
+    pub(super) fn load<'a>(
+        conn: &mut Conn,
+        app: AppId,
+        (subjects, speakers): (impl Iterator<Item = &'a Subject>, impl Iterator<Item = UserId>),
+    ) -> Result<Self> {
+        let mut users: HashSet<UserId> = speakers.collect();
+        let (mut devices, mut things) = (HashSet::new(), HashSet::new());
         let (mut external, mut keys) = (HashSet::new(), HashSet::new());
         for subject in subjects {
             match subject {
@@ -71,11 +81,15 @@ impl Directory {
                 Subject::Key(key) => drop(keys.insert(key.as_str())),
             }
         }
-        let users = store::users(conn, app, &users.into_iter().collect::<Vec<_>>())?;
-        let mut found = Self { users, ..Self::default() };
+        let devices = device::holds(conn, app, &devices.into_iter().collect::<Vec<_>>())?;
+        users.extend(devices.values().filter_map(|hold| hold.user_id));
+        let asked: Vec<UserId> = users.into_iter().collect();
+        let users = store::users(conn, app, &asked)?;
+        let absent: Vec<UserId> = asked.into_iter().filter(|user| !users.contains(user)).collect();
+        let merged = if absent.is_empty() { HashMap::new() } else { merge::meant(conn, app, &absent)? };
+        let mut found = Self { users, merged, ..Self::default() };
         let external: Vec<String> = external.into_iter().map(str::to_owned).collect();
         found.external = profile::resolve_external(conn, app, &external)?;
-        let devices = device::holds(conn, app, &devices.into_iter().collect::<Vec<_>>())?;
         found.devices = devices.into_iter().map(|(id, hold)| (id, hold.user_id)).collect();
         let mut loaded = store::things_by_ids(conn, app, &things.into_iter().collect::<Vec<_>>())?;
         loaded.extend(store::things_by_keys(conn, app, &keys.into_iter().collect::<Vec<_>>())?);
@@ -86,16 +100,40 @@ impl Directory {
         Ok(found)
     }
 
+    /// The subjects of these that mean people who were erased: those whom nobody is known by, and external ids of somebody
+    /// who came after the event: they may have been another's before.
+    pub(super) fn gone<'a>(
+        &self,
+        conn: &mut Conn,
+        app: AppId,
+        (key, items): (&MasterKey, impl Iterator<Item = &'a Item>),
+    ) -> Result<HashSet<&'a str>> {
+        let doubtful = items.filter(|item| match self.find(&item.subject) {
+            None => !item.subject.may_be_a_thing(),
+            Some(Who { user_id: Some(user), .. }) => {
+                matches!(item.subject, Subject::External(_)) && item.occurred_ms < user.made_ms()
+            }
+            Some(_) => false,
+        });
+        let names: HashSet<&str> = doubtful.map(|item| item.subject_text.as_str()).collect();
+        erasure::buried(conn, key, app, &names)
+    }
+
+    /// The user behind an id: the one of this id, else the account that they have turned out to be.
+    pub(super) fn user(&self, id: UserId) -> Option<UserId> {
+        if self.users.contains(&id) { Some(id) } else { self.merged.get(&id).copied() }
+    }
+
     /// Whom a subject means; nobody when it is not known, or an installation that nobody uses.
     pub(super) fn find(&self, subject: &Subject) -> Option<Who> {
-        let user = |id: &UserId| Who { user_id: Some(*id), ..Who::default() };
+        let user = |id: UserId| Who { user_id: Some(id), ..Who::default() };
         let thing = |id: &ThingId| Who { thing_id: Some(*id), ..Who::default() };
         match subject {
-            Subject::User(id) => self.users.get(id).map(user),
-            Subject::External(id) => self.external.get(id).map(user),
+            Subject::User(id) => self.user(*id).map(user),
+            Subject::External(id) => self.external.get(id).copied().map(user),
             Subject::Device(id) => {
-                let user_id = *self.devices.get(id)?;
-                user_id.map(|user_id| Who { user_id: Some(user_id), device_id: Some(*id), ..Who::default() })
+                let user_id = (*self.devices.get(id)?)?;
+                self.user(user_id).map(|user_id| Who { user_id: Some(user_id), device_id: Some(*id), ..Who::default() })
             }
             Subject::Thing(id) => self.things.get(id).map(|found| thing(&found.id)),
             Subject::Key(key) => self.keys.get(key).map(thing),

@@ -136,8 +136,13 @@ impl Known {
         (at(epoch::Scope::Consent(user)), at(epoch::Scope::AppConsent))
     }
 
-    /// Whether nothing was decided about these users since they were read. Ask it in the transaction that writes.
+    /// Whether nothing was decided about these users since they were read, and none of them has left. Ask it in the
+    /// transaction that writes.
     pub fn is_fresh(&self, conn: &mut Conn, users: &[UserId]) -> Result<bool> {
+        let met: Vec<UserId> = users.iter().filter(|user| self.people.contains_key(user)).copied().collect();
+        if !profile::are_there(conn, self.app_id, &met)? {
+            return Ok(false);
+        }
         let now = store::latest_choices(conn, self.app_id, users, self.heard_after_ms)?;
         Ok(users.iter().all(|user| now.get(user) == self.latest.get(user)))
     }

@@ -15,6 +15,7 @@ mod lane;
 mod live;
 pub mod message;
 pub mod permission;
+pub mod personal;
 pub mod refusal;
 mod release;
 mod store;

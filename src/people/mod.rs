@@ -4,5 +4,7 @@ pub mod account;
 pub mod check;
 pub mod consent;
 pub mod device;
+pub mod erasure;
 pub mod http;
+pub mod merge;
 pub mod profile;

@@ -6,6 +6,7 @@ pub mod geometry;
 pub mod hours;
 pub mod http;
 pub mod index;
+pub mod personal;
 mod store;
 pub mod track;
 pub mod transition;

@@ -92,3 +92,14 @@ pub fn read(conn: &mut Conn, app: AppId, scopes: &[Scope]) -> Result<HashMap<Sco
     }
     Ok(scopes.iter().map(|scope| (*scope, bumped.get(&(scope.name(), scope.key())).copied().unwrap_or(0))).collect())
 }
+
+/// Forgets the epoch of a user who is gone; answers how many rows there were.
+///
+/// # Errors
+/// What the database says.
+pub fn forget(conn: &mut Conn, app: AppId, user: UserId) -> Result<usize> {
+    let scope = Scope::Consent(user);
+    let target =
+        epochs::table.filter(epochs::app_id.eq(app).and(epochs::scope.eq(scope.name())).and(epochs::key.eq(scope.key())));
+    Ok(on!(conn, c => diesel::delete(target).execute(c))?)
+}

@@ -3,6 +3,7 @@
 pub mod epoch;
 pub mod fence;
 pub mod health;
+pub mod personal;
 mod seal;
 pub mod stopwatch;
 

@@ -16,6 +16,7 @@ pub mod latency;
 mod look;
 mod message;
 pub mod outbox;
+pub mod personal;
 pub mod retry;
 mod route;
 mod settle;

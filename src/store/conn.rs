@@ -69,6 +69,14 @@ impl Target {
         }
     }
 
+    /// Writes all pages of SQLite's log to the database and empties the log.
+    pub(super) fn scrub(&self) -> Result<()> {
+        let Self::Sqlite(path) = self else { return Ok(()) };
+        let Conn::Sqlite(mut conn) = connect_sqlite(path)? else { return Ok(()) };
+        let done: Checkpoint = diesel::sql_query("PRAGMA wal_checkpoint(TRUNCATE)").get_result(&mut conn)?;
+        if done.busy == 0 { Ok(()) } else { Err(Error::Busy("the database's log is in use")) }
+    }
+
     pub(super) fn connect(&self) -> Result<Conn> {
         match self {
             Self::Sqlite(path) => connect_sqlite(path),
@@ -97,10 +105,16 @@ fn connect_sqlite(path: &Path) -> Result<Conn> {
     conn.batch_execute(
         "PRAGMA page_size = 8192; PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
          PRAGMA foreign_keys = ON; PRAGMA cache_size = -8000; PRAGMA journal_size_limit = 67108864; \
-         PRAGMA wal_autocheckpoint = 2000; PRAGMA temp_store = MEMORY",
+         PRAGMA wal_autocheckpoint = 2000; PRAGMA temp_store = MEMORY; PRAGMA secure_delete = ON",
     )
     .map_err(Error::from)?;
     Ok(Conn::Sqlite(conn))
+}
+
+#[derive(diesel::QueryableByName)]
+struct Checkpoint {
+    #[diesel(sql_type = diesel::sql_types::BigInt)]
+    busy: i64,
 }
 
 #[derive(diesel::QueryableByName)]

@@ -28,6 +28,11 @@ const FILES: &[(&str, &str, &str)] = &[
         include_str!("../../migrations/2026-11-28_mail/up.sql"),
         include_str!("../../migrations/2026-11-28_mail/down.sql"),
     ),
+    (
+        "2026-11-28_privacy",
+        include_str!("../../migrations/2026-11-28_privacy/up.sql"),
+        include_str!("../../migrations/2026-11-28_privacy/down.sql"),
+    ),
 ];
 
 /// The embedded migrations as diesel sees them, for one database.

@@ -45,6 +45,7 @@ pub struct Store {
     reads: Sender<Job>,
     writes: Sender<Job>,
     engine: Engine,
+    target: Arc<Target>,
 }
 
 /// How to open a store.
@@ -88,12 +89,22 @@ impl Store {
         for n in 0..options.readers.max(1) {
             spawn(format!("db-read-{n}"), Access::Read, Arc::clone(&target), read_jobs.clone())?;
         }
-        Ok(Self { reads, writes, engine })
+        Ok(Self { reads, writes, engine, target })
     }
 
     /// Which database this is, for the few places where SQL truly differs.
     pub fn engine(&self) -> Engine {
         self.engine
+    }
+
+    /// Makes what was deleted before leave the files of an SQLite database. Its pages are overwritten with zeros when their
+    /// content is deleted; what is left is the log of old pages, which is emptied here. PostgreSQL vacuums by itself.
+    ///
+    /// # Errors
+    /// `Busy` when somebody reads or writes all the time: try again.
+    pub async fn scrub(&self) -> Result<()> {
+        let target = Arc::clone(&self.target);
+        tokio::task::spawn_blocking(move || target.scrub()).await.map_err(Error::broken)?
     }
 
     /// Runs queries on one consistent snapshot.

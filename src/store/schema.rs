@@ -62,6 +62,7 @@ diesel::table! {
         revision -> BigInt,
         created_ms -> BigInt,
         updated_ms -> BigInt,
+        leaving_ms -> Nullable<BigInt>,
     }
 }
 
@@ -585,6 +586,39 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    erasures (app_id, id) {
+        app_id -> Text,
+        id -> Text,
+        user_id -> Nullable<Text>,
+        asked_by -> Text,
+        asked_ms -> BigInt,
+        due_ms -> BigInt,
+        state -> Text,
+        began_ms -> Nullable<BigInt>,
+        ended_ms -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    tombstones (app_id, hash) {
+        app_id -> Text,
+        hash -> Text,
+        erased_ms -> BigInt,
+    }
+}
+
+diesel::table! {
+    merges (app_id, from_id) {
+        app_id -> Text,
+        from_id -> Text,
+        into_id -> Text,
+        asked_ms -> BigInt,
+        began_ms -> Nullable<BigInt>,
+        ended_ms -> Nullable<BigInt>,
+    }
+}
+
 diesel::allow_tables_to_appear_in_same_query!(
     apps,
     api_keys,
@@ -626,5 +660,8 @@ diesel::allow_tables_to_appear_in_same_query!(
     messages,
     receipts,
     mails,
-    mail_templates
+    mail_templates,
+    erasures,
+    tombstones,
+    merges,
 );

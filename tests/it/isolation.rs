@@ -29,7 +29,7 @@ fn makes_its_own(operation: &Operation) -> bool {
 
 /// Whether it ends the session that asks.
 fn signs_out(operation: &Operation) -> bool {
-    (operation.method.as_str(), operation.path.as_str()) == ("DELETE", "/v1/me/sessions")
+    operation.method == "DELETE" && ["/v1/me/sessions", "/v1/me"].contains(&operation.path.as_str())
 }
 
 /// An app with one of everything.
@@ -114,7 +114,11 @@ async fn furnish(world: &mut World) -> House {
     let user = listener.person.id.clone();
     let session = world.get("/v1/me/sessions", &listener.person.token).await.expect(200);
     let session = session["items"][0]["id"].as_str().unwrap().to_owned();
+    let leaver = made(world, "/v1/users", &by, json!({"external_id": "canary-gone"})).await;
+    let erasure =
+        world.delete(&format!("/v1/users/{leaver}"), &by).await.expect(202)["erasure"]["id"].as_str().unwrap().to_owned();
     let samples = [
+        ("/v1/erasures/{id}", vec![erasure]),
         ("/v1/me/sessions/{id}", vec![session]),
         ("/v1/users/{id}", vec![user.clone()]),
         ("/v1/users/{id}/devices/{installation_id}", vec![user, installation.clone()]),

@@ -9,6 +9,7 @@ mod letters;
 mod lossy;
 mod tenant;
 
+pub mod logs;
 pub mod story;
 
 pub use client::{Answer, Api, Caller};

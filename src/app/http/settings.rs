@@ -70,6 +70,15 @@ pub struct SettingsPatch {
     #[serde(default, deserialize_with = "given")]
     #[schema(nullable = false, minimum = 0)]
     location_retention_ms: Option<i64>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false, minimum = 604_800_000_i64)]
+    event_retention_ms: Option<i64>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false, minimum = 2_678_400_000_i64)]
+    decision_retention_ms: Option<i64>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false, minimum = 0)]
+    erasure_undo_ms: Option<i64>,
     /// `null` for none.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<i64>, minimum = 600_000)]
@@ -95,6 +104,9 @@ impl SettingsPatch {
         set(&mut to.min_gap_ms, self.min_gap_ms);
         set(&mut to.quiet_hours, self.quiet_hours);
         set(&mut to.location_retention_ms, self.location_retention_ms);
+        set(&mut to.event_retention_ms, self.event_retention_ms);
+        set(&mut to.decision_retention_ms, self.decision_retention_ms);
+        set(&mut to.erasure_undo_ms, self.erasure_undo_ms);
         set(&mut to.session_life_ms, self.session_life_ms);
         set(&mut to.session_idle_ms, self.session_idle_ms);
     }

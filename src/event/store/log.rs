@@ -316,17 +316,8 @@ pub fn tally(conn: &mut Conn, app: AppId) -> Result<Vec<(String, String, i64)>> 
     Ok(rows.into_iter().map(|(source, disposition, n)| (source, disposition.unwrap_or_default(), n)).collect())
 }
 
-/// The oldest fix of a person that is kept, of each app that keeps any.
-pub fn oldest_fixes(conn: &mut Conn) -> Result<Vec<(AppId, i64)>> {
-    let rows: Vec<(AppId, Option<i64>)> = on!(conn, c => events::table
-        .filter(events::lat.is_not_null().and(events::user_id.is_not_null()))
-        .group_by(events::app_id)
-        .select((events::app_id, diesel::dsl::min(events::received_ms))).load(c))?;
-    Ok(rows.into_iter().filter_map(|(app, oldest_ms)| Some((app, oldest_ms?))).collect())
-}
-
-/// Takes the fixes from people's events that came before a time, the oldest first.
-pub fn forget_fixes(conn: &mut Conn, app: AppId, (before_ms, limit): (i64, i64)) -> Result<()> {
+/// Takes the fixes from people's events that came before a time, the oldest first; answers of how many.
+pub fn forget_fixes(conn: &mut Conn, app: AppId, (before_ms, limit): (i64, i64)) -> Result<usize> {
     let ids: Vec<EventId> = on!(conn, c => events::table
         .filter(events::app_id.eq(app).and(events::lat.is_not_null()).and(events::user_id.is_not_null())
             .and(events::received_ms.lt(before_ms)))
@@ -336,5 +327,5 @@ pub fn forget_fixes(conn: &mut Conn, app: AppId, (before_ms, limit): (i64, i64))
             .set((events::lat.eq(None::<f64>), events::lon.eq(None::<f64>), events::accuracy_m.eq(None::<f64>)))
             .execute(c))?;
     }
-    Ok(())
+    Ok(ids.len())
 }

@@ -6,8 +6,7 @@ mod types;
 
 pub use log::WorkRow;
 pub(super) use log::{
-    EventRow, Known, NewWork, count, done, forget_fixes, insert, insert_work, known, load, lock, oldest_fixes, settle, tally,
-    work,
+    EventRow, Known, NewWork, count, done, forget_fixes, insert, insert_work, known, load, lock, settle, tally, work,
 };
 pub use things::{Link, Thing};
 pub(super) use things::{

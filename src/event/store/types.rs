@@ -100,12 +100,13 @@ pub fn delete_type(conn: &mut Conn, app: AppId, kind: &str) -> Result<()> {
     Ok(())
 }
 
-/// Which of these users exist.
+/// Which of these users exist; one who is leaving does not.
 pub fn users(conn: &mut Conn, app: AppId, ids: &[UserId]) -> Result<HashSet<UserId>> {
     let mut found = HashSet::with_capacity(ids.len());
     for chunk in ids.chunks(CHUNK) {
         let rows: Vec<UserId> = on!(conn, c => people::table
-            .filter(people::app_id.eq(app).and(people::id.eq_any(chunk))).select(people::id).load(c))?;
+            .filter(people::app_id.eq(app).and(people::id.eq_any(chunk)).and(people::leaving_ms.is_null()))
+            .select(people::id).load(c))?;
         found.extend(rows);
     }
     Ok(found)

@@ -11,7 +11,7 @@ use super::store::{self, End, Session, User};
 use crate::app::Mode;
 use crate::error::{Error, Result};
 use crate::id::{AppId, UserId};
-use crate::people::device;
+use crate::people::{device, merge};
 use crate::platform::Platform;
 use crate::store::Conn;
 use actix_web::http::header::{HeaderMap, USER_AGENT};
@@ -88,8 +88,12 @@ impl Arrival {
         store::insert_session(conn, &self.session)?;
         let mut gone = Gone::default();
         if let Some(token) = self.anonymous.filter(|token| token.user_id != user.id) {
-            store::end_session(conn, token.app_id, token.session_id, (End::Merged, self.session.created_ms))?;
-            gone.add(token.session_id, device::unbind(conn, token.app_id, token.user_id, token.session_id)?);
+            let now_ms = self.session.created_ms;
+            store::end_session(conn, token.app_id, token.session_id, (End::Merged, now_ms))?;
+            // The phone stays with its anonymous user, under the new session, until the merge brings both over.
+            device::rebind(conn, token.app_id, token.user_id, (token.session_id, self.session.id))?;
+            merge::begin(conn, token.app_id, (token.user_id, user.id), now_ms)?;
+            gone.sessions.push(token.session_id);
         }
         Ok(Entered { user, session: self.session, gone })
     }

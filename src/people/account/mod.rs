@@ -19,6 +19,7 @@ mod limit;
 mod methods;
 mod password;
 mod proof;
+pub mod personal;
 mod refresh;
 mod signer;
 mod store;

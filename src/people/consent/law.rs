@@ -212,6 +212,30 @@ impl Ledger {
         self.in_force().into_iter().filter(|grant| extent.ends(&grant.extent)).collect()
     }
 
+    /// What of another ledger is appended to this one when its user turns out to be the same person, so that nothing is
+    /// allowed that either has refused: every withdrawal; of the grants that stand those of whose extent this ledger says
+    /// nothing, and those that it has granted too and that a withdrawal carried over before them would end.
+    pub fn carried_over<'a>(&self, theirs: &'a Self) -> Vec<&'a Row> {
+        let (own, standing) = (self.in_force(), theirs.in_force());
+        let mut carried: Vec<&Row> = Vec::new();
+        for row in &theirs.0 {
+            let both = || {
+                let stands = own.iter().any(|grant| grant.extent == row.extent);
+                stands && carried.iter().any(|before| !before.granted && before.extent.ends(&row.extent))
+            };
+            let stands = standing.iter().any(|grant| grant.id == row.id);
+            if !row.granted || stands && (!self.speaks_of(&row.extent) || both()) {
+                carried.push(row);
+            }
+        }
+        carried
+    }
+
+    /// Whether a row is about this extent, or a withdrawal about more than it.
+    fn speaks_of(&self, extent: &Extent) -> bool {
+        self.0.iter().any(|row| row.extent == *extent || !row.granted && row.extent.ends(extent))
+    }
+
     /// The last row about a purpose.
     pub fn last(&self, purpose: &str) -> Option<&Row> {
         self.0.iter().rev().find(|row| row.extent.purpose == purpose)

@@ -4,6 +4,7 @@
 //! send that relied on the old state is handed over.
 
 mod law;
+pub mod personal;
 mod purpose;
 mod store;
 

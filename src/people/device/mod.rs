@@ -4,6 +4,7 @@
 //! same transaction. The caller writes with [`Platform::write_and_fence`](crate::platform::Platform::write_and_fence), so
 //! that the earlier users' sends are out before it answers.
 
+pub mod personal;
 mod store;
 mod token;
 

@@ -3,6 +3,7 @@
 mod attribute;
 mod declared;
 mod person;
+pub mod personal;
 mod preference;
 pub mod quiet;
 mod store;
@@ -58,6 +59,14 @@ fn taken(error: Error) -> Error {
 /// What the database says.
 pub fn people(conn: &mut Conn, app: AppId, users: &[UserId]) -> Result<HashMap<UserId, Person>> {
     store::people(conn, app, users)
+}
+
+/// Whether all of these users, each named once, are there; one who is leaving is not.
+///
+/// # Errors
+/// What the database says.
+pub fn are_there(conn: &mut Conn, app: AppId, users: &[UserId]) -> Result<bool> {
+    store::are_there(conn, app, users)
 }
 
 /// What these users wish to hear; those who have said nothing are absent.

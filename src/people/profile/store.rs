@@ -104,7 +104,7 @@ pub(super) fn insert(conn: &mut Conn, app: AppId, new: &[NewUser]) -> Result<()>
 
 pub(super) fn people(conn: &mut Conn, app: AppId, ids: &[UserId]) -> Result<HashMap<UserId, Person>> {
     let rows: Vec<UserRow> = on!(conn, c => users::table
-        .filter(users::app_id.eq(app).and(among(users::id, ids)))
+        .filter(users::app_id.eq(app).and(among(users::id, ids)).and(users::leaving_ms.is_null()))
         .select(UserRow::as_select())
         .load(c))?;
     let mut chosen = preferences(conn, app, ids)?;
@@ -131,10 +131,19 @@ pub(super) fn time_zones(conn: &mut Conn, app: AppId, ids: &[UserId]) -> Result<
     Ok(rows.into_iter().filter_map(|(id, zone)| Some((id, zone?))).collect())
 }
 
+/// Whether all of these users are there; one who is leaving is not.
+pub(super) fn are_there(conn: &mut Conn, app: AppId, ids: &[UserId]) -> Result<bool> {
+    let n: i64 = on!(conn, c => users::table
+        .filter(users::app_id.eq(app).and(among(users::id, ids)).and(users::leaving_ms.is_null()))
+        .count()
+        .get_result(c))?;
+    Ok(usize::try_from(n).is_ok_and(|n| n == ids.len()))
+}
+
 pub(super) fn list(conn: &mut Conn, app: AppId, page: (&str, i64)) -> Result<Vec<UserId>> {
     let (after, limit) = page;
     Ok(on!(conn, c => users::table
-        .filter(users::app_id.eq(app).and(users::id.gt(after)))
+        .filter(users::app_id.eq(app).and(users::id.gt(after)).and(users::leaving_ms.is_null()))
         .order(users::id)
         .limit(limit)
         .select(users::id)
@@ -145,7 +154,7 @@ pub(super) fn resolve(conn: &mut Conn, app: AppId, external: &[String]) -> Resul
     let mut found = HashMap::with_capacity(external.len());
     for chunk in external.chunks(CHUNK) {
         let rows: Vec<(Option<String>, UserId)> = on!(conn, c => users::table
-            .filter(users::app_id.eq(app).and(users::external_id.eq_any(chunk)))
+            .filter(users::app_id.eq(app).and(users::external_id.eq_any(chunk)).and(users::leaving_ms.is_null()))
             .select((users::external_id, users::id))
             .load(c))?;
         found.extend(rows.into_iter().filter_map(|(external, id)| Some((external?, id))));
@@ -286,10 +295,11 @@ pub(super) fn walk(
 ) -> Result<Vec<UserId>> {
     let after = after.map(|id| id.to_string()).unwrap_or_default();
     Ok(match zone {
-        None => on!(conn, c => users::table.filter(users::app_id.eq(app).and(users::id.gt(&after)))
+        None => on!(conn, c => users::table
+            .filter(users::app_id.eq(app).and(users::id.gt(&after)).and(users::leaving_ms.is_null()))
             .order(users::id).limit(limit).select(users::id).load(c))?,
         Some(zone) => on!(conn, c => users::table
-            .filter(users::app_id.eq(app).and(users::zone.eq(zone)).and(users::id.gt(&after)))
+            .filter(users::app_id.eq(app).and(users::zone.eq(zone)).and(users::id.gt(&after)).and(users::leaving_ms.is_null()))
             .order(users::id).limit(limit).select(users::id).load(c))?,
     })
 }

@@ -123,7 +123,7 @@ pub async fn verify(
         };
         let proven = prove(conn, (caller.app_id, &email), Prover::default(), now_ms)?;
         let mut entered = match proven.user {
-            Some(user) => match store::user(conn, caller.app_id, user)?.filter(|user| !user.disabled) {
+            Some(user) => match store::arriving(conn, caller.app_id, user)? {
                 Some(user) => arrival.known(conn, user)?,
                 None => return Ok((None, proven.gone)),
             },

@@ -12,5 +12,5 @@ pub(super) use emails::{email_of, oldest_claim, own_email, owner};
 pub(super) use keys::{StoredKey, insert_signing_key, public_keys, retire_key, signing_keys};
 pub(super) use passwords::{Credential, account, claim, drop_password, has_password, set_password};
 pub use sessions::keep_open;
-pub(super) use sessions::{End, Session, end_session, insert_session, name_session, open_sessions, others, refresh, session};
-pub(super) use users::{User, insert_user, upgrade_user, user};
+pub(super) use sessions::{End, Session, end_of, end_session, insert_session, name_session, open_sessions, others, refresh, session};
+pub(super) use users::{User, arriving, insert_user, upgrade_user, user};

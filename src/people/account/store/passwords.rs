@@ -1,6 +1,6 @@
 //! Pairs of e-mail and password hash: each names one account.
 
-use super::users::{User, user};
+use super::users::{User, arriving};
 use crate::error::{Error, Result};
 use crate::id::{AppId, UserId};
 use crate::on;
@@ -34,7 +34,7 @@ pub fn account(conn: &mut Conn, credential: &Credential) -> Result<Option<User>>
         .first(c)
         .optional())?;
     let Some(id) = found else { return Ok(None) };
-    Ok(user(conn, credential.app_id, id)?.filter(|user| !user.disabled))
+    arriving(conn, credential.app_id, id)
 }
 
 /// Claims an e-mail with a password for a user; false when the same pair has been claimed meanwhile.

@@ -78,9 +78,16 @@ pub fn session(conn: &mut Conn, app_id: AppId, id: SessionId) -> Result<Option<(
 pub fn end_session(conn: &mut Conn, app_id: AppId, id: SessionId, (end, now_ms): (End, i64)) -> Result<()> {
     conn.serialise(&format!("session:{id}"))?;
     let target = sessions::table.filter(sessions::app_id.eq(app_id).and(sessions::id.eq(id)).and(sessions::ended_ms.is_null()));
-    let values = (sessions::ended_ms.eq(now_ms), sessions::end_reason.eq(end.name()));
-    on!(conn, c => diesel::update(target).set(values).execute(c))?;
+    on!(conn, c => diesel::update(target).set(end_of(end, now_ms)).execute(c))?;
     Ok(())
+}
+
+/// What a session's end writes.
+pub fn end_of(
+    end: End,
+    now_ms: i64,
+) -> (diesel::dsl::Eq<sessions::ended_ms, i64>, diesel::dsl::Eq<sessions::end_reason, &'static str>) {
+    (sessions::ended_ms.eq(now_ms), sessions::end_reason.eq(end.name()))
 }
 
 /// A user's sessions that have not ended, began after one time and were used after another: those after an id, in the

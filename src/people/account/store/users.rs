@@ -4,6 +4,7 @@ use crate::error::Result;
 use crate::http::FreeJson;
 use crate::id::{AppId, UserId};
 use crate::on;
+use crate::people::erasure;
 use crate::store::schema::users;
 use crate::store::{Conn, Doc};
 use diesel::prelude::*;
@@ -19,8 +20,20 @@ pub struct User {
     pub created_ms: i64,
 }
 
+/// A user; one who is leaving is nobody.
 pub fn user(conn: &mut Conn, app_id: AppId, id: UserId) -> Result<Option<User>> {
-    Ok(on!(conn, c => users::table.find((app_id, id)).select(User::as_select()).first(c).optional())?)
+    Ok(on!(conn, c => users::table
+        .filter(users::app_id.eq(app_id).and(users::id.eq(id)).and(users::leaving_ms.is_null()))
+        .select(User::as_select())
+        .first(c)
+        .optional())?)
+}
+
+/// A user who has proven who they are and may come in. Whoever signs in while the erasure of their account can be undone
+/// does not leave.
+pub fn arriving(conn: &mut Conn, app_id: AppId, id: UserId) -> Result<Option<User>> {
+    erasure::restore(conn, app_id, id, None)?;
+    Ok(user(conn, app_id, id)?.filter(|user| !user.disabled))
 }
 
 pub fn insert_user(conn: &mut Conn, app_id: AppId, (id, anonymous): (UserId, bool), now_ms: i64) -> Result<User> {

@@ -1,0 +1,88 @@
+//! What accounts hold of a user: addresses with their passwords, and sessions.
+
+use super::store::{End, end_of};
+use crate::error::Result;
+use crate::id::{AppId, SessionId, UserId};
+use crate::on;
+use crate::platform::personal::{Merge, OF_USER, Room, Table, hand_over, plain, time};
+use crate::store::Conn;
+use crate::store::schema::{passwords, sessions};
+use diesel::prelude::*;
+
+/// See `platform::personal`.
+pub const ROOM: Room = Room {
+    tables: &[
+        Table {
+            name: "passwords",
+            section: "accounts",
+            key: "user_id",
+            whose: OF_USER,
+            shows: &[plain("email"), time("changed_ms")],
+            finish: None,
+        },
+        Table {
+            name: "sessions",
+            section: "sessions",
+            key: "id",
+            whose: OF_USER,
+            shows: &[
+                plain("id"),
+                plain("mode"),
+                plain("name"),
+                plain("user_agent"),
+                time("created_ms"),
+                time("last_used_ms"),
+                time("ended_ms"),
+                plain("end_reason"),
+            ],
+            finish: None,
+        },
+    ],
+    erase: None,
+    turn_over: Some(turn_over),
+    absorb: Some(|conn, merge, budget| hand_over(conn, ("sessions", "id"), merge, budget)),
+};
+
+/// Ends all sessions of a user who leaves; publish [`super::SESSIONS_TOPIC`] with each of them after the commit.
+///
+/// # Errors
+/// What the database says.
+pub fn end_all(conn: &mut Conn, app: AppId, user: UserId, now_ms: i64) -> Result<Vec<SessionId>> {
+    let open =
+        || sessions::table.filter(sessions::app_id.eq(app).and(sessions::user_id.eq(user)).and(sessions::ended_ms.is_null()));
+    let ids: Vec<SessionId> = on!(conn, c => open().order(sessions::id).select(sessions::id).load(c))?;
+    // In one order, so that two such transactions do not wait in a circle.
+    ids.iter().try_for_each(|id| conn.serialise(&format!("session:{id}")))?;
+    on!(conn, c => diesel::update(open()).set(end_of(End::Revoked, now_ms)).execute(c))?;
+    Ok(ids)
+}
+
+/// Forgets sessions that ended before a time, or were last used before another one: neither can come to life again.
+/// Answers how many there were.
+///
+/// # Errors
+/// What the database says.
+pub fn expire(conn: &mut Conn, app: AppId, (ended_ms, unused_ms): (i64, i64), limit: i64) -> Result<usize> {
+    let of_app = || sessions::table.filter(sessions::app_id.eq(app));
+    let mut ids: Vec<SessionId> =
+        on!(conn, c => of_app().filter(sessions::ended_ms.lt(ended_ms)).limit(limit).select(sessions::id).load(c))?;
+    // Ids begin with the time at which they were made: only the old ones are looked at.
+    let unused: Vec<SessionId> = on!(conn, c => of_app()
+        .filter(sessions::id.lt(SessionId::floor(unused_ms)))
+        .filter(sessions::ended_ms.is_null().and(sessions::last_used_ms.lt(unused_ms)))
+        .limit(limit)
+        .select(sessions::id)
+        .load(c))?;
+    ids.extend(unused);
+    for chunk in ids.chunks(500) {
+        on!(conn, c => diesel::delete(of_app().filter(sessions::id.eq_any(chunk))).execute(c))?;
+    }
+    Ok(ids.len())
+}
+
+/// The anonymous user's sessions end; an address of theirs, which the law does not foresee, does not outlive them.
+fn turn_over(conn: &mut Conn, merge: &Merge) -> Result<()> {
+    end_all(conn, merge.app, merge.from, merge.now_ms)?;
+    on!(conn, c => diesel::delete(passwords::table.find((merge.app, merge.from))).execute(c))?;
+    Ok(())
+}

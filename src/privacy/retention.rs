@@ -1,0 +1,84 @@
+//! Retention: for how long each class of data is kept. One table, one worker, bounded transactions.
+//!
+//! | class | kept | changed by |
+//! |---|---|---|
+//! | raw positions of people | 24 h | `location_retention_ms`, 0 to 366 days |
+//! | events | 396 days (13 months) | `event_retention_ms`, 7 days to 10 years |
+//! | decisions, moments, choices, messages, receipts | 396 days | `decision_retention_ms`, 31 days to 10 years |
+//! | sessions | 30 days after their end, or after they can no longer be refreshed | - |
+//! | profile, devices, links, preferences, consents | until the user is erased | - |
+//! | tombstones, and that an erasure was done | for ever: they name nobody | - |
+
+use crate::app::{self, Settings};
+use crate::clock::DAY_MS;
+use crate::config::Config;
+use crate::error::Result;
+use crate::event;
+use crate::id::AppId;
+use crate::moment;
+use crate::people::account;
+use crate::platform::Platform;
+use crate::store::Conn;
+use crate::worker::Progress;
+
+/// How often to look, in milliseconds.
+pub(super) const POLL_MS: u64 = 600_000;
+/// Rows of one class in one transaction.
+const ROWS: i64 = 1_000;
+/// Apps of one transaction.
+const APPS: usize = 50;
+/// How long an ended session is kept, in milliseconds: long enough to ask what it was.
+const SESSIONS_MS: i64 = 30 * DAY_MS;
+
+/// A class of data.
+struct Class {
+    /// For how long it is kept, in milliseconds.
+    keeps_ms: fn(&Settings) -> i64,
+    /// Forgets rows from before a time; answers how many there were.
+    forget: fn(&mut Conn, AppId, i64, &Config) -> Result<usize>,
+}
+
+const CLASSES: [Class; 4] = [
+    Class {
+        keeps_ms: |settings| settings.location_retention_ms,
+        forget: |conn, app, before_ms, _| event::personal::expire_fixes(conn, app, (before_ms, ROWS)),
+    },
+    Class {
+        keeps_ms: |settings| settings.decision_retention_ms,
+        forget: |conn, app, before_ms, _| moment::personal::expire(conn, app, before_ms),
+    },
+    Class {
+        keeps_ms: |settings| settings.event_retention_ms,
+        forget: |conn, app, before_ms, _| event::personal::expire(conn, app, (before_ms, ROWS)),
+    },
+    Class {
+        keeps_ms: |_| SESSIONS_MS,
+        forget: |conn, app, before_ms, config| {
+            let unused_ms = before_ms.saturating_sub(config.refresh_token_life_days.saturating_mul(DAY_MS));
+            account::personal::expire(conn, app, (before_ms, unused_ms), ROWS)
+        },
+    },
+];
+
+/// One step: a batch of each class of each app.
+pub(super) async fn step(platform: &Platform) -> Result<Progress> {
+    let now_ms = platform.clock.now_ms();
+    let apps = platform.store.read(app::every).await?;
+    let mut forgotten = 0;
+    for some in apps.chunks(APPS) {
+        let (some, of) = (some.to_vec(), platform.clone());
+        forgotten += platform
+            .store
+            .write(move |conn| {
+                let mut rows = 0;
+                for (app, settings) in &some {
+                    for class in &CLASSES {
+                        rows += (class.forget)(conn, *app, now_ms - (class.keeps_ms)(settings), &of.config)?;
+                    }
+                }
+                Ok(rows)
+            })
+            .await?;
+    }
+    Ok(if forgotten == 0 { Progress::Idle } else { Progress::More })
+}

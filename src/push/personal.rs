@@ -1,0 +1,88 @@
+//! What the outbox holds of a user: messages with their words, tokens and attempts.
+
+use crate::error::Result;
+use crate::id::{AppId, UserId};
+use crate::on;
+use crate::platform::personal::{Merge, OF_USER, Room, Table, document, flag, hand_over, plain, time};
+use crate::store::Conn;
+use crate::store::schema::messages;
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Text};
+
+/// See `platform::personal`. Messages go with their decisions, which `moment` forgets.
+pub const ROOM: Room = Room {
+    tables: &[Table {
+        name: "messages",
+        section: "messages",
+        key: "id",
+        whose: OF_USER,
+        shows: &[
+            plain("id"),
+            plain("decision_id"),
+            plain("choice_id"),
+            plain("device_id"),
+            plain("campaign_id"),
+            plain("offer_id"),
+            plain("platform"),
+            plain("token"),
+            plain("environment"),
+            plain("topic"),
+            flag("test"),
+            document("payload"),
+            plain("collapse_id"),
+            document("consent"),
+            plain("state"),
+            plain("reason"),
+            document("attempts"),
+            time("due_ms"),
+            time("deadline_ms"),
+            time("created_ms"),
+            time("sending_ms"),
+            time("ended_ms"),
+        ],
+        finish: None,
+    }],
+    erase: Some(|conn, (app, user), budget| {
+        // One that is on its way is forgotten after its end.
+        if flying(conn, app, user)? {
+            budget.wait();
+        }
+        Ok(())
+    }),
+    turn_over: Some(turn_over),
+    absorb: Some(|conn, merge, budget| hand_over(conn, ("messages", "id"), merge, budget)),
+};
+
+/// Ends what waits for a user who leaves as `token_dead`; what is being sent goes its way, but is not tried again.
+///
+/// # Errors
+/// What the database says.
+pub fn stop(conn: &mut Conn, app: AppId, user: UserId, now_ms: i64) -> Result<()> {
+    let query = "update messages set stop_reason = 'user_left', \
+        reason = case when state = 'sending' then reason else 'user_left' end, \
+        ended_ms = case when state = 'sending' then ended_ms else $1 end, \
+        state = case when state = 'sending' then state else 'token_dead' end \
+        where app_id = $2 and user_id = $3 and state in ('queued', 'retry_at', 'sending')";
+    on!(conn, c => diesel::sql_query(query)
+        .bind::<BigInt, _>(now_ms)
+        .bind::<Text, _>(app)
+        .bind::<Text, _>(user)
+        .execute(c))?;
+    Ok(())
+}
+
+fn flying(conn: &mut Conn, app: AppId, user: UserId) -> Result<bool> {
+    let of_user = messages::table.filter(messages::app_id.eq(app).and(messages::user_id.eq(user)));
+    let n: i64 = on!(conn, c => of_user.filter(messages::state.eq("sending")).count().get_result(c))?;
+    Ok(n > 0)
+}
+
+/// What waits goes to the account, along with the devices: it is sent where the device and its token are the account's
+/// and the account's ledger allows it, and ends as `token_dead` or `revoked` else, as any other message does.
+fn turn_over(conn: &mut Conn, merge: &Merge) -> Result<()> {
+    let waits = messages::table
+        .filter(messages::app_id.eq(merge.app).and(messages::user_id.eq(merge.from)))
+        .filter(messages::state.eq_any(["queued", "retry_at"]));
+    on!(conn, c => diesel::update(waits).set(messages::user_id.eq(merge.into)).execute(c))?;
+    Ok(())
+}

@@ -1,0 +1,220 @@
+//! An anonymous history becomes an account's: by rules that never widen a choice, however often it is interrupted.
+
+use crate::world::story::{self, EVENT};
+use crate::world::{Caller, Person, World};
+use kairos::id::{ConsentId, PartnerId, UserId};
+use kairos::people::consent::{Basis, Channel, Extent, Ledger, Need, Purpose, Purposes, Reason, Row, Standing, Version};
+use kairos::people::merge;
+use kairos::push::standin::{Fault, Rule};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+const MINUTE: Duration = Duration::from_secs(61);
+
+async fn begin(world: &World, from: &str, into: &str) -> bool {
+    let (app, now_ms) = (world.app.id, world.now_ms());
+    let pair: (UserId, UserId) = (from.parse().unwrap(), into.parse().unwrap());
+    world.kairos.platform.store.write(move |conn| merge::begin(conn, app, pair, now_ms)).await.unwrap()
+}
+
+async fn choose(world: &World, by: &Caller, purpose: &str, granted: bool) -> Value {
+    let body = match granted {
+        true => json!({"purpose": purpose, "granted": true, "text_version": "1", "evidence": {"screen": "welcome"}}),
+        false => json!({"purpose": purpose, "granted": false}),
+    };
+    world.post("/v1/me/consents", by, body).await.expect(201)
+}
+
+async fn event(world: &World, id: &str, subject: &str) -> Value {
+    let event = json!({"id": id, "type": EVENT, "occurred_at": world.time(0), "subject": subject, "properties": {"n": id}});
+    let taken = world.post("/v1/events", &world.app.server, json!({"events": [event]})).await.expect(202);
+    let path = format!("/v1/events/{}", taken["results"][0]["event_id"].as_str().unwrap());
+    world.drain().await;
+    world.get(&path, &world.app.server).await.expect(200)
+}
+
+/// Somebody anonymous and an account, in an app that may speak. The anonymous phone was registered by the back end.
+async fn both_of(world: &World) -> (Person, Person) {
+    let home = world.app.clone();
+    story::declare(&world.api, &home).await;
+    story::credentials(&world.api, &home, &world.standin).await;
+    let mut offer = story::offer("Lounge");
+    offer["purpose"] = "ads".into();
+    for key in ["ads", "tips", "news"] {
+        let purpose = json!({"key": key, "name": key, "basis": "consent", "version": "1", "texts": {"en": "May we?"}});
+        world.post("/v1/purposes", &home.server, purpose).await.expect(201);
+    }
+    story::campaign(&world.api, &home, &offer).await;
+    for key in ["nick", "tier"] {
+        world.post("/v1/attributes", &home.server, json!({"scope": "user", "key": key, "kind": "string"})).await.expect(201);
+    }
+    let anonymous = world.person(&home).await;
+    let (id, token) = story::sign_up(&world.api, &home, "ada@example.com").await;
+    (anonymous, Person { id, token, refresh_token: String::new() })
+}
+
+async fn phone(world: &World, user: &str, installation: &str) {
+    let (_, device, _) = story::phone(installation, "android");
+    world.put(&format!("/v1/users/{user}/devices/{installation}"), &world.app.server, device).await.expect(201);
+}
+
+both! {
+    async fn what_the_account_says_stays_and_what_it_does_not_say_is_taken_over(world) {
+        let (anonymous, account) = both_of(world).await;
+        let patch = |nick: &str, more: Value| json!({"attributes": {"nick": nick, "tier": more}});
+        world.patch("/v1/me", &anonymous.token, patch("stranger", json!("gold"))).await.expect(200);
+        world.patch("/v1/me", &account.token, patch("ada", Value::Null)).await.expect(200);
+        world.patch("/v1/me/preferences", &anonymous.token, json!({"topics": {"news": false}})).await.expect(200);
+        let carried = choose(world, &anonymous.token, "tips", true).await;
+        choose(world, &anonymous.token, "ads", true).await;
+        choose(world, &anonymous.token, "location", false).await;
+        choose(world, &account.token, "ads", false).await;
+        choose(world, &account.token, "location", true).await;
+        phone(world, &anonymous.id, "back").await;
+        let (installation, device, _) = story::phone("own", "android");
+        world.put(&format!("/v1/me/devices/{installation}"), &anonymous.token, device).await.expect(201);
+        let thing = world.post("/v1/things", &world.app.server, json!({"key": "belt"})).await.expect(201);
+        let links = format!("/v1/things/{}/links", thing["id"].as_str().unwrap());
+        for (user, kind) in [(&anonymous.id, "booking"), (&account.id, "booking"), (&anonymous.id, "boarding")] {
+            world.post(&links, &world.app.server, json!({"user": user, "kind": kind})).await.expect(201);
+        }
+        let before = event(world, "before", &anonymous.id).await;
+        assert_eq!(before["disposition"], "decided");
+        assert!(begin(world, &anonymous.id, &account.id).await);
+        // Killed between any two transactions.
+        for _ in 0..3 {
+            kairos::privacy::workers(&world.kairos.platform)[0].step().await.unwrap();
+            world.restart(|_| {}).await;
+        }
+        world.drain().await;
+        world.advance(MINUTE).await;
+
+        let me = world.get("/v1/me", &account.token).await.expect(200);
+        assert_eq!(me["attributes"], json!({"nick": "ada", "tier": "gold"}));
+        let wishes = world.get("/v1/me/preferences", &account.token).await.expect(200);
+        assert_eq!(wishes["topics"]["news"], false);
+        let consents = world.get("/v1/me/consents", &account.token).await.expect(200);
+        let standing = |key: &str| {
+            let all = consents["items"].as_array().unwrap();
+            all.iter().find(|state| state["purpose"] == key).unwrap()["standing"].as_str().unwrap().to_owned()
+        };
+        assert_eq!(["tips", "ads", "location"].map(standing), ["granted", "refused", "refused"]);
+        let ledger = world.get("/v1/me/consents/history", &account.token).await.expect(200);
+        assert!(ledger["items"].as_array().unwrap().iter().any(|record| record["id"] == carried["id"]), "{ledger}");
+        let devices = world.get("/v1/me/devices", &account.token).await.expect(200);
+        let with_token = |device: &Value| (device["installation_id"].as_str().unwrap().to_owned(), device["has_token"] == true);
+        let mut devices: Vec<_> = devices["items"].as_array().unwrap().iter().map(with_token).collect();
+        devices.sort();
+        assert_eq!(devices, [("back".to_owned(), true), ("own-android".to_owned(), false)], "a token of a session that ended stays behind");
+        assert_eq!(world.number("select count(*) from links").await, 2);
+        let export = world.get("/v1/me/export", &account.token).await.expect(200);
+        assert_eq!(export["data"]["known_before_as"][0]["from_id"], json!(anonymous.id));
+        for (section, n) in [("events", 1), ("moments", 1), ("decisions", 1), ("sessions", 2)] {
+            assert_eq!(export["data"][section].as_array().unwrap().len(), n, "{section}");
+        }
+        // Nothing is the anonymous user's any more, and nobody signs in as them.
+        world.get(&format!("/v1/users/{}", anonymous.id), &world.app.server).await.refused(404, "not_found");
+        world.get("/v1/me", &anonymous.token).await.refused(401, "unauthorized");
+        let tables = "users:id consents:user_id devices:user_id links:user_id events:user_id moments:user_id decisions:user_id \
+            choices:user_id messages:user_id sessions:user_id preferences:user_id positions:user_id lane_work:user_id epochs:key";
+        for (table, column) in tables.split_whitespace().map(|pair| pair.split_once(':').unwrap()) {
+            let left = format!("select count(*) from {table} where {column} = '{}'", anonymous.id);
+            assert_eq!(world.number(&left).await, 0, "{table}");
+        }
+        // What is still on its way to them finds the account.
+        let late = event(world, "late", &anonymous.id).await;
+        assert_eq!((&late["disposition"], &late["user_id"]), (&json!("decided"), &json!(account.id)), "{late}");
+        assert!(!begin(world, &account.id, &anonymous.id).await, "an account is nobody's history");
+    }
+
+    async fn what_waits_goes_out_to_the_account_and_what_was_heard_counts_for_it(world) {
+        let (anonymous, account) = both_of(world).await;
+        let caps = json!({"settings": {"caps": {"overall": [{"limit": 1, "window_ms": 86_400_000}]}}});
+        world.patch("/v1/app", &world.app.server, caps).await.expect(200);
+        choose(world, &anonymous.token, "ads", true).await;
+        phone(world, &anonymous.id, "back").await;
+        world.standin.inject(Rule::always(Fault::Answer { status: 503, reason: "UNAVAILABLE".into(), retry_after_s: None, timestamp_ms: None }));
+        event(world, "waits", &anonymous.id).await;
+        assert_eq!(world.number("select count(*) from messages where state = 'retry_at'").await, 1);
+        assert!(begin(world, &anonymous.id, &account.id).await);
+        world.drain().await;
+        world.standin.heal();
+        world.advance(Duration::from_secs(120)).await;
+        assert_eq!(world.number(&format!("select count(*) from messages where state = 'accepted' and user_id = '{}'", account.id)).await, 1);
+        event(world, "again", &account.id).await;
+        let decisions = world.get(&format!("/v1/decisions?user={}&outcome=silent", account.id), &world.app.server).await.expect(200);
+        assert_eq!(decisions["items"][0]["reason"], "overall_cap", "{decisions}");
+    }
+
+    async fn what_waits_is_revoked_where_the_account_has_refused_it(world) {
+        let (anonymous, account) = both_of(world).await;
+        choose(world, &anonymous.token, "ads", true).await;
+        choose(world, &account.token, "ads", false).await;
+        phone(world, &anonymous.id, "back").await;
+        world.standin.inject(Rule::always(Fault::Answer { status: 503, reason: "UNAVAILABLE".into(), retry_after_s: None, timestamp_ms: None }));
+        event(world, "waits", &anonymous.id).await;
+        let handed_over = world.standin.ledger().len();
+        assert!(begin(world, &anonymous.id, &account.id).await);
+        world.drain().await;
+        world.standin.heal();
+        world.advance(Duration::from_secs(120)).await;
+        assert_eq!(world.number("select count(*) from messages where state = 'revoked'").await, 1);
+        assert_eq!(world.standin.ledger().len(), handed_over);
+    }
+
+    async fn an_account_that_is_erased_takes_the_history_that_is_on_its_way_along(world) {
+        let (anonymous, account) = both_of(world).await;
+        event(world, "before", &anonymous.id).await;
+        assert!(begin(world, &anonymous.id, &account.id).await);
+        world.delete("/v1/me", &account.token).await.expect(202);
+        world.drain().await;
+        world.advance(MINUTE).await;
+        world.advance(MINUTE).await;
+        let all = "select (select count(*) from users) + (select count(*) from merges) + (select count(*) from decisions) \
+            + (select count(*) from events) + (select count(*) from epochs where scope = 'consent')";
+        assert_eq!(world.number(all).await, 0);
+        let late = event(world, "late", &anonymous.id).await;
+        assert_eq!((&late["disposition"], late.get("subject")), (&json!("unknown_subject"), None), "{late}");
+    }
+}
+
+fn extent() -> impl Strategy<Value = Extent> {
+    let channel = prop_oneof![Just(None), Just(Some(Channel::Push)), Just(Some(Channel::Email))];
+    (channel, proptest::option::of(0_u128..2)).prop_map(|(channel, partner)| Extent {
+        purpose: "ads".to_owned(),
+        channel,
+        partner: partner.map(|n| PartnerId::from(uuid::Uuid::from_u128(n))),
+    })
+}
+
+fn ledger(first: u128) -> impl Strategy<Value = Ledger> {
+    proptest::collection::vec((extent(), any::<bool>()), 0..5).prop_map(move |rows| {
+        let row = |(n, (extent, granted)): (usize, (Extent, bool))| {
+            let id = ConsentId::from(uuid::Uuid::from_u128(first + u128::try_from(n).unwrap()));
+            Row { id, extent, granted, text_version: granted.then(|| "1".to_owned()) }
+        };
+        Ledger(rows.into_iter().enumerate().map(row).collect())
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4_000))]
+    #[test]
+    fn a_merge_allows_nothing_that_either_ledger_had_refused_and_nothing_that_neither_had_granted(own in ledger(0), theirs in ledger(100)) {
+        let version = Version { version: "1".to_owned(), re_ask: false };
+        let purposes = Purposes::new(vec![("ads".to_owned(), Purpose { basis: Basis::Consent, versions: vec![version] })]);
+        let carried = own.carried_over(&theirs);
+        let merged = Ledger(own.0.iter().chain(carried).cloned().collect());
+        let app = Need::of("ads");
+        let partners = [0, 1].map(|n| Need::of_partner("ads", PartnerId::from(uuid::Uuid::from_u128(n))));
+        for need in [&app, &partners[0], &partners[1]] {
+            let [before, other, after] = [&own, &theirs, &merged].map(|ledger| ledger.standing(&purposes, need));
+            let refused = [before, other].contains(&Standing::Refused(Reason::Withdrawn));
+            prop_assert!(!(refused && after.permits()), "{need:?}: {before:?} and {other:?} give {after:?}");
+            let granted = before.permits() || other.permits();
+            prop_assert!(granted || !after.permits(), "{need:?}: {before:?} and {other:?} give {after:?}");
+            prop_assert!(!own.0.is_empty() || other == after, "{need:?}: an account that said nothing takes everything over");
+        }
+    }
+}

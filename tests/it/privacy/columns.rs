@@ -1,0 +1,171 @@
+//! The columns of text in the schema, and why some hold no word of a person.
+
+use crate::world::{Db, World};
+use std::fmt;
+
+/// A column of the schema.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Column {
+    pub table: String,
+    pub name: String,
+}
+
+impl Column {
+    /// Whether it holds bytes that are no text.
+    pub fn is_bytes(&self) -> bool {
+        ["signing_keys.sealed", "push_credentials.sealed", "decisions.input", "choices.release_input"]
+            .contains(&self.to_string().as_str())
+    }
+}
+
+impl fmt::Display for Column {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.table, self.name)
+    }
+}
+
+/// Tables that hold nothing about users.
+const OF_THE_APP: &[&str] = &[
+    "apps",
+    "api_keys",
+    "signing_keys",
+    "attributes",
+    "purposes",
+    "purpose_versions",
+    "topics",
+    "event_types",
+    "things",
+    "event_counts",
+    "places",
+    "place_revisions",
+    "place_changes",
+    "partners",
+    "moment_kinds",
+    "offers",
+    "catalogues",
+    "campaigns",
+    "versions",
+    "push_credentials",
+];
+
+/// Names that say the same in every table: ids name nobody without their rows, and the test looks for the user's own.
+const IDS: &[&str] = &[
+    "app_id",
+    "id",
+    "user_id",
+    "session_id",
+    "device_id",
+    "event_id",
+    "thing_id",
+    "partner_id",
+    "place_id",
+    "cause_id",
+    "moment_id",
+    "decision_id",
+    "choice_id",
+    "campaign_id",
+    "offer_id",
+    "message_id",
+    "link_partner_id",
+    "from_id",
+    "into_id",
+    "cursor_user_id",
+];
+
+/// Words of a closed set, names of the app's own and figures; they go with their rows.
+const WORDS: &[&str] = &[
+    "epochs.scope",
+    "epochs.key",
+    "users.locale",
+    "users.time_zone",
+    "users.zone",
+    "sessions.mode",
+    "sessions.end_reason",
+    "consents.purpose",
+    "consents.channel",
+    "consents.text_version",
+    "consents.source",
+    "preferences.topics",
+    "preferences.channels",
+    "preferences.quiet_hours",
+    "preferences.frequency",
+    "devices.platform",
+    "devices.environment",
+    "devices.locale",
+    "devices.time_zone",
+    "devices.push_permission",
+    "events.source",
+    "events.type",
+    "events.disposition",
+    "events.decision_ids",
+    "positions.subject_id",
+    "positions.sights",
+    "place_states.subject_id",
+    "place_states.state",
+    "campaign_runs.zone",
+    "campaign_runs.state",
+    "moments.kind",
+    "moments.context",
+    "decisions.outcome",
+    "decisions.reason",
+    "decisions.candidates",
+    "decisions.choices",
+    "decisions.hops",
+    "choices.category",
+    "choices.state",
+    "choices.release",
+    "messages.platform",
+    "messages.environment",
+    "messages.route",
+    "messages.collapse_id",
+    "messages.mode",
+    "messages.consent",
+    "messages.state",
+    "messages.reason",
+    "messages.stop_reason",
+    "messages.attempts",
+    "receipts.kind",
+    "erasures.asked_by",
+    "erasures.state",
+];
+
+/// Hashes and bytes, in which a word cannot be found by looking; they go with their rows.
+const HASHES: &[&str] =
+    &["passwords.password_hash", "events.content_hash", "decisions.input", "choices.release_input", "tombstones.hash"];
+
+/// What holds a word of a person and is not in their export, and why.
+pub const NOT_SHOWN: &[(&str, &str)] = &[];
+
+/// Why a column holds no word of a person.
+pub fn reason(column: &Column) -> Option<&'static str> {
+    let whole = column.to_string();
+    let among = |list: &[&str], name: &str| list.contains(&name);
+    let reasons = [
+        (among(OF_THE_APP, &column.table), "its table holds nothing about users"),
+        (among(IDS, &column.name), "an id"),
+        (among(WORDS, &whole), "a word of the app's or of ours"),
+        (among(HASHES, &whole), "a hash or bytes"),
+    ];
+    reasons.into_iter().find(|(holds, _)| *holds).map(|(_, why)| why)
+}
+
+/// Every column of text or bytes that the database has.
+pub async fn text_columns(world: &World) -> Vec<Column> {
+    let query = match world.database.db() {
+        Db::Sqlite => {
+            "select m.name || '.' || p.name as line from sqlite_master m, pragma_table_info(m.name) p \
+             where m.type = 'table' and lower(p.type) in ('text', 'bytea', 'blob', '') order by 1"
+        }
+        Db::Postgres => {
+            "select table_name || '.' || column_name as line from information_schema.columns \
+             where table_schema = 'public' and data_type in ('text', 'bytea', 'character varying', 'jsonb') order by 1"
+        }
+    };
+    let all = world.lines(query).await;
+    let column = |line: String| {
+        let (table, name) = line.split_once('.')?;
+        let ours = !table.starts_with("__diesel") && !table.starts_with("sqlite_");
+        ours.then(|| Column { table: table.to_owned(), name: name.to_owned() })
+    };
+    all.into_iter().filter_map(column).collect()
+}
