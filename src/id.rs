@@ -171,6 +171,8 @@ ids! {
     KeyId = "key";
     /// A person in an app.
     UserId = "usr";
+    /// A single-use secret that was handed out or mailed.
+    ChallengeId = "chl";
     /// One sign-in of a user.
     SessionId = "ses";
     /// One installation of the app.

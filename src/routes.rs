@@ -32,6 +32,8 @@ use utoipa_swagger_ui::SwaggerUi;
         account::http::sign::anonymous,
         account::http::session::refresh,
         account::http::session::sign_out,
+        account::http::step_up::step_up,
+        account::http::step_up::change_password,
         account::http::session::jwks,
         account::http::mine::list,
         account::http::mine::get,
@@ -204,6 +206,8 @@ fn accounts(config: &mut ServiceConfig) {
     config.route("/v1/auth/anonymous", web::post().to(account::http::sign::anonymous));
     config.route("/v1/auth/refresh", web::post().to(account::http::session::refresh));
     config.route("/v1/auth/sign-out", web::post().to(account::http::session::sign_out));
+    config.route("/v1/auth/step-up", web::post().to(account::http::step_up::step_up));
+    config.route("/v1/auth/password/change", web::post().to(account::http::step_up::change_password));
     config.route("/.well-known/jwks.json", web::get().to(account::http::session::jwks));
     config.route("/v1/me/sessions", web::get().to(account::http::mine::list));
     config.route("/v1/me/sessions", web::delete().to(account::http::mine::end_all));

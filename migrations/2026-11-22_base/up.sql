@@ -92,10 +92,13 @@ create table sessions (
     -- what its user calls it, and the client that began it: by these they know their sessions apart
     name text,
     user_agent text,
+    -- how its user proved who they are (words of RFC 8176, separated by blanks), and when
+    amr text not null,
+    auth_ms bigint not null,
     created_ms bigint not null,
     last_used_ms bigint not null,
     ended_ms bigint,
-    end_reason text check (end_reason in ('signed_out', 'refresh_reused', 'upgraded', 'revoked')),
+    end_reason text,
     primary key (app_id, id)
 );
 create index sessions_user on sessions (app_id, user_id);

@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::hmac;
+use std::fmt::Write as _;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
@@ -99,6 +100,15 @@ impl MasterKey {
         let mut out = [0; 32];
         out.copy_from_slice(mac.sign().as_ref());
         out
+    }
+
+    /// As [`MasterKey::derive`], as 64 hex digits.
+    pub fn derive_hex(&self, purpose: &str, data: &[u8]) -> String {
+        self.derive(purpose, data).iter().fold(String::with_capacity(64), |mut out, byte| {
+            // Writing to a String does not fail.
+            let _ = write!(out, "{byte:02x}");
+            out
+        })
     }
 
     fn cipher(&self) -> Result<LessSafeKey> {

@@ -19,6 +19,11 @@ const FILES: &[(&str, &str, &str)] = &[
         include_str!("../../migrations/2026-11-22_base/down.sql"),
     ),
     (
+        "2026-11-28_identity",
+        include_str!("../../migrations/2026-11-28_identity/up.sql"),
+        include_str!("../../migrations/2026-11-28_identity/down.sql"),
+    ),
+    (
         "2026-11-28_mail",
         include_str!("../../migrations/2026-11-28_mail/up.sql"),
         include_str!("../../migrations/2026-11-28_mail/down.sql"),

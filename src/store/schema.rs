@@ -85,10 +85,39 @@ diesel::table! {
         generation_ms -> BigInt,
         name -> Nullable<Text>,
         user_agent -> Nullable<Text>,
+        amr -> Text,
+        auth_ms -> BigInt,
         created_ms -> BigInt,
         last_used_ms -> BigInt,
         ended_ms -> Nullable<BigInt>,
         end_reason -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    emails (app_id, email) {
+        app_id -> Text,
+        email -> Text,
+        user_id -> Text,
+        verified_ms -> BigInt,
+    }
+}
+
+diesel::table! {
+    challenges (app_id, id) {
+        app_id -> Text,
+        id -> Text,
+        kind -> Text,
+        user_id -> Nullable<Text>,
+        email -> Nullable<Text>,
+        mode -> Text,
+        token_hash -> Text,
+        code_hash -> Text,
+        tries -> BigInt,
+        state -> Text,
+        created_ms -> BigInt,
+        expires_ms -> BigInt,
+        used_ms -> Nullable<BigInt>,
     }
 }
 
@@ -564,6 +593,8 @@ diesel::allow_tables_to_appear_in_same_query!(
     users,
     passwords,
     sessions,
+    emails,
+    challenges,
     attributes,
     purposes,
     purpose_versions,

@@ -245,14 +245,76 @@ both! {
         assert_eq!(world.number("select count(*) from passwords").await, 1);
     }
 
-    async fn who_signs_in_as_somebody_else_does_not_end_the_anonymous_session(world) {
+    async fn who_signs_in_to_an_account_ends_the_anonymous_session_and_no_other(world) {
         let tenant = world.new_app("Louvre").await;
-        world.post("/v1/auth/sign-up", &tenant.phone, pair("ada@example.com", GOOD)).await.expect(200);
-        let person = world.person(&tenant).await;
-        let Caller::Bearer(token) = &person.token else { unreachable!() };
-        let ask = world.call("POST", "/v1/auth/sign-up").by(&tenant.phone).header("Authorization", &format!("Bearer {token}"));
-        assert_ne!(ask.json(&pair("ada@example.com", GOOD)).send().await.expect(200)["user"]["id"], json!(person.id));
-        assert!(speaks(world, &person.token).await, "its row says that it is open, so its tokens speak");
+        let ada = world.post("/v1/auth/sign-up", &tenant.phone, pair("ada@example.com", GOOD)).await.expect(200);
+        for path in ["/v1/auth/sign-up", "/v1/auth/sign-in"] {
+            let person = world.person(&tenant).await;
+            let Caller::Bearer(token) = &person.token else { unreachable!() };
+            let ask = || world.call("POST", path).by(&tenant.phone).header("Authorization", &format!("Bearer {token}"));
+            world.post("/v1/auth/sign-in", &tenant.phone, pair("ada@example.com", "wrong password")).await.refused(401, "invalid_credentials");
+            assert!(speaks(world, &person.token).await, "a wrong password must end nothing");
+            assert_eq!(ask().json(&pair("ada@example.com", GOOD)).send().await.expect(200)["user"]["id"], ada["user"]["id"]);
+            assert!(!speaks(world, &person.token).await, "{path}");
+        }
+        assert!(speaks(world, &Person::from(&ada).token).await);
+        // Who is signed in already may sign in as somebody else beside it.
+        let Caller::Bearer(token) = Person::from(&ada).token else { unreachable!() };
+        world.post("/v1/auth/sign-up", &tenant.phone, pair("eve@example.com", GOOD)).await.expect(200);
+        let beside = world.call("POST", "/v1/auth/sign-in").by(&tenant.phone).header("Authorization", &format!("Bearer {token}"));
+        beside.json(&pair("eve@example.com", GOOD)).send().await.expect(200);
+        assert!(speaks(world, &Person::from(&ada).token).await);
+    }
+
+    async fn a_proof_makes_a_new_session_in_place_of_the_old_one(world) {
+        let tenant = world.new_app("Louvre").await;
+        let up = Person::from(&world.post("/v1/auth/sign-up", &tenant.phone, pair("ada@example.com", GOOD)).await.expect(200));
+        let device = json!({"platform": "ios", "token": "ab".repeat(32), "topic": "a.b", "push_permission": "granted"});
+        world.put("/v1/me/devices/phone-1", &up.token, device).await.expect(200);
+        world.post("/v1/auth/step-up", &up.token, json!({"password": "wrong password"})).await.refused(401, "invalid_credentials");
+        assert!(speaks(world, &up.token).await);
+        world.advance(Duration::from_secs(60)).await;
+        let again = Person::from(&world.post("/v1/auth/step-up", &up.token, json!({"password": GOOD})).await.expect(200));
+        assert_eq!(again.id, up.id);
+        assert!(!speaks(world, &up.token).await);
+        refresh(world, &tenant, &up.refresh_token).await.refused(401, "invalid_refresh_token");
+        let Caller::Bearer(token) = &again.token else { unreachable!() };
+        let claims = part(token, 1);
+        assert_eq!((&claims["amr"], &claims["auth_time"]), (&json!(["pwd"]), &claims["iat"]));
+        assert_eq!(world.number("select count(*) from devices where token is not null").await, 1, "the phone stays reachable");
+        let nobody = world.person(&tenant).await;
+        world.post("/v1/auth/step-up", &nobody.token, json!({"password": GOOD})).await.refused(409, "no_email");
+    }
+
+    async fn a_new_password_ends_every_other_session(world) {
+        let tenant = world.new_app("Louvre").await;
+        let sign_in = |password: &'static str| world.post("/v1/auth/sign-in", &tenant.phone, pair("ada@example.com", password));
+        let up = Person::from(&world.post("/v1/auth/sign-up", &tenant.phone, pair("ada@example.com", GOOD)).await.expect(200));
+        let other = Person::from(&sign_in(GOOD).await.expect(200));
+        let eve = Person::from(&world.post("/v1/auth/sign-up", &tenant.phone, pair("eve@example.com", GOOD)).await.expect(200));
+        let change = |old: Option<&str>, new: &str| {
+            let mut body = json!({ "new_password": new });
+            if let Some(old) = old {
+                body["password"] = json!(old);
+            }
+            world.post("/v1/auth/password/change", &up.token, body)
+        };
+        change(Some("wrong password"), "a new password").await.refused(401, "invalid_credentials");
+        change(None, "a new password").await.refused_field(400, "validation_failed", "password");
+        change(Some(GOOD), "short").await.refused_field(400, "validation_failed", "new_password");
+        assert!(speaks(world, &other.token).await);
+        let changed = Person::from(&change(Some(GOOD), "a new password").await.expect(200));
+        for gone in [&up, &other] {
+            assert!(!speaks(world, &gone.token).await);
+            refresh(world, &tenant, &gone.refresh_token).await.refused(401, "invalid_refresh_token");
+        }
+        assert!(speaks(world, &changed.token).await && speaks(world, &eve.token).await);
+        sign_in(GOOD).await.refused(401, "invalid_credentials");
+        assert_eq!(sign_in("a new password").await.expect(200)["user"]["id"], json!(changed.id));
+        // Another account that claims the same address and has this password already is not told apart from this one.
+        world.post("/v1/auth/sign-up", &tenant.phone, pair("ada@example.com", "somebody else's")).await.expect(200);
+        let taken = json!({"password": "a new password", "new_password": "somebody else's"});
+        world.post("/v1/auth/password/change", &changed.token, taken).await.refused_field(400, "validation_failed", "new_password");
     }
 
     async fn attempts_are_limited_for_known_and_unknown_accounts_alike(world) {
@@ -390,10 +452,10 @@ fn an_email_is_checked_by_form_and_kept_in_lower_case() {
 #[test]
 fn a_password_is_checked_by_length_in_characters_alone() {
     for good in ["12345678", "        ", "пароль12", "🐎🐎🐎🐎🐎🐎🐎🐎", &"ü".repeat(256)] {
-        assert!(check_password(good).is_ok(), "{good}");
+        assert!(check_password("password", good).is_ok(), "{good}");
     }
     for wrong in ["", "1234567", "üüüüüüü", &"x".repeat(257)] {
-        assert!(check_password(wrong).is_err(), "{wrong}");
+        assert!(check_password("password", wrong).is_err(), "{wrong}");
     }
 }
 

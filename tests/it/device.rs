@@ -235,7 +235,8 @@ both! {
         let registration = devices::register(other, platform(), Path::from("phone".to_owned()), device).map(drop).boxed_local();
         let withdrawal = consents::record(owner, platform(), no).map(drop).boxed_local();
         let deletion = devices::forget(owner, platform(), Path::from("phone".to_owned())).map(drop).boxed_local();
-        let sign_out = session::sign_out(owner, platform(), Body(SignOutIn {})).map(drop).boxed_local();
+        let accounts = Data::new(world.kairos.accounts().clone());
+        let sign_out = session::sign_out(owner, accounts, Body(SignOutIn {})).map(drop).boxed_local();
         for mut asked in [registration, withdrawal, deletion, sign_out] {
             let flight = world.kairos.platform.fence.enter(world.app.id, user);
             assert!((&mut asked).now_or_never().is_none(), "it waits for the commit");

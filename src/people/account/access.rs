@@ -2,6 +2,7 @@
 
 use super::caller::UserToken;
 use super::hasher::Hasher;
+use super::methods::Methods;
 use super::refresh;
 use super::signer::{Claims, Signer};
 use super::store::{self, Session};
@@ -120,6 +121,8 @@ impl Accounts {
             sid: session.id,
             client_id: session.app_id,
             mode: session.mode.clone(),
+            amr: Methods::parse(&session.amr)?.words().into_iter().map(str::to_owned).collect(),
+            auth_time: session.auth_ms.div_euclid(1_000),
             iat,
             exp: iat + expires_in_s,
             jti: platform.ids.next::<SessionId>().uuid().as_simple().to_string(),
@@ -148,7 +151,13 @@ impl Inner {
         if !lives {
             return Ok(None);
         }
-        let token = UserToken { app_id, user_id, session_id, mode: Mode::parse(&claims.mode)? };
+        let token = UserToken {
+            app_id,
+            user_id,
+            session_id,
+            mode: Mode::parse(&claims.mode)?,
+            proven_ms: Some(claims.auth_time.saturating_mul(1_000)).filter(|_| !claims.amr.is_empty()),
+        };
         Ok(Some(Checked { token, expires_s: claims.exp }))
     }
 }

@@ -2,7 +2,8 @@
 
 use super::access::{Accounts, missing};
 use crate::app::{Mode, bearer, count};
-use crate::error::{Error, Result};
+use crate::clock::MINUTE_MS;
+use crate::error::{Error, Problem, Result};
 use crate::http::CallerApp;
 use crate::id::{AppId, SessionId, UserId};
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest, dev::Payload, web};
@@ -19,6 +20,26 @@ pub struct UserToken {
     pub session_id: SessionId,
     /// Whether the session was begun with a live or a test key.
     pub mode: Mode,
+    /// When they proved last who they are; never for an anonymous user, who has nothing to prove it with.
+    pub proven_ms: Option<i64>,
+}
+
+/// How long a proof is good for sensitive calls, in milliseconds.
+const FRESH_MS: i64 = 5 * MINUTE_MS;
+
+impl UserToken {
+    /// Refuses a sensitive call when the user has not proven lately who they are.
+    ///
+    /// # Errors
+    /// 401 `insufficient_user_authentication` (RFC 9470).
+    pub fn need_fresh(&self, now_ms: i64) -> Result<()> {
+        if self.proven_ms.is_none_or(|proven_ms| now_ms - proven_ms < FRESH_MS) {
+            return Ok(());
+        }
+        let detail =
+            "This call wants a proof of who you are that is at most 5 minutes old: call POST /v1/auth/step-up, or sign in again.";
+        Err(Problem::new(401, "insufficient_user_authentication", detail).into())
+    }
 }
 
 impl FromRequest for UserToken {

@@ -6,7 +6,6 @@ use crate::error::{Error, Problem, Result};
 use crate::http::ClientAddress;
 use crate::id::AppId;
 use crate::platform::Platform;
-use std::fmt::Write as _;
 
 /// Failed attempts after which an e-mail is locked for the rest of the day, known or not (NIST SP 800-63B: at most 100).
 const FAILURES_PER_DAY: u32 = 100;
@@ -25,12 +24,7 @@ impl Attempt {
     pub(super) async fn begin(platform: &Platform, app_id: AppId, email: &str, address: ClientAddress) -> Result<Self> {
         by_address(platform, address).await?;
         // The cache never sees the address itself.
-        let who = platform.master_key.derive("sign-in limit", format!("{app_id}|{email}").as_bytes());
-        let who = who[..16].iter().fold(String::with_capacity(32), |mut out, byte| {
-            // Writing to a String does not fail.
-            let _ = write!(out, "{byte:02x}");
-            out
-        });
+        let who = platform.master_key.derive_hex("sign-in limit", format!("{app_id}|{email}").as_bytes());
         let limit = platform.config.sign_in_per_account_per_minute;
         let bucket = format!("sign-in:{who}");
         take(platform, Budget { bucket: &bucket, limit, window_ms: MINUTE_MS }, 1).await?;

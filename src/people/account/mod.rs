@@ -7,11 +7,16 @@
 //! accounts of one address: a keyed hash of the address, secret like the master key.
 
 mod access;
+mod arrival;
 mod caller;
+mod challenge;
+mod departure;
 mod hasher;
 pub mod http;
 mod limit;
+mod methods;
 mod password;
+mod proof;
 mod refresh;
 mod signer;
 mod store;
@@ -20,6 +25,7 @@ mod vouch;
 pub use access::{Accounts, SESSIONS_TOPIC};
 pub use caller::UserToken;
 pub use hasher::Hasher;
+pub use methods::{Method, Methods};
 pub use password::{check_email, check_password};
 pub use refresh::{Life, Presented, SessionState, Verdict, judge};
 pub use store::keep_open;

@@ -36,11 +36,11 @@ pub fn check_email(text: &str) -> Result<String> {
 /// Checks a password that is to be set.
 ///
 /// # Errors
-/// 400 that names `password`.
-pub fn check_password(text: &str) -> Result<()> {
-    check_presented(text)?;
+/// 400 that names the field.
+pub fn check_password(field: &str, text: &str) -> Result<()> {
+    check_presented(field, text)?;
     if text.chars().count() < PASSWORD_CHARS_MIN {
-        return Err(Error::invalid("password", "too_short", format!("needs at least {PASSWORD_CHARS_MIN} characters")));
+        return Err(Error::invalid(field, "too_short", format!("needs at least {PASSWORD_CHARS_MIN} characters")));
     }
     Ok(())
 }
@@ -48,10 +48,10 @@ pub fn check_password(text: &str) -> Result<()> {
 /// Bounds a password that is only compared: a long one costs no more than any other.
 ///
 /// # Errors
-/// 400 that names `password`.
-pub(super) fn check_presented(text: &str) -> Result<()> {
+/// 400 that names the field.
+pub(super) fn check_presented(field: &str, text: &str) -> Result<()> {
     if text.chars().count() > PASSWORD_CHARS_MAX {
-        return Err(Error::invalid("password", "too_long", format!("may have at most {PASSWORD_CHARS_MAX} characters")));
+        return Err(Error::invalid(field, "too_long", format!("may have at most {PASSWORD_CHARS_MAX} characters")));
     }
     Ok(())
 }

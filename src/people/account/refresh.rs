@@ -10,7 +10,6 @@ use crate::clock::DAY_MS;
 use crate::config::Secret;
 use crate::id::{AppId, SessionId};
 use crate::platform::MasterKey;
-use std::fmt::Write as _;
 
 /// Within this time after a child was first presented its parent is refused but ends nothing, in milliseconds: of many
 /// refreshes sent at once, some arrive after a faster one was already followed up.
@@ -122,10 +121,5 @@ pub(super) fn read(key: &MasterKey, issuer: Issuer<'_>, text: &str) -> Option<(S
 }
 
 fn seal(key: &MasterKey, (app_id, mode): Issuer<'_>, session_id: SessionId, generation: i64) -> String {
-    let bytes = key.derive("refresh token", format!("{app_id}|{mode}|{session_id}|{generation}").as_bytes());
-    bytes.iter().fold(String::with_capacity(64), |mut out, byte| {
-        // Writing to a String does not fail.
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
+    key.derive_hex("refresh token", format!("{app_id}|{mode}|{session_id}|{generation}").as_bytes())
 }

@@ -29,6 +29,8 @@ pub(super) struct Claims {
     pub(super) sid: SessionId,
     pub(super) client_id: AppId,
     pub(super) mode: String,
+    pub(super) amr: Vec<String>,
+    pub(super) auth_time: i64,
     pub(super) iat: i64,
     pub(super) exp: i64,
     pub(super) jti: String,

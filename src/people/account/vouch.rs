@@ -24,6 +24,8 @@ impl Accounts {
             generation_ms: now_ms,
             name: None,
             user_agent: None,
+            amr: String::new(),
+            auth_ms: now_ms,
             created_ms: now_ms,
             last_used_ms: now_ms,
             ended_ms: None,

@@ -5,13 +5,12 @@ use crate::clock::Time;
 use crate::error::{Error, Result};
 use crate::http::{Body, Page, PageQuery, ProblemBody, Query, check_text, given};
 use crate::id::SessionId;
-use crate::people::account::access::SESSIONS_TOPIC;
+use crate::people::account::access::Accounts;
 use crate::people::account::caller::UserToken;
+use crate::people::account::departure;
 use crate::people::account::refresh::Life;
 use crate::people::account::store::{self, End, Session};
-use crate::people::device;
 use crate::platform::Platform;
-use crate::platform::fence::Whose;
 use crate::store::Conn;
 use actix_web::{HttpResponse, web};
 use serde::{Deserialize, Serialize};
@@ -132,15 +131,14 @@ pub async fn patch(
 /// 400, 401, 404 when the user has no such open session.
 #[utoipa::path(delete, path = "/v1/me/sessions/{id}", tag = "auth", params(("id" = SessionId, Path)), security(("user_token" = [])),
     responses((status = 204), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 404, body = ProblemBody)))]
-pub async fn end(caller: UserToken, platform: web::Data<Platform>, path: web::Path<String>) -> Result<HttpResponse> {
+pub async fn end(caller: UserToken, accounts: web::Data<Accounts>, path: web::Path<String>) -> Result<HttpResponse> {
     let id = session_id(&path)?;
-    let now_ms = platform.clock.now_ms();
+    let now_ms = accounts.platform().clock.now_ms();
     let write = move |conn: &mut Conn| {
         own(conn, caller, id)?;
-        let whose = revoke(conn, caller, &[id], now_ms)?;
-        Ok((vec![id], whose))
+        Ok(((), departure::end(conn, (caller.app_id, caller.user_id), &[id], (End::Revoked, now_ms))?))
     };
-    revoked(&platform, caller, write).await?;
+    accounts.write(caller.app_id, write).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -150,8 +148,8 @@ pub async fn end(caller: UserToken, platform: web::Data<Platform>, path: web::Pa
 /// 400, 401.
 #[utoipa::path(delete, path = "/v1/me/sessions", tag = "auth", params(EndQuery), security(("user_token" = [])),
     responses((status = 204), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody)))]
-pub async fn end_all(caller: UserToken, platform: web::Data<Platform>, query: Query<EndQuery>) -> Result<HttpResponse> {
-    let (keep, now_ms) = (query.0.keep_current, platform.clock.now_ms());
+pub async fn end_all(caller: UserToken, accounts: web::Data<Accounts>, query: Query<EndQuery>) -> Result<HttpResponse> {
+    let (keep, now_ms) = (query.0.keep_current, accounts.platform().clock.now_ms());
     let stays = move |id: &SessionId| keep && *id == caller.session_id;
     // In batches, so that a user with very many sessions holds nobody up.
     let mut after = String::new();
@@ -161,9 +159,10 @@ pub async fn end_all(caller: UserToken, platform: web::Data<Platform>, query: Qu
             let all = (i64::MIN, i64::MIN);
             let open = store::open_sessions(conn, (caller.app_id, caller.user_id), all, (&from, BATCH))?;
             let ids: Vec<SessionId> = open.iter().map(|s| s.id).filter(|id| !stays(id)).collect();
-            Ok((ids.clone(), revoke(conn, caller, &ids, now_ms)?))
+            let gone = departure::end(conn, (caller.app_id, caller.user_id), &ids, (End::Revoked, now_ms))?;
+            Ok((ids, gone))
         };
-        match revoked(&platform, caller, write).await?.last() {
+        match accounts.write(caller.app_id, write).await?.last() {
             Some(last) => after = last.to_string(),
             None => return Ok(HttpResponse::NoContent().finish()),
         }
@@ -178,25 +177,4 @@ fn session_id(path: &web::Path<String>) -> Result<SessionId> {
 fn own(conn: &mut Conn, caller: UserToken, id: SessionId) -> Result<Session> {
     let found = store::session(conn, caller.app_id, id)?.map(|(session, _)| session);
     found.filter(|s| s.user_id == caller.user_id && s.ended_ms.is_none()).ok_or_else(|| Error::not_found("session"))
-}
-
-/// Ends sessions of the caller and takes the tokens from the devices that they registered.
-fn revoke(conn: &mut Conn, caller: UserToken, ids: &[SessionId], now_ms: i64) -> Result<Whose> {
-    let mut unbound = false;
-    for id in ids {
-        store::end_session(conn, caller.app_id, *id, (End::Revoked, now_ms))?;
-        unbound |= device::unbind(conn, caller.app_id, caller.user_id, *id)? != Whose::Users(Vec::new());
-    }
-    Ok(Whose::Users(if unbound { vec![caller.user_id] } else { Vec::new() }))
-}
-
-/// Writes the end of sessions and tells every node, so that their access tokens are refused at once.
-async fn revoked(
-    platform: &Platform,
-    caller: UserToken,
-    write: impl FnOnce(&mut Conn) -> Result<(Vec<SessionId>, Whose)> + Send + 'static,
-) -> Result<Vec<SessionId>> {
-    let cache = platform.cache.clone();
-    let tell = move |ids: &Vec<SessionId>| ids.iter().for_each(|id| cache.publish(SESSIONS_TOPIC, &id.to_string()));
-    platform.write_and_fence(caller.app_id, write, tell).await
 }

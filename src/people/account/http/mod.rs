@@ -3,12 +3,14 @@
 pub mod mine;
 pub mod session;
 pub mod sign;
+pub mod step_up;
 
 use super::access::Accounts;
+use super::arrival::Entered;
 use super::store::{Session, User};
 use crate::clock::Time;
 use crate::config::Secret;
-use crate::error::Result;
+use crate::error::{Error, Problem, Result};
 use crate::id::UserId;
 use actix_web::HttpResponse;
 use actix_web::http::header::CACHE_CONTROL;
@@ -73,6 +75,16 @@ pub struct SessionUser {
 pub struct Jwks {
     #[schema(value_type = Vec<Object>)]
     pub(super) keys: Vec<Value>,
+}
+
+/// One answer for an unknown e-mail, a wrong password and a disabled user.
+fn rejected() -> Error {
+    Problem::new(401, "invalid_credentials", "E-mail and password do not belong together.").into()
+}
+
+/// The first tokens of a session that has begun, and its user.
+fn welcome(accounts: &Accounts, entered: Entered) -> Result<HttpResponse> {
+    answer(accounts, entered.user, (&entered.session, 0))
 }
 
 /// The tokens of a session at a place in its chain, and its user.

@@ -4,13 +4,13 @@ use super::{Jwks, RefreshIn, SessionOut, SignOutIn, answer};
 use crate::app::{self, PublishableKey};
 use crate::error::{Error, Problem, Result};
 use crate::http::{Body, ProblemBody};
-use crate::people::account::access::{Accounts, SESSIONS_TOPIC};
+use crate::people::account::access::Accounts;
 use crate::people::account::caller::UserToken;
+use crate::people::account::departure::{self, Gone};
 use crate::people::account::refresh::{self, Life, Presented, Verdict};
 use crate::people::account::store::{self, End, Session};
 use crate::people::device;
 use crate::platform::Platform;
-use crate::platform::fence::Whose;
 use crate::store::Conn;
 use actix_web::http::header::CACHE_CONTROL;
 use actix_web::{HttpResponse, web};
@@ -35,22 +35,16 @@ pub async fn refresh(caller: PublishableKey, accounts: web::Data<Accounts>, body
         let life = Life::of(life_days, &app::settings(conn, caller.app_id)?);
         let presented = Presented { generation, now_ms, life };
         let (verdict, session) = store::refresh(conn, caller.app_id, session_id, &presented)?;
-        let (mut user, mut whose) = (None, Whose::Users(Vec::new()));
+        let (mut user, mut gone) = (None, Gone::default());
         if let Some(Session { user_id, .. }) = session {
             user = store::user(conn, caller.app_id, user_id)?;
             if verdict == Verdict::Reused {
-                whose = device::unbind(conn, caller.app_id, user_id, session_id)?;
+                gone.add(session_id, device::unbind(conn, caller.app_id, user_id, session_id)?);
             }
         }
-        Ok(((verdict, session.zip(user)), whose))
+        Ok(((verdict, session.zip(user)), gone))
     };
-    let cache = platform.cache.clone();
-    let done = platform.write_and_fence(caller.app_id, write, move |(verdict, _)| {
-        if *verdict == Verdict::Reused {
-            cache.publish(SESSIONS_TOPIC, &session_id.to_string());
-        }
-    });
-    match done.await? {
+    match accounts.write(caller.app_id, write).await? {
         (Verdict::Child(child), Some((session, user))) => answer(&accounts, user, (&session, child)),
         (Verdict::Child(_) | Verdict::Refused, _) => Err(refused()),
         (Verdict::Reused, _) => {
@@ -66,16 +60,14 @@ pub async fn refresh(caller: PublishableKey, accounts: web::Data<Accounts>, body
 /// 400, 401.
 #[utoipa::path(post, path = "/v1/auth/sign-out", tag = "auth", request_body = SignOutIn, security(("user_token" = [])),
     responses((status = 204), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody)))]
-pub async fn sign_out(caller: UserToken, platform: web::Data<Platform>, body: Body<SignOutIn>) -> Result<HttpResponse> {
+pub async fn sign_out(caller: UserToken, accounts: web::Data<Accounts>, body: Body<SignOutIn>) -> Result<HttpResponse> {
     let SignOutIn {} = body.0;
-    let now_ms = platform.clock.now_ms();
+    let now_ms = accounts.platform().clock.now_ms();
     let write = move |conn: &mut Conn| {
-        store::end_session(conn, caller.app_id, caller.session_id, (End::SignedOut, now_ms))?;
-        Ok(((), device::unbind(conn, caller.app_id, caller.user_id, caller.session_id)?))
+        let who = (caller.app_id, caller.user_id);
+        Ok(((), departure::end(conn, who, &[caller.session_id], (End::SignedOut, now_ms))?))
     };
-    let cache = platform.cache.clone();
-    let tell = move |_: &_| cache.publish(SESSIONS_TOPIC, &caller.session_id.to_string());
-    platform.write_and_fence(caller.app_id, write, tell).await?;
+    accounts.write(caller.app_id, write).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 

@@ -1,23 +1,21 @@
 //! Ways into a session: sign-up, sign-in, anonymous.
 
-use super::{AnonymousIn, CredentialsIn, SessionOut, answer};
+use super::{AnonymousIn, CredentialsIn, SessionOut, rejected, welcome};
 use crate::app::{PublishableKey, bearer};
-use crate::error::{Error, Problem, Result};
+use crate::error::{Error, Result};
 use crate::http::{Body, ClientAddress, ProblemBody};
 use crate::id::AppId;
-use crate::people::account::access::{Accounts, SESSIONS_TOPIC};
+use crate::people::account::access::Accounts;
+use crate::people::account::arrival::{Arrival, Entered};
 use crate::people::account::caller::UserToken;
+use crate::people::account::departure::Gone;
 use crate::people::account::limit::{Attempt, by_address};
+use crate::people::account::methods::{Method, Methods};
 use crate::people::account::password::{check_email, check_password, check_presented};
-use crate::people::account::store::{self, Credential, End, Session, User};
-use crate::people::device;
-use crate::platform::Platform;
+use crate::people::account::store::{self, Credential};
 use crate::store::Conn;
-use actix_web::http::header::{HeaderMap, USER_AGENT};
+use actix_web::http::header::HeaderMap;
 use actix_web::{HttpRequest, HttpResponse, web};
-
-/// How much is kept of a client's name of itself, in characters.
-const USER_AGENT_MAX: usize = 200;
 
 /// Signs up with e-mail and password. A pair that exists already is signed in; the answer has the same shape.
 /// With the access token of an anonymous user, that user gets the account and keeps everything.
@@ -34,65 +32,56 @@ pub async fn sign_up(
     request: HttpRequest,
     body: Body<CredentialsIn>,
 ) -> Result<HttpResponse> {
-    check_password(body.0.password.expose())?;
-    let platform = accounts.platform();
-    let upgrade = anonymous_caller(&accounts, caller.app_id, request.headers()).await?;
+    check_password("password", body.0.password.expose())?;
+    let anonymous = anonymous_caller(&accounts, caller.app_id, request.headers(), Other::Refused).await?;
+    let arrival = Arrival::new(accounts.platform(), (caller.app_id, caller.mode), request.headers(), anonymous)
+        .by(&Methods::one(Method::Password));
     let (credential, attempt) = attempt(&accounts, (caller.app_id, address), body.0).await?;
-    let mut session = new_session(platform, &caller, request.headers());
     let write = move |conn: &mut Conn| {
-        let (user, opened) = match store::account(conn, &credential)? {
-            Some(user) => (user, false),
-            None => open_account(conn, &credential, &session, upgrade)?,
-        };
-        session.user_id = user.id;
-        store::insert_session(conn, &session)?;
-        Ok((user, session, opened))
-    };
-    let cache = platform.cache.clone();
-    let then = move |(_, _, opened): &(User, Session, bool)| {
-        if let Some(token) = upgrade.filter(|_| *opened) {
-            cache.publish(SESSIONS_TOPIC, &token.session_id.to_string());
+        arrival.hold(conn)?;
+        if let Some(user) = store::account(conn, &credential)? {
+            return arrival.known(conn, user).map(|entered| (entered, false));
         }
+        if store::claim(conn, &credential, arrival.user_id(), arrival.now_ms())? {
+            return arrival.new_user(conn, false).map(|entered| (entered, true));
+        }
+        // The same pair signed up a moment ago; or its user is disabled.
+        let user = store::account(conn, &credential)?.ok_or_else(rejected)?;
+        arrival.known(conn, user).map(|entered| (entered, false))
     };
-    let store = platform.store.clone();
+    let server = accounts.clone();
     // A caller who hangs up does not get around the count.
     let counted = tokio::spawn(async move {
-        let done = store.write_then(write, then).await?;
-        if done.2 {
+        let (entered, opened) = enter(&server, caller.app_id, write).await?;
+        if opened {
             // A pair that is new may be a wrong guess of one that exists. For whom it is none, it costs one of many.
             attempt.failed().await;
         }
-        Ok::<_, Error>(done)
+        Ok::<_, Error>(entered)
     });
-    let (user, session, _) = counted.await.map_err(Error::broken)??;
-    answer(&accounts, user, (&session, 0))
+    welcome(&accounts, counted.await.map_err(Error::broken)??)
 }
 
-/// Makes the account of a new pair of e-mail and password, for a new user or for the anonymous one that asks: then the
-/// new session takes the place of theirs, on its devices too. Answers false beside a user who had it already.
-fn open_account(conn: &mut Conn, credential: &Credential, session: &Session, upgrade: Option<UserToken>) -> Result<(User, bool)> {
-    let &Session { app_id, created_ms: now_ms, .. } = session;
-    if let Some(token) = upgrade {
-        // One session is replaced once, whatever is asked at once.
-        store::keep_open(conn, app_id, token.session_id)?;
-    }
-    let user_id = upgrade.map_or(session.user_id, |token| token.user_id);
-    if !store::claim(conn, credential, user_id, now_ms)? {
-        // The same pair signed up a moment ago.
-        return Ok((store::account(conn, credential)?.ok_or_else(rejected)?, false));
-    }
-    let Some(token) = upgrade else { return Ok((store::insert_user(conn, app_id, (user_id, false), now_ms)?, true)) };
-    store::upgrade_user(conn, app_id, user_id, now_ms)?;
-    store::end_session(conn, app_id, token.session_id, (End::Upgraded, now_ms))?;
-    device::rebind(conn, app_id, user_id, (token.session_id, session.id))?;
-    Ok((store::user(conn, app_id, user_id)?.ok_or_else(rejected)?, true))
+/// Writes what lets somebody in, and tells all nodes which session theirs has replaced.
+async fn enter<T: Send + 'static>(
+    accounts: &Accounts,
+    app_id: AppId,
+    write: impl FnOnce(&mut Conn) -> Result<(Entered, T)> + Send + 'static,
+) -> Result<(Entered, T)> {
+    let write = move |conn: &mut Conn| {
+        let (mut entered, more) = write(conn)?;
+        let gone = std::mem::take(&mut entered.gone);
+        Ok(((entered, more), gone))
+    };
+    accounts.write(app_id, write).await
 }
 
-/// Signs in with e-mail and password.
+/// Signs in with e-mail and password. With the access token of an anonymous user, what they did before is merged into
+/// the account, and their session ends.
 ///
 /// # Errors
 /// 400, 401 `invalid_credentials`, 429, 503.
-#[utoipa::path(post, path = "/v1/auth/sign-in", tag = "auth", request_body = CredentialsIn, security(("publishable_key" = [])),
+#[utoipa::path(post, path = "/v1/auth/sign-in", tag = "auth", request_body = CredentialsIn, security(("publishable_key" = []), ("publishable_key" = [], "user_token" = [])),
     responses((status = 200, body = SessionOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 429, body = ProblemBody)))]
 pub async fn sign_in(
     caller: PublishableKey,
@@ -101,17 +90,19 @@ pub async fn sign_in(
     request: HttpRequest,
     body: Body<CredentialsIn>,
 ) -> Result<HttpResponse> {
-    let platform = accounts.platform();
+    let anonymous = anonymous_caller(&accounts, caller.app_id, request.headers(), Other::Left).await?;
+    let arrival = Arrival::new(accounts.platform(), (caller.app_id, caller.mode), request.headers(), anonymous)
+        .by(&Methods::one(Method::Password));
     let (credential, attempt) = attempt(&accounts, (caller.app_id, address), body.0).await?;
-    let mut session = new_session(platform, &caller, request.headers());
-    let result = platform.store.write(move |conn| {
-        let Some(user) = store::account(conn, &credential)? else { return Ok(None) };
-        session.user_id = user.id;
-        store::insert_session(conn, &session)?;
-        Ok(Some((user, session)))
-    });
-    match result.await? {
-        Some((user, session)) => answer(&accounts, user, (&session, 0)),
+    let write = move |conn: &mut Conn| {
+        arrival.hold(conn)?;
+        let Some(user) = store::account(conn, &credential)? else { return Ok((None, Gone::default())) };
+        let mut entered = arrival.known(conn, user)?;
+        let gone = std::mem::take(&mut entered.gone);
+        Ok((Some(entered), gone))
+    };
+    match accounts.write(caller.app_id, write).await? {
+        Some(entered) => welcome(&accounts, entered),
         None => {
             attempt.failed().await;
             Err(rejected())
@@ -133,16 +124,10 @@ pub async fn anonymous(
     body: Body<AnonymousIn>,
 ) -> Result<HttpResponse> {
     let AnonymousIn {} = body.0;
-    let platform = accounts.platform();
-    by_address(platform, address).await?;
-    let session = new_session(platform, &caller, request.headers());
-    let result = platform.store.write(move |conn| {
-        let user = store::insert_user(conn, session.app_id, (session.user_id, true), session.created_ms)?;
-        store::insert_session(conn, &session)?;
-        Ok((user, session))
-    });
-    let (user, session) = result.await?;
-    answer(&accounts, user, (&session, 0))
+    by_address(accounts.platform(), address).await?;
+    let arrival = Arrival::new(accounts.platform(), (caller.app_id, caller.mode), request.headers(), None);
+    let write = move |conn: &mut Conn| arrival.new_user(conn, true).map(|entered| (entered, Gone::default()));
+    welcome(&accounts, accounts.write(caller.app_id, write).await?)
 }
 
 /// Counts the attempt and hashes the password, once, whoever it is.
@@ -152,52 +137,32 @@ async fn attempt(
     body: CredentialsIn,
 ) -> Result<(Credential, Attempt)> {
     let email = check_email(&body.email)?;
-    check_presented(body.password.expose())?;
+    check_presented("password", body.password.expose())?;
     let attempt = Attempt::begin(accounts.platform(), app_id, &email, address).await?;
     let password_hash = accounts.hasher().hash(body.password, accounts.salt(app_id, &email)).await?;
     Ok((Credential { app_id, email, password_hash }, attempt))
 }
 
-/// The anonymous user who asks for an account, if there is an access token.
-async fn anonymous_caller(accounts: &Accounts, app_id: AppId, headers: &HeaderMap) -> Result<Option<UserToken>> {
+/// What is done with the access token of a user who has an account.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Other {
+    /// They are to sign out first.
+    Refused,
+    /// It is left alone: another sign-in takes nothing from it.
+    Left,
+}
+
+/// The anonymous user who asks for an account or has one, if there is an access token.
+async fn anonymous_caller(accounts: &Accounts, app_id: AppId, headers: &HeaderMap, other: Other) -> Result<Option<UserToken>> {
     let Some(token) = bearer(headers) else { return Ok(None) };
     let token = accounts.verify(&token).await?;
     if token.app_id != app_id {
         return Err(Error::unauthorized("The access token is of another app than the key."));
     }
     let user = accounts.platform().store.read(move |conn| store::user(conn, app_id, token.user_id)).await?;
-    if user.is_some_and(|user| user.anonymous) {
-        return Ok(Some(token));
+    match (user.is_some_and(|user| user.anonymous), other) {
+        (true, _) => Ok(Some(token)),
+        (false, Other::Left) => Ok(None),
+        (false, Other::Refused) => Err(Error::conflict("not_anonymous", "This user has an account already; sign out first.")),
     }
-    Err(Error::conflict("not_anonymous", "This user has an account already; sign out first."))
-}
-
-fn new_session(platform: &Platform, caller: &PublishableKey, headers: &HeaderMap) -> Session {
-    let now_ms = platform.clock.now_ms();
-    Session {
-        app_id: caller.app_id,
-        id: platform.ids.next(),
-        user_id: platform.ids.next(),
-        mode: caller.mode.name().to_owned(),
-        generation: 0,
-        generation_ms: now_ms,
-        name: None,
-        user_agent: user_agent(headers),
-        created_ms: now_ms,
-        last_used_ms: now_ms,
-        ended_ms: None,
-        end_reason: None,
-    }
-}
-
-/// What the client calls itself, as far as it is plain text; the rest of a long name says little.
-fn user_agent(headers: &HeaderMap) -> Option<String> {
-    let text = headers.get(USER_AGENT)?.to_str().ok()?;
-    let text: String = text.chars().filter(|c| !c.is_control()).take(USER_AGENT_MAX).collect();
-    Some(text).filter(|text| !text.is_empty())
-}
-
-/// One answer for an unknown e-mail, a wrong password and a disabled user.
-fn rejected() -> Error {
-    Problem::new(401, "invalid_credentials", "E-mail and password do not belong together.").into()
 }

@@ -1,0 +1,86 @@
+//! Sessions that end: their tokens are refused on every node from the answer on, and pushes no longer reach the devices
+//! that they registered.
+
+use super::access::{Accounts, SESSIONS_TOPIC};
+use super::store::{self, End};
+use crate::error::Result;
+use crate::id::{AppId, SessionId, UserId};
+use crate::people::device;
+use crate::platform::fence::Whose;
+use crate::store::Conn;
+
+/// What ended in a transaction.
+#[derive(Default)]
+pub(super) struct Gone {
+    /// Whose tokens are refused.
+    pub(super) sessions: Vec<SessionId>,
+    /// Whose sends are to let go.
+    pub(super) users: Vec<UserId>,
+}
+
+impl Gone {
+    /// A session that ended, and what was bound to it.
+    pub(super) fn add(&mut self, session: SessionId, whose: Whose) {
+        self.sessions.push(session);
+        match whose {
+            Whose::Users(users) => self.users.extend(users),
+            // Nothing that ends with a session is every user's.
+            Whose::All => {}
+        }
+    }
+
+    /// What ended in two steps.
+    pub(super) fn join(&mut self, other: Self) {
+        self.sessions.extend(other.sessions);
+        self.users.extend(other.users);
+    }
+}
+
+/// Ends sessions of a user and takes the tokens from the devices that they registered.
+pub(super) fn end(
+    conn: &mut Conn,
+    (app_id, user): (AppId, UserId),
+    sessions: &[SessionId],
+    (why, now_ms): (End, i64),
+) -> Result<Gone> {
+    let mut gone = Gone::default();
+    for id in sessions {
+        store::end_session(conn, app_id, *id, (why, now_ms))?;
+        gone.add(*id, device::unbind(conn, app_id, user, *id)?);
+    }
+    Ok(gone)
+}
+
+/// Ends every session of a user but one: a credential has changed, and nobody who knew the old one stays.
+pub(super) fn end_others(
+    conn: &mut Conn,
+    (app_id, user): (AppId, UserId),
+    keep: Option<SessionId>,
+    why: (End, i64),
+) -> Result<Gone> {
+    let others = store::others(conn, app_id, user, keep)?;
+    end(conn, (app_id, user), &others, why)
+}
+
+impl Accounts {
+    /// Writes, tells every node which sessions have ended, and answers once the sends to their devices have let go.
+    ///
+    /// # Errors
+    /// What the closure returns; what the database says.
+    pub(super) async fn write<T: Send + 'static>(
+        &self,
+        app_id: AppId,
+        write: impl FnOnce(&mut Conn) -> Result<(T, Gone)> + Send + 'static,
+    ) -> Result<T> {
+        let platform = self.platform();
+        let cache = platform.cache.clone();
+        let tell = move |(_, sessions): &(T, Vec<SessionId>)| {
+            sessions.iter().for_each(|id| cache.publish(SESSIONS_TOPIC, &id.to_string()));
+        };
+        let write = move |conn: &mut Conn| {
+            let (done, Gone { sessions, users }) = write(conn)?;
+            Ok(((done, sessions), Whose::Users(users)))
+        };
+        Ok(platform.write_and_fence(app_id, write, tell).await?.0)
+    }
+}

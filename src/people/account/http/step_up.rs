@@ -1,0 +1,154 @@
+//! `POST /v1/auth/step-up`, and what a user changes about their own password: the calls that want a proof of who asks.
+
+use super::{SessionOut, rejected, welcome};
+use crate::config::Secret;
+use crate::error::{Error, Result};
+use crate::http::{Body, ClientAddress, ProblemBody};
+use crate::people::account::access::Accounts;
+use crate::people::account::arrival::{Arrival, Entered};
+use crate::people::account::caller::UserToken;
+use crate::people::account::departure::{Gone, end_others};
+use crate::people::account::limit::Attempt;
+use crate::people::account::methods::Method;
+use crate::people::account::password::{check_password, check_presented};
+use crate::people::account::store::{self, Credential, End};
+use crate::store::Conn;
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Deserialize;
+
+/// A proof of who asks.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = StepUp)]
+pub struct StepUpIn {
+    /// The user's password.
+    #[schema(value_type = String, format = Password, max_length = 256)]
+    password: Secret,
+}
+
+/// A new password.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = PasswordChange)]
+pub struct PasswordChangeIn {
+    /// The present password; left out by a user who has none, and who has proven lately who they are.
+    #[schema(value_type = Option<String>, format = Password, max_length = 256)]
+    password: Option<Secret>,
+    /// 8 to 256 characters of any kind.
+    #[schema(value_type = String, format = Password, min_length = 8, max_length = 256)]
+    new_password: Secret,
+}
+
+/// Proves once more who the user is. The answer's session takes the place of the one that asked, on its devices too, and
+/// is good for sensitive calls for five minutes.
+///
+/// # Errors
+/// 400, 401, 409 `no_password`, 429.
+#[utoipa::path(post, path = "/v1/auth/step-up", tag = "auth", request_body = StepUpIn, security(("user_token" = [])),
+    responses((status = 200, body = SessionOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
+        (status = 409, body = ProblemBody), (status = 429, body = ProblemBody)))]
+pub async fn step_up(
+    caller: UserToken,
+    accounts: web::Data<Accounts>,
+    address: ClientAddress,
+    request: HttpRequest,
+    body: Body<StepUpIn>,
+) -> Result<HttpResponse> {
+    let arrival = Arrival::new(accounts.platform(), (caller.app_id, caller.mode), request.headers(), None);
+    let (email, _) = own_email(&accounts, caller).await?;
+    let (credential, attempt) = attempt(&accounts, caller, (&email, address), body.0.password).await?;
+    let write = move |conn: &mut Conn| {
+        if !store::account(conn, &credential)?.is_some_and(|user| user.id == caller.user_id) {
+            return Ok((None, Gone::default()));
+        }
+        let mut entered = arrival.again(conn, caller, (Method::Password, End::SteppedUp))?;
+        let gone = std::mem::take(&mut entered.gone);
+        Ok((Some(entered), gone))
+    };
+    finish(&accounts, accounts.write(caller.app_id, write).await?, attempt).await
+}
+
+/// Sets a new password. Every other session ends; the answer's session takes the place of the one that asked.
+///
+/// # Errors
+/// 400, 401, 409 `no_email`, 429.
+#[utoipa::path(post, path = "/v1/auth/password/change", tag = "auth", request_body = PasswordChangeIn,
+    security(("user_token" = [])),
+    responses((status = 200, body = SessionOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
+        (status = 409, body = ProblemBody), (status = 429, body = ProblemBody)))]
+pub async fn change_password(
+    caller: UserToken,
+    accounts: web::Data<Accounts>,
+    address: ClientAddress,
+    request: HttpRequest,
+    body: Body<PasswordChangeIn>,
+) -> Result<HttpResponse> {
+    let PasswordChangeIn { password, new_password } = body.0;
+    check_password("new_password", new_password.expose())?;
+    let arrival = Arrival::new(accounts.platform(), (caller.app_id, caller.mode), request.headers(), None);
+    let (email, proven) = own_email(&accounts, caller).await?;
+    let old = match password {
+        Some(password) => Some(attempt(&accounts, caller, (&email, address), password).await?),
+        None => {
+            caller.need_fresh(arrival.now_ms())?;
+            None
+        }
+    };
+    let (old, attempt) = old.unzip();
+    let password_hash = accounts.hasher().hash(new_password, accounts.salt(caller.app_id, &email)).await?;
+    let new = Credential { app_id: caller.app_id, email, password_hash };
+    let write = move |conn: &mut Conn| {
+        let who = (caller.app_id, caller.user_id);
+        let known = match &old {
+            Some(old) => store::account(conn, old)?.is_some_and(|user| user.id == caller.user_id),
+            None if store::has_password(conn, who.0, who.1)? => {
+                return Err(Error::invalid("password", "required", "say the present password too"));
+            }
+            None => true,
+        };
+        if !known {
+            return Ok((None, Gone::default()));
+        }
+        let now_ms = arrival.now_ms();
+        store::set_password(conn, &new, (caller.user_id, proven), now_ms)?;
+        let mut gone = end_others(conn, who, Some(caller.session_id), (End::CredentialChanged, now_ms))?;
+        let mut entered = arrival.again(conn, caller, (Method::Password, End::CredentialChanged))?;
+        gone.join(std::mem::take(&mut entered.gone));
+        Ok((Some(entered), gone))
+    };
+    let entered = accounts.write(caller.app_id, write).await?;
+    match attempt {
+        Some(attempt) => finish(&accounts, entered, attempt).await,
+        None => welcome(&accounts, entered.ok_or_else(rejected)?),
+    }
+}
+
+async fn finish(accounts: &Accounts, entered: Option<Entered>, attempt: Attempt) -> Result<HttpResponse> {
+    match entered {
+        Some(entered) => welcome(accounts, entered),
+        None => {
+            attempt.failed().await;
+            Err(rejected())
+        }
+    }
+}
+
+/// The caller's address, and whether they have proven it.
+async fn own_email(accounts: &Accounts, caller: UserToken) -> Result<(String, bool)> {
+    let found = accounts.platform().store.read(move |conn| store::email_of(conn, caller.app_id, caller.user_id)).await?;
+    let none = || Error::conflict("no_email", "This user has no e-mail address, and so no password.");
+    found.map(|(email, verified_ms)| (email, verified_ms.is_some())).ok_or_else(none)
+}
+
+/// Counts an attempt at the caller's own password and hashes what was said.
+async fn attempt(
+    accounts: &Accounts,
+    caller: UserToken,
+    (email, address): (&str, ClientAddress),
+    password: Secret,
+) -> Result<(Credential, Attempt)> {
+    check_presented("password", password.expose())?;
+    let attempt = Attempt::begin(accounts.platform(), caller.app_id, email, address).await?;
+    let password_hash = accounts.hasher().hash(password, accounts.salt(caller.app_id, email)).await?;
+    Ok((Credential { app_id: caller.app_id, email: email.to_owned(), password_hash }, attempt))
+}

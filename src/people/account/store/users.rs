@@ -1,0 +1,47 @@
+//! Users, as far as this room makes and reads them.
+
+use crate::error::Result;
+use crate::http::FreeJson;
+use crate::id::{AppId, UserId};
+use crate::on;
+use crate::store::schema::users;
+use crate::store::{Conn, Doc};
+use diesel::prelude::*;
+
+/// The user behind an account, as the answers of this room show it.
+#[derive(Debug, Clone, Queryable, Selectable)]
+#[diesel(table_name = users)]
+pub struct User {
+    pub id: UserId,
+    pub external_id: Option<String>,
+    pub anonymous: bool,
+    pub disabled: bool,
+    pub created_ms: i64,
+}
+
+pub fn user(conn: &mut Conn, app_id: AppId, id: UserId) -> Result<Option<User>> {
+    Ok(on!(conn, c => users::table.find((app_id, id)).select(User::as_select()).first(c).optional())?)
+}
+
+pub fn insert_user(conn: &mut Conn, app_id: AppId, (id, anonymous): (UserId, bool), now_ms: i64) -> Result<User> {
+    let row = (
+        users::app_id.eq(app_id),
+        users::id.eq(id),
+        users::anonymous.eq(anonymous),
+        users::attributes.eq(Doc(FreeJson::default())),
+        users::zone.eq(""),
+        users::disabled.eq(false),
+        users::revision.eq(1_i64),
+        users::created_ms.eq(now_ms),
+        users::updated_ms.eq(now_ms),
+    );
+    on!(conn, c => diesel::insert_into(users::table).values(row).execute(c))?;
+    Ok(User { id, external_id: None, anonymous, disabled: false, created_ms: now_ms })
+}
+
+/// Turns an anonymous user into one with an account, in place.
+pub fn upgrade_user(conn: &mut Conn, app_id: AppId, id: UserId, now_ms: i64) -> Result<()> {
+    let values = (users::anonymous.eq(false), users::revision.eq(users::revision + 1), users::updated_ms.eq(now_ms));
+    on!(conn, c => diesel::update(users::table.find((app_id, id))).set(values).execute(c))?;
+    Ok(())
+}
