@@ -34,7 +34,6 @@ use crate::store::Conn;
 use lettre::Address;
 use render::Rendered;
 use serde::{Deserialize, Serialize};
-use std::fmt::Write as _;
 use template::Values;
 
 /// Most mails to one address that anybody could have caused: (window in milliseconds, mails).
@@ -238,12 +237,7 @@ fn address(text: &str) -> Option<Address> {
 
 /// What stands for an address in one app; without the master key it says nothing.
 fn recipient(key: &MasterKey, app: AppId, address: &str) -> String {
-    let hash = key.derive("mail recipient", format!("{app}|{}", address.to_lowercase()).as_bytes());
-    hash[..16].iter().fold(String::with_capacity(32), |mut out, byte| {
-        // Writing to a String does not fail.
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
+    key.derive_hex("mail recipient", format!("{app}|{}", address.to_lowercase()).as_bytes())
 }
 
 /// Ties the sealed bytes to their row, so that rows cannot be swapped.
