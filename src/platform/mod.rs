@@ -2,10 +2,12 @@
 
 pub mod epoch;
 pub mod fence;
+mod hasher;
 pub mod health;
 mod seal;
 pub mod stopwatch;
 
+pub use hasher::Hasher;
 pub use seal::MasterKey;
 
 use crate::cache::Cache;

@@ -1,7 +1,7 @@
 //! The long-lived part of the room: hashing threads, signing keys, tokens that were checked already.
 
 use super::caller::UserToken;
-use super::hasher::Hasher;
+use super::Hasher;
 use super::refresh;
 use super::signer::{Claims, Signer};
 use super::store::{self, Session};

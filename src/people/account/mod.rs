@@ -8,7 +8,6 @@
 
 mod access;
 mod caller;
-mod hasher;
 pub mod http;
 mod limit;
 mod password;
@@ -19,7 +18,7 @@ mod vouch;
 
 pub use access::{Accounts, SESSIONS_TOPIC};
 pub use caller::UserToken;
-pub use hasher::Hasher;
+pub use crate::platform::Hasher;
 pub use password::{check_email, check_password};
 pub use refresh::{Life, Presented, SessionState, Verdict, judge};
 pub use store::keep_open;
