@@ -169,6 +169,8 @@ ids! {
     AppId = "app";
     /// An API key of an app.
     KeyId = "key";
+    /// A person who runs apps.
+    OperatorId = "opr";
     /// A person in an app.
     UserId = "usr";
     /// One sign-in of a user.

@@ -13,15 +13,16 @@
 //! - [`campaign`] and [`partner`] say what may be said, to whom, when;
 //! - [`people`] knows who: account, profile, consent, device;
 //! - [`push`] takes messages out to phones through the gateways, and knows nothing of campaigns;
-//! - [`app`] holds tenants and keys; [`platform`] what handlers share;
+//! - [`app`] holds tenants, keys and operators; [`platform`] what handlers share; [`audit`] who changed what;
 //! - [`http`], [`worker`], [`outbound`], [`store`], [`cache`] are mechanics;
 //! - [`serve`] puts it all together, [`routes`] is every URL, [`cli`] every command.
 //!
 //! Who may import whom is a total order: a module imports only from further right in
-//! `cli → serve → routes → moment → campaign → partner → event → place → push → people → app → platform → http →
+//! `cli → serve → routes → moment → campaign → partner → event → place → push → people → app → platform → http → audit →
 //! worker → outbound → store → cache → config → id → clock → error → telemetry`, and `tests/it/tidy.rs` checks it.
 
 pub mod app;
+pub mod audit;
 pub mod cache;
 pub mod campaign;
 pub mod cli;

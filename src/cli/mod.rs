@@ -1,10 +1,12 @@
 //! Every command, one file each; this one knows their names and the flags they share.
 
 mod app;
+mod audit;
 mod config;
 mod demo;
 mod migrate;
 mod openapi;
+mod operator;
 mod replay;
 mod serve;
 mod standin;
@@ -96,6 +98,12 @@ enum Command {
     /// Apps (tenants).
     #[command(subcommand)]
     App(app::AppCommand),
+    /// Operators: the people who run apps.
+    #[command(subcommand)]
+    Operator(operator::OperatorCommand),
+    /// The audit log.
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// Bring the database schema up to date, or check it.
     Migrate {
         /// Change nothing; exit with 1 when something is pending.
@@ -126,6 +134,8 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Replay(args) => replay::run(&settings, args).await,
             Command::Standin(args) => standin::run(args).await,
             Command::App(command) => app::run(&settings, command).await,
+            Command::Operator(command) => operator::run(&settings, command).await,
+            Command::Audit(command) => audit::run(&settings, command).await,
             Command::Migrate { check } => migrate::run(&settings, check),
             Command::Openapi => openapi::run(),
             Command::Config(command) => config::run(&settings, &command),

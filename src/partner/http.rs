@@ -3,6 +3,7 @@
 use super::store::{self, PartnerRow};
 use crate::app::http::keys::{KeyOut, NewKeyOut};
 use crate::app::{self, KEYS_TOPIC, KeyKind, Mint, Mode, Scope, Scopes, ServerKey};
+use crate::audit;
 use crate::clock::Time;
 use crate::error::{Error, Result};
 use crate::http::{Body, Page, PageQuery, ProblemBody, Query, check_text, given};
@@ -136,7 +137,7 @@ pub async fn create_key(
     caller.may_mint(&wanted)?;
     let made = platform.store.write(move |conn| {
         partner(conn, app, id)?;
-        app::mint(conn, &ids, now_ms, wanted)
+        app::mint(conn, &ids, now_ms, wanted).inspect(|new| audit::made(new.key.id))
     });
     Ok(HttpResponse::Created().json(NewKeyOut::from(made.await?)))
 }

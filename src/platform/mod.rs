@@ -1,4 +1,4 @@
-//! What handlers and loops share: settings, database, cache, clock, ids, hints, and the master key.
+//! What handlers and loops share: settings, database, cache, clock, ids, hints, hashing threads, and the master key.
 
 pub mod epoch;
 pub mod fence;
@@ -42,6 +42,8 @@ pub struct Parts {
     pub fence: fence::Fence,
     /// Whether this node has been told to stop: a balancer should send it nothing more.
     pub leaving: AtomicBool,
+    /// Hashes passwords.
+    pub hasher: Hasher,
     /// Encrypts what is stored of gateways' credentials and private keys.
     pub master_key: MasterKey,
     /// Wakes the lanes.

@@ -109,10 +109,11 @@ pub async fn read(key: ServerKey, platform: web::Data<Platform>, path: web::Path
 pub async fn delete(key: ServerKey, platform: web::Data<Platform>, path: web::Path<String>) -> Result<HttpResponse> {
     key.need(Scope::CredentialsWrite)?;
     let (app, gateway) = (key.app_id, gateway(&path)?);
-    let delete = move |conn: &mut Conn| credentials::delete(conn, app, gateway);
-    if !platform.write_and_tell((credentials::CHANGED, app.to_string()), delete).await? {
-        return Err(Error::not_found("push credential"));
-    }
+    let delete = move |conn: &mut Conn| match credentials::delete(conn, app, gateway)? {
+        true => Ok(()),
+        false => Err(Error::not_found("push credential")),
+    };
+    platform.write_and_tell((credentials::CHANGED, app.to_string()), delete).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 

@@ -112,6 +112,8 @@ async fn furnish(world: &World, tag: &'static str) -> Furnished {
     put("event-types.type", &key("type"));
 
     let made = world.post("/v1/keys", &server, json!({"kind": "publishable", "name": "k"})).await.expect(201);
+    let operator = json!({"email": format!("{tag}@operators.example"), "name": "O", "role": "viewer"});
+    put("operators.id", &id(&world.post("/v1/operators", &server, operator).await.expect(201)));
     put("keys.id", made["id"].as_str().or(made["key"]["id"].as_str()).unwrap());
     let partner = id(&world.post("/v1/partners", &server, json!({"name": key("partner")})).await.expect(201));
     put("partners.id", &partner);
@@ -199,6 +201,10 @@ async fn schemathesis(world: &World, callers: &[&Caller]) {
             Caller::Nobody => {}
             Caller::App(key) => drop(command.args(["--header", &format!("X-Kairos-Key:{key}")])),
             Caller::Bearer(token) => drop(command.args(["--header", &format!("Authorization:Bearer {token}")])),
+            Caller::Operator { token, app } => {
+                let headers = [format!("Authorization:Bearer {token}"), format!("X-Kairos-App:{app}")];
+                headers.iter().for_each(|header| drop(command.args(["--header", header])));
+            }
         }
     }
     let done = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();

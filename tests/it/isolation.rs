@@ -28,7 +28,7 @@ fn makes_its_own(operation: &Operation) -> bool {
 
 /// Whether it ends the session that asks.
 fn signs_out(operation: &Operation) -> bool {
-    (operation.method.as_str(), operation.path.as_str()) == ("DELETE", "/v1/me/sessions")
+    [("DELETE", "/v1/me/sessions"), ("POST", "/v1/operators/sign-out")].contains(&(operation.method.as_str(), operation.path.as_str()))
 }
 
 /// An app with one of everything.
@@ -36,6 +36,7 @@ struct House {
     tenant: Tenant,
     person: Person,
     partner: Caller,
+    operator: Caller,
     /// Path parameters by template, in order.
     samples: BTreeMap<&'static str, Vec<String>>,
 }
@@ -66,6 +67,7 @@ impl House {
             "server_key" => self.tenant.server.clone(),
             "user_token" => self.person.token.clone(),
             "partner_key" => self.partner.clone(),
+            "operator_token" => self.operator.clone(),
             other => panic!("a new kind of caller: {other}"),
         }
     }
@@ -106,6 +108,8 @@ async fn furnish(world: &mut World) -> House {
     let place = made(world, "/v1/places", &by, circle).await;
     world.put("/v1/event-types/landed", &by, json!({"max_useful_age_ms": 3_600_000})).await.expect(200);
     let key = made(world, "/v1/keys", &by, json!({"kind": "server", "name": "canary spare", "scopes": ["app:read"]})).await;
+    let operator = world.operator(&stage.app, "owner").await;
+    let colleague = made(world, "/v1/operators", &by, json!({"email": "canary@example.com", "name": "canary", "role": "viewer"})).await;
     let installation = format!("phone-{}", &listener.person.id[4..]);
     let user = listener.person.id.clone();
     let session = world.get("/v1/me/sessions", &listener.person.token).await.expect(200);
@@ -133,8 +137,10 @@ async fn furnish(world: &mut World) -> House {
         ("/v1/messages/{id}", vec![message]),
         ("/v1/push-credentials/{gateway}", vec!["apns".to_owned()]),
         ("/v1/keys/{id}", vec![key]),
+        ("/v1/operators/{id}", vec![colleague]),
     ];
-    House { tenant: stage.app, person: listener.person, partner: partner_caller, samples: samples.into() }
+    let (partner, operator) = (partner_caller, operator.caller);
+    House { tenant: stage.app, person: listener.person, partner, operator, samples: samples.into() }
 }
 
 /// A body that this operation takes; `{}` where anything may be left out.
@@ -166,6 +172,10 @@ fn body(operation: &Operation) -> Value {
         ("POST", "/v1/purposes") => json!({"key": "x", "name": "x", "basis": "consent", "version": "1", "texts": {"en": "x"}}),
         ("POST", "/v1/things") => json!({"key": "x", "class": "x"}),
         ("POST", "/v1/topics") => json!({"key": "x", "name": "x"}),
+        ("POST", "/v1/operators") => json!({"email": "x@example.com", "name": "x", "role": "viewer"}),
+        ("POST", "/v1/operators/sign-in") => json!({"email": "x@example.com", "password": "x"}),
+        ("POST", "/v1/operators/enrol") => json!({"token": "x", "code": "x"}),
+        ("POST", "/v1/operators/accept") => json!({"token": "x", "password": "x"}),
         _ => json!({}),
     }
 }
@@ -223,7 +233,8 @@ async fn stranger(world: &World) -> House {
     let tenant = world.new_app("Stranger").await;
     let (_, _, partner) = partner_key(world, &tenant.server).await;
     let person = world.person(&tenant).await;
-    House { tenant, person, partner, samples: BTreeMap::new() }
+    let operator = world.operator(&tenant, "owner").await.caller;
+    House { tenant, person, partner, operator, samples: BTreeMap::new() }
 }
 
 both! {
@@ -286,7 +297,7 @@ both! {
             let path = house.path(operation);
             let answer = ask(world, operation, &path, &[]).await;
             assert_eq!(answer.status, 401, "{} {path} by nobody: {}", operation.method, answer.text());
-            for scheme in ["publishable_key", "server_key", "user_token", "partner_key"] {
+            for scheme in ["publishable_key", "server_key", "user_token", "partner_key", "operator_token"] {
                 let alone = BTreeSet::from([scheme.to_owned()]);
                 if operation.callers.contains(&alone) {
                     continue;
@@ -322,7 +333,8 @@ both! {
         let mut tried = 0;
         for operation in operations().iter().filter(|o| o.has_body) {
             let path = house.path(operation);
-            let callers: Vec<Caller> = operation.callers[0].iter().map(|scheme| house.caller(scheme)).collect();
+            let callers = operation.callers.first().into_iter().flatten();
+            let callers: Vec<Caller> = callers.map(|scheme| house.caller(scheme)).collect();
             let sample = body(operation).to_string();
             for field in &operation.answered_only {
                 // First in the object, so that it is the first thing that can be wrong.

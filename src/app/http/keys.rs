@@ -5,6 +5,7 @@ use crate::app::key::{Key, KeyKind, Mint, Mode, NAME_MAX, NewKey};
 use crate::app::keys::KEYS_TOPIC;
 use crate::app::scope::{Scope, Scopes};
 use crate::app::store;
+use crate::audit;
 use crate::clock::{DAY_MS, Time};
 use crate::error::{Error, Result};
 use crate::http::{Body, Page, PageQuery, ProblemBody, Query, check_text, given};
@@ -125,9 +126,9 @@ pub async fn create(caller: ServerKey, platform: web::Data<Platform>, body: Body
     caller.need(Scope::KeysWrite)?;
     let now_ms = platform.clock.now_ms();
     let wanted = wanted(&caller, body.0, now_ms)?;
-    caller.key.may_mint(&wanted)?;
+    caller.may_mint(&wanted)?;
     let ids = platform.ids.clone();
-    let new = platform.store.write(move |conn| store::mint(conn, &ids, now_ms, wanted)).await?;
+    let new = platform.store.write(move |conn| store::mint(conn, &ids, now_ms, wanted).inspect(|new| audit::made(new.key.id))).await?;
     Ok(HttpResponse::Created().json(NewKeyOut::from(new)))
 }
 
@@ -211,8 +212,8 @@ pub async fn rotate(
     let new = platform.write_and_tell((KEYS_TOPIC, String::new()), move |conn| {
         let old = own(store::key_held(conn, caller.app_id, id)?)?;
         // The successor's text goes to the caller, so rotating is minting.
-        caller.key.may_mint(&old.mint())?;
-        store::rotate(conn, &ids, now_ms, (&old, overlap_ms))
+        caller.may_mint(&old.mint())?;
+        store::rotate(conn, &ids, now_ms, (&old, overlap_ms)).inspect(|new| audit::made(new.key.id))
     });
     Ok(HttpResponse::Created().json(NewKeyOut::from(new.await?)))
 }

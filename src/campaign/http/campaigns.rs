@@ -180,7 +180,7 @@ actions! {
 }
 
 async fn take(caller: &ServerKey, platform: &Platform, (id, if_match): (&str, IfMatch), action: Action) -> Result<HttpResponse> {
-    caller.need(Scope::CampaignsWrite)?;
+    caller.need(Scope::CampaignsPublish)?;
     let (app, now_ms, id) = (caller.app_id, platform.clock.now_ms(), parse(id)?);
     let row = platform.store.write(move |conn| {
         touch(conn, app)?;

@@ -36,7 +36,7 @@ impl FromRequest for EventCaller {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let token = bearer(request.headers()).unwrap_or_default();
-        if token.starts_with("sk_") {
+        if token.starts_with("sk_") || token.starts_with("op_") {
             let key = ServerKey::from_request(request, payload);
             return Box::pin(async move {
                 let key = key.await?;

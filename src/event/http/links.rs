@@ -160,7 +160,8 @@ pub async fn delete(caller: ServerKey, platform: web::Data<Platform>, path: web:
     let link: LinkId = link.parse().map_err(|_| Error::not_found("link"))?;
     let gone = platform.store.write(move |conn| {
         let thing = find(conn, caller.app_id, &thing)?.id;
-        store::delete_link(conn, caller.app_id, thing, link)
+        if store::delete_link(conn, caller.app_id, thing, link)? { Ok(()) } else { Err(Error::not_found("link")) }
     });
-    if gone.await? { Ok(HttpResponse::NoContent().finish()) } else { Err(Error::not_found("link")) }
+    gone.await?;
+    Ok(HttpResponse::NoContent().finish())
 }

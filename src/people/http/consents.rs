@@ -290,5 +290,5 @@ pub async fn record_for_user(
     body: Body<ConsentIn>,
 ) -> Result<HttpResponse> {
     caller.need(Scope::UsersWrite)?;
-    choose(&platform, caller.app_id, (user_id(&path)?, Source::Server(caller.key_id)), body.0).await
+    choose(&platform, caller.app_id, (user_id(&path)?, caller.who.into()), body.0).await
 }

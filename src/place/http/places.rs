@@ -322,9 +322,10 @@ pub async fn delete(caller: ServerKey, platform: web::Data<Platform>, path: web:
     let app = caller.app_id;
     let gone = platform.store.write(move |conn| {
         conn.serialise(&format!("ground:{app}"))?;
-        store::delete(conn, app, id)
+        if store::delete(conn, app, id)? { Ok(()) } else { Err(Error::not_found("place")) }
     });
-    if gone.await? { Ok(HttpResponse::NoContent().finish()) } else { Err(Error::not_found("place")) }
+    gone.await?;
+    Ok(HttpResponse::NoContent().finish())
 }
 
 fn parse(id: &str) -> Result<PlaceId> {
