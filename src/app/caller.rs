@@ -110,7 +110,9 @@ impl BackOffice {
     pub fn may_appoint(&self, role: Role) -> Result<()> {
         let message = match role.scopes().difference(&self.scopes).next() {
             Some(scope) => format!("you lack {}, which {} has", scope.name(), role.name()),
-            None if self.expires_ms.is_some() || self.mode == Mode::Test => "a test key, or one that ends, has no operators".to_owned(),
+            None if self.expires_ms.is_some() || self.mode == Mode::Test => {
+                "a test key, or one that ends, has no operators".to_owned()
+            }
             None => return Ok(()),
         };
         Err(Problem::new(403, "role_exceeds_caller", message.clone()).field("role", "forbidden", message).into())
@@ -206,7 +208,8 @@ fn verified<T: 'static>(
 
 /// Whether a text is an id of ours: `xxx_` and 32 digits.
 fn is_id(text: &str) -> bool {
-    text.split_once('_').is_some_and(|(kind, digits)| kind.len() == 3 && digits.len() == 32 && digits.bytes().all(|b| b.is_ascii_hexdigit()))
+    text.split_once('_')
+        .is_some_and(|(kind, digits)| kind.len() == 3 && digits.len() == 32 && digits.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
 /// What follows `Authorization: Bearer`.

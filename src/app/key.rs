@@ -158,7 +158,6 @@ impl Key {
             expires_ms: self.expires_ms,
         }
     }
-
 }
 
 /// Refuses what a caller may not hand on: scopes that it lacks, a later end than its own, live keys from a test key.

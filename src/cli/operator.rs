@@ -50,7 +50,8 @@ pub(super) async fn run(settings: &Settings, command: OperatorCommand) -> Result
     let (ids, now_ms) = (Ids::new(clock.clone()), clock.now_ms());
     match command {
         OperatorCommand::Create { email, name, role, app } => {
-            let app_id: AppId = app.parse().map_err(|_| Error::broken(format!("--app {app}: expected the id of an app, app_…")))?;
+            let app_id: AppId =
+                app.parse().map_err(|_| Error::broken(format!("--app {app}: expected the id of an app, app_…")))?;
             let newcomer = Newcomer { app_id, role, email, name };
             let done = store.write(move |conn| {
                 app::settings(conn, app_id)?;

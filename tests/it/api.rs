@@ -203,7 +203,9 @@ async fn schemathesis(world: &World, callers: &[&Caller]) {
             Caller::Bearer(token) => drop(command.args(["--header", &format!("Authorization:Bearer {token}")])),
             Caller::Operator { token, app } => {
                 let headers = [format!("Authorization:Bearer {token}"), format!("X-Kairos-App:{app}")];
-                headers.iter().for_each(|header| drop(command.args(["--header", header])));
+                for header in &headers {
+                    command.args(["--header", header]);
+                }
             }
         }
     }

@@ -8,7 +8,7 @@ mod document;
 
 use crate::stage::Stage;
 use crate::world::{Answer, Caller, Person, Tenant, World};
-use document::{Operation, operations};
+pub use document::{Operation, operations};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,21 +28,26 @@ fn makes_its_own(operation: &Operation) -> bool {
 
 /// Whether it ends the session that asks.
 fn signs_out(operation: &Operation) -> bool {
-    [("DELETE", "/v1/me/sessions"), ("POST", "/v1/operators/sign-out")].contains(&(operation.method.as_str(), operation.path.as_str()))
+    [("DELETE", "/v1/me/sessions"), ("POST", "/v1/operators/sign-out")]
+        .contains(&(operation.method.as_str(), operation.path.as_str()))
 }
 
 /// An app with one of everything.
-struct House {
-    tenant: Tenant,
-    person: Person,
+pub struct House {
+    /// The app.
+    pub tenant: Tenant,
+    /// A user of it.
+    pub person: Person,
     partner: Caller,
-    operator: Caller,
+    /// An owner of it.
+    pub operator: Caller,
     /// Path parameters by template, in order.
     samples: BTreeMap<&'static str, Vec<String>>,
 }
 
 impl House {
-    fn path(&self, operation: &Operation) -> String {
+    /// The operation's path with a sample of each parameter.
+    pub fn path(&self, operation: &Operation) -> String {
         if !operation.path.contains('{') {
             return operation.path.clone();
         }
@@ -88,7 +93,7 @@ async fn partner_key(world: &World, by: &Caller) -> (String, String, Caller) {
 }
 
 /// An app with one of everything, made the way a real one is.
-async fn furnish(world: &mut World) -> House {
+pub async fn furnish(world: &mut World) -> House {
     let stage = Stage::set(world).await;
     let by = stage.app.server.clone();
     let (offer, campaign) = stage.one_offer(world, json!({}), json!({})).await;
@@ -109,7 +114,8 @@ async fn furnish(world: &mut World) -> House {
     world.put("/v1/event-types/landed", &by, json!({"max_useful_age_ms": 3_600_000})).await.expect(200);
     let key = made(world, "/v1/keys", &by, json!({"kind": "server", "name": "canary spare", "scopes": ["app:read"]})).await;
     let operator = world.operator(&stage.app, "owner").await;
-    let colleague = made(world, "/v1/operators", &by, json!({"email": "canary@example.com", "name": "canary", "role": "viewer"})).await;
+    let colleague =
+        made(world, "/v1/operators", &by, json!({"email": "canary@example.com", "name": "canary", "role": "viewer"})).await;
     let installation = format!("phone-{}", &listener.person.id[4..]);
     let user = listener.person.id.clone();
     let session = world.get("/v1/me/sessions", &listener.person.token).await.expect(200);
@@ -144,7 +150,7 @@ async fn furnish(world: &mut World) -> House {
 }
 
 /// A body that this operation takes; `{}` where anything may be left out.
-fn body(operation: &Operation) -> Value {
+pub fn body(operation: &Operation) -> Value {
     let device = json!({"platform": "ios", "topic": "app.kairos.demo", "push_permission": "granted"});
     let consent = json!({"purpose": "location", "granted": false});
     let kind = json!({"key": "landing", "trigger": {"event_type": "landed"}, "window_ms": 60_000});

@@ -37,7 +37,14 @@ async fn next_step(world: &World) {
 /// The table of roles as the tests know it; not taken from the code.
 fn rights() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
     let viewer: BTreeSet<&str> = [
-        "app:read", "schema:read", "users:read", "events:read", "things:read", "places:read", "campaigns:read", "partners:read",
+        "app:read",
+        "schema:read",
+        "users:read",
+        "events:read",
+        "things:read",
+        "places:read",
+        "campaigns:read",
+        "partners:read",
         "decisions:read",
     ]
     .into();
@@ -62,7 +69,13 @@ fn lacking(answer: &Answer) -> Option<String> {
 #[test]
 fn codes_are_those_of_the_standard_and_each_is_taken_in_its_time_only() {
     let secret = b"12345678901234567890";
-    for (at_s, code) in [(59, "287082"), (1_111_111_109, "081804"), (1_111_111_111, "050471"), (1_234_567_890, "005924"), (2_000_000_000, "279037")] {
+    for (at_s, code) in [
+        (59, "287082"),
+        (1_111_111_109, "081804"),
+        (1_111_111_111, "050471"),
+        (1_234_567_890, "005924"),
+        (2_000_000_000, "279037"),
+    ] {
         let step = at_s / 30;
         let asked = |steps: i64, last: i64| accepted_step(secret, code, ((at_s + 30 * steps) * 1_000, last));
         for near in [-1, 0, 1] {

@@ -8,7 +8,8 @@ use utoipa::OpenApi as _;
 /// Left may import right, never the other way round.
 const ORDER: [&str; 27] = [
     "main", "cli", "serve", "routes", "console", "insight", "privacy", "moment", "campaign", "partner", "event", "place", "push",
-    "people", "webhook", "app", "platform", "http", "audit", "worker", "outbound", "store", "cache", "config", "id", "clock", "error",
+    "people", "webhook", "app", "platform", "http", "audit", "worker", "outbound", "store", "cache", "config", "id", "clock",
+    "error",
 ];
 /// The same inside people.
 const PEOPLE: [&str; 4] = ["account", "profile", "device", "consent"];

@@ -102,7 +102,11 @@ impl AuditQuery {
 /// 400, 401, 403.
 #[utoipa::path(get, path = "/v1/audit", tag = "audit", params(AuditQuery), security(("server_key" = [])),
     responses((status = 200, body = Page<RowOut>), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody)))]
-pub async fn list(caller: BackOffice, platform: web::Data<Platform>, query: Query<AuditQuery>) -> Result<web::Json<Page<RowOut>>> {
+pub async fn list(
+    caller: BackOffice,
+    platform: web::Data<Platform>,
+    query: Query<AuditQuery>,
+) -> Result<web::Json<Page<RowOut>>> {
     caller.need(Scope::AuditRead)?;
     let (page, filter) = query.0.filter()?;
     let rows = page.rows()?;

@@ -128,7 +128,8 @@ pub async fn create(caller: ServerKey, platform: web::Data<Platform>, body: Body
     let wanted = wanted(&caller, body.0, now_ms)?;
     caller.may_mint(&wanted)?;
     let ids = platform.ids.clone();
-    let new = platform.store.write(move |conn| store::mint(conn, &ids, now_ms, wanted).inspect(|new| audit::made(new.key.id))).await?;
+    let new =
+        platform.store.write(move |conn| store::mint(conn, &ids, now_ms, wanted).inspect(|new| audit::made(new.key.id))).await?;
     Ok(HttpResponse::Created().json(NewKeyOut::from(new)))
 }
 

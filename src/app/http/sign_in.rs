@@ -144,7 +144,11 @@ impl From<Enrolment> for EnrolmentOut {
 /// 400, 401 `invalid_credentials`, 429, 503.
 #[utoipa::path(post, path = "/v1/operators/sign-in", tag = "operators", request_body = SignInIn,
     responses((status = 200, body = SignedInOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 429, body = ProblemBody)))]
-pub async fn sign_in(platform: web::Data<Platform>, address: ClientAddress, body: Body<SignInIn>) -> Result<web::Json<SignedInOut>> {
+pub async fn sign_in(
+    platform: web::Data<Platform>,
+    address: ClientAddress,
+    body: Body<SignInIn>,
+) -> Result<web::Json<SignedInOut>> {
     let SignInIn { email, password, code, recovery_code } = body.0;
     let done = operator::sign_in(&platform, address, Attempt { email, password, code, recovery_code }).await?;
     Ok(web::Json(match done {

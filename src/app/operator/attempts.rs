@@ -77,5 +77,6 @@ fn wait_ms(beyond: i64) -> i64 {
 
 /// The answer to every attempt that fails, whatever was wrong.
 pub(super) fn rejected() -> Error {
-    Problem::new(401, "invalid_credentials", "E-mail, password or code is wrong, a code is missing, or it was used before.").into()
+    Problem::new(401, "invalid_credentials", "E-mail, password or code is wrong, a code is missing, or it was used before.")
+        .into()
 }

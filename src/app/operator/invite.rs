@@ -101,7 +101,11 @@ pub fn invite(conn: &mut Conn, ids: &Ids, (now_ms, by): (i64, Actor), newcomer: 
         disabled_ms: None,
     });
     let invitation = row.password_hash.is_none().then(|| invitation(ids, now_ms, &mut row));
-    if is_new { store::insert(conn, &row)? } else { store::update(conn, &row)? }
+    if is_new {
+        store::insert(conn, &row)?
+    } else {
+        store::update(conn, &row)?
+    }
     let post = Post { app_id: newcomer.app_id, role: newcomer.role, disabled: false };
     if let Some(old) = store::post(conn, post.app_id, row.id)? {
         keep_an_owner(conn, old, post)?;

@@ -1,11 +1,11 @@
 //! Whose session a token is. It is asked of the database each time: operators are few, and an end must be one at once.
 
 use super::store::{self, Post, SessionRow};
+use crate::app::Role;
 use crate::app::caller::bearer;
 use crate::app::key::hash;
 use crate::app::keys::missing;
 use crate::app::quota::count;
-use crate::app::Role;
 use crate::clock::{HOUR_MS, MINUTE_MS};
 use crate::error::{Error, Problem, Result};
 use crate::http::CallerApp;

@@ -121,12 +121,7 @@ fn failed(conn: &mut Conn, id: Option<OperatorId>, now_ms: i64) -> Result<()> {
 }
 
 /// Lets in who has the right password: `None` when the second factor is wrong.
-fn enter(
-    conn: &mut Conn,
-    platform: &Platform,
-    row: OperatorRow,
-    (attempt, now_ms): (&Attempt, i64),
-) -> Result<Option<SignedIn>> {
+fn enter(conn: &mut Conn, platform: &Platform, row: OperatorRow, (attempt, now_ms): (&Attempt, i64)) -> Result<Option<SignedIn>> {
     let Some(sealed) = &row.totp_sealed else { return offer(conn, platform, row, now_ms).map(SignedIn::Enrol).map(Some) };
     let secret = platform.master_key.open(&context(row.id), sealed)?;
     let taken = match (&attempt.code, &attempt.recovery_code) {
@@ -185,7 +180,8 @@ fn context(id: OperatorId) -> String {
 pub async fn enrol(platform: &Platform, token: &Secret, code: Secret) -> Result<(Opened, Vec<String>)> {
     let (enrol_hash, now_ms, shared) = (hash(token.expose()), platform.clock.now_ms(), platform.clone());
     let confirm = move |conn: &mut Conn| {
-        let refused = || Problem::new(401, "invalid_enrolment", "The enrolment is unknown, was confirmed, or has expired; sign in again.");
+        let refused =
+            || Problem::new(401, "invalid_enrolment", "The enrolment is unknown, was confirmed, or has expired; sign in again.");
         let found = store::find(conn, By::Enrolment(&enrol_hash))?.ok_or_else(refused)?;
         let mut row = store::hold(conn, found.id)?;
         let in_time = row.enrol_expires_ms.is_some_and(|end_ms| now_ms < end_ms);

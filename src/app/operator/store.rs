@@ -233,8 +233,7 @@ pub(in crate::app) fn owners_held(conn: &mut Conn, app: AppId) -> Result<i64> {
 /// What is known of an account or an address, which nobody else changes until the transaction ends.
 pub(super) fn attempts_held(conn: &mut Conn, who: &str) -> Result<Attempts> {
     conn.serialise(who)?;
-    let found =
-        on!(conn, c => operator_attempts::table.find(who).select(Attempts::as_select()).first(c).optional())?;
+    let found = on!(conn, c => operator_attempts::table.find(who).select(Attempts::as_select()).first(c).optional())?;
     Ok(found.unwrap_or_else(|| Attempts { who: who.to_owned(), ..Attempts::default() }))
 }
 

@@ -1,7 +1,7 @@
 //! The long-lived part of the room: signing keys, tokens that were checked already.
 
-use super::caller::UserToken;
 use super::Hasher;
+use super::caller::UserToken;
 use super::refresh;
 use super::signer::{Claims, Signer};
 use super::store::{self, Session};

@@ -16,9 +16,9 @@ mod signer;
 mod store;
 mod vouch;
 
+pub use crate::platform::Hasher;
 pub use access::{Accounts, SESSIONS_TOPIC};
 pub use caller::UserToken;
-pub use crate::platform::Hasher;
 pub use password::{check_email, check_password};
 pub use refresh::{Life, Presented, SessionState, Verdict, judge};
 pub use store::keep_open;

@@ -84,7 +84,9 @@ impl Request {
             Caller::Nobody => self,
             Caller::App(key) => self.header("X-Kairos-Key", key),
             Caller::Bearer(token) => self.header("Authorization", &format!("Bearer {token}")),
-            Caller::Operator { token, app } => self.header("Authorization", &format!("Bearer {token}")).header("X-Kairos-App", app),
+            Caller::Operator { token, app } => {
+                self.header("Authorization", &format!("Bearer {token}")).header("X-Kairos-App", app)
+            }
         }
     }
 
