@@ -44,6 +44,7 @@ pub struct BackOffice {
     expires_ms: Option<i64>,
 }
 
+/// The name under which some handlers still know it.
 pub use BackOffice as ServerKey;
 
 /// Who it is in the back office.
