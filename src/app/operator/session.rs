@@ -82,7 +82,7 @@ impl FromRequest for OperatorToken {
 pub(in crate::app) async fn begin_as_operator(request: &HttpRequest) -> Result<(OperatorToken, AppId, Role)> {
     let named = request.headers().get(APP_HEADER).and_then(|value| value.to_str().ok()).map(str::trim);
     let app = named.map(str::parse::<AppId>);
-    let (token, post) = signed_in(request, app.clone().and_then(Result::ok)).await?;
+    let (token, post) = signed_in(request, app.and_then(Result::ok)).await?;
     let app = match app {
         Some(Ok(app)) => app,
         Some(Err(_)) => return Err(Error::invalid(APP_HEADER, "invalid", "expected the id of an app, app_…")),
