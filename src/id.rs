@@ -173,6 +173,8 @@ ids! {
     AppId = "app";
     /// An API key of an app.
     KeyId = "key";
+    /// A person who runs apps.
+    OperatorId = "opr";
     /// A person in an app.
     UserId = "usr";
     /// A single-use secret that was handed out or mailed.

@@ -15,15 +15,17 @@
 //! - [`privacy`] shows, forgets and hands over what they all hold of a person;
 //! - [`push`] takes messages out to phones through the gateways, and knows nothing of campaigns;
 //! - [`mail`] delivers the few mails of accounts;
-//! - [`app`] holds tenants and keys; [`platform`] what handlers share;
+//! - [`app`] holds tenants, keys and operators; [`platform`] what handlers share; [`audit`] who changed what;
 //! - [`http`], [`worker`], [`outbound`], [`store`], [`cache`] are mechanics;
 //! - [`serve`] puts it all together, [`routes`] is every URL, [`cli`] every command.
 //!
 //! Who may import whom is a total order: a module imports only from further right in
 //! `cli → serve → routes → privacy → moment → campaign → partner → event → place → push → people → mail → app → platform →
-//! http → worker → outbound → store → cache → config → id → clock → error → telemetry`, and `tests/it/tidy.rs` checks it.
+//! http → audit → worker → outbound → store → cache → config → id → clock → error → telemetry`, and `tests/it/tidy.rs` checks
+//! it.
 
 pub mod app;
+pub mod audit;
 pub mod cache;
 pub mod campaign;
 pub mod cli;

@@ -15,7 +15,7 @@ use crate::privacy::http as privacy;
 use crate::push;
 use actix_web::HttpResponse;
 use actix_web::web::{self, ServiceConfig};
-use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::{Modify, OpenApi, openapi};
 use utoipa_swagger_ui::SwaggerUi;
 
@@ -162,6 +162,17 @@ use utoipa_swagger_ui::SwaggerUi;
         app::http::keys::list,
         app::http::keys::revoke,
         app::http::keys::rotate,
+        app::http::sign_in::sign_in,
+        app::http::sign_in::enrol,
+        app::http::sign_in::accept,
+        app::http::sign_in::sign_out,
+        app::http::sign_in::me,
+        app::http::operators::create,
+        app::http::operators::list,
+        app::http::operators::patch,
+        app::http::operators::end_sessions,
+        app::http::audit::list,
+        app::http::audit::verify,
     ),
     components(schemas(ProblemBody))
 )]
@@ -178,9 +189,25 @@ impl Modify for Credentials {
         let components = document.components.get_or_insert_default();
         components.add_security_scheme("publishable_key", SecurityScheme::ApiKey(ApiKey::Header(in_header)));
         components.add_security_scheme("server_key", bearer("`sk_…`, scoped"));
+        components.add_security_scheme("operator_token", bearer("`op_…`, with `X-Kairos-App` to say in which app; by role"));
         components.add_security_scheme("partner_key", bearer("`pt_…`"));
         components.add_security_scheme("user_token", bearer("an access token"));
+        // Whatever a server key may do with its scopes, an operator may do with those of their role.
+        let (server, operator) = (alone("server_key"), alone("operator_token"));
+        for item in document.paths.paths.values_mut() {
+            let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch];
+            for ways in operations.into_iter().flatten().filter_map(|operation| operation.security.as_mut()) {
+                if let Some(at) = ways.iter().position(|way| *way == server) {
+                    ways.insert(at + 1, operator.clone());
+                }
+            }
+        }
     }
+}
+
+/// A credential that suffices alone.
+fn alone(scheme: &str) -> SecurityRequirement {
+    SecurityRequirement::new::<_, [&str; 0], &str>(scheme, [])
 }
 
 /// The OpenAPI document as `make openapi` has written it from the code; a test keeps it true. Built at start it would
@@ -205,6 +232,8 @@ pub fn mount(config: &mut ServiceConfig) {
         .configure(decisions)
         .configure(mails)
         .configure(administration);
+        .configure(administration)
+        .configure(operators);
 }
 
 /// Health, figures, documents.
@@ -392,4 +421,19 @@ fn administration(config: &mut ServiceConfig) {
     config.route("/v1/keys", web::get().to(app::http::keys::list));
     config.route("/v1/keys/{id}", web::delete().to(app::http::keys::revoke));
     config.route("/v1/keys/{id}/rotate", web::post().to(app::http::keys::rotate));
+}
+
+/// Who runs the app, and what they changed.
+fn operators(config: &mut ServiceConfig) {
+    config.route("/v1/operators/sign-in", web::post().to(app::http::sign_in::sign_in));
+    config.route("/v1/operators/enrol", web::post().to(app::http::sign_in::enrol));
+    config.route("/v1/operators/accept", web::post().to(app::http::sign_in::accept));
+    config.route("/v1/operators/sign-out", web::post().to(app::http::sign_in::sign_out));
+    config.route("/v1/operators/me", web::get().to(app::http::sign_in::me));
+    config.route("/v1/operators", web::post().to(app::http::operators::create));
+    config.route("/v1/operators", web::get().to(app::http::operators::list));
+    config.route("/v1/operators/{id}", web::patch().to(app::http::operators::patch));
+    config.route("/v1/operators/{id}/sessions", web::delete().to(app::http::operators::end_sessions));
+    config.route("/v1/audit", web::get().to(app::http::audit::list));
+    config.route("/v1/audit/verify", web::get().to(app::http::audit::verify));
 }

@@ -14,7 +14,7 @@ use crate::mail::Mailer;
 use crate::moment::Live;
 use crate::people::account::Accounts;
 use crate::place::Places;
-use crate::platform::{MasterKey, Parts, Platform, fence::Fence, stopwatch::Stopwatch};
+use crate::platform::{Hasher, MasterKey, Parts, Platform, fence::Fence, stopwatch::Stopwatch};
 use crate::privacy;
 use crate::push::Dispatcher;
 use crate::routes;
@@ -65,6 +65,7 @@ impl Kairos {
         let store = tokio::task::spawn_blocking(move || Store::open(&options)).await.map_err(Error::broken)??;
         let channel = name_of(&master_key.derive("redis channel", b""));
         let cache = Cache::open(&config.redis_url, format!("kairos:{channel}"), name_of(&ids.bytes::<16>()))?;
+        let hasher = Hasher::start(config.hash_threads)?;
         let platform = Platform::new(Parts {
             config,
             store,
@@ -74,6 +75,7 @@ impl Kairos {
             stopwatch: Stopwatch::default(),
             fence: Fence::default(),
             leaving: AtomicBool::new(false),
+            hasher,
             master_key,
             lane_hint: Hint::default(),
             push_hint: Hint::default(),

@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// What a page may send.
-const HEADERS_IN: &str = "authorization, content-type, x-kairos-key, if-match, idempotency-key, x-request-id";
+const HEADERS_IN: &str = "authorization, content-type, x-kairos-key, x-kairos-app, if-match, idempotency-key, x-request-id";
 /// What a page may read.
 const HEADERS_OUT: &str = "etag, retry-after, ratelimit, ratelimit-policy, x-request-id";
 /// How long a browser may remember a preflight, in seconds.

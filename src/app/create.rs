@@ -4,6 +4,7 @@ use super::key::{KeyKind, Mint, Mode};
 use super::scope::Scope;
 use super::settings::Settings;
 use super::store;
+use crate::audit::{self, Actor, Entry};
 use crate::config::Secret;
 use crate::error::Result;
 use crate::id::{AppId, Ids};
@@ -35,5 +36,6 @@ pub fn create(conn: &mut Conn, ids: &Ids, now_ms: i64, name: &str) -> Result<Cre
     };
     let publishable_key = mint(KeyKind::Publishable, super::Scopes::new())?;
     let server_key = mint(KeyKind::Server, Scope::ALL.iter().copied().collect())?;
+    audit::append(conn, Some(app_id), Entry::new(now_ms, Actor::Command, "command app create").on(app_id))?;
     Ok(Created { app_id, publishable_key, server_key })
 }

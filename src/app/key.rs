@@ -158,28 +158,28 @@ impl Key {
             expires_ms: self.expires_ms,
         }
     }
+}
 
-    /// Refuses what this key may not hand on: scopes that it lacks, a later end than its own, live keys from a test key.
-    ///
-    /// # Errors
-    /// 403 that names the field.
-    pub fn may_mint(&self, wanted: &Mint) -> Result<()> {
-        let refuse = |field: &str, message: String| {
-            Err(Problem::new(403, "key_exceeds_caller", message.clone()).field(field, "forbidden", message).into())
-        };
-        if let Some(scope) = wanted.scopes.difference(&self.scopes).next() {
-            return refuse("scopes", format!("this key lacks {} and cannot give it to another one", scope.name()));
-        }
-        if let Some(own_ms) = self.expires_ms
-            && wanted.expires_ms.is_none_or(|expires_ms| expires_ms > own_ms)
-        {
-            return refuse("expires_at", format!("this key ends at {}; a key that it makes cannot end later", Time(own_ms)));
-        }
-        if self.mode == Mode::Test && wanted.mode == Mode::Live {
-            return refuse("mode", "a test key cannot make live keys".to_owned());
-        }
-        Ok(())
+/// Refuses what a caller may not hand on: scopes that it lacks, a later end than its own, live keys from a test key.
+///
+/// # Errors
+/// 403 that names the field.
+pub(super) fn may_mint((scopes, expires_ms, mode): (&Scopes, Option<i64>, Mode), wanted: &Mint) -> Result<()> {
+    let refuse = |field: &str, message: String| {
+        Err(Problem::new(403, "key_exceeds_caller", message.clone()).field(field, "forbidden", message).into())
+    };
+    if let Some(scope) = wanted.scopes.difference(scopes).next() {
+        return refuse("scopes", format!("this key or role lacks {} and cannot give it to another one", scope.name()));
     }
+    if let Some(own_ms) = expires_ms
+        && wanted.expires_ms.is_none_or(|expires_ms| expires_ms > own_ms)
+    {
+        return refuse("expires_at", format!("this key ends at {}; a key that it makes cannot end later", Time(own_ms)));
+    }
+    if mode == Mode::Test && wanted.mode == Mode::Live {
+        return refuse("mode", "a test key cannot make live keys".to_owned());
+    }
+    Ok(())
 }
 
 /// The text of a new key and its visible beginning.
@@ -202,7 +202,7 @@ pub(super) fn hash(text: &str) -> String {
     hex(digest::digest(&digest::SHA256, text.as_bytes()).as_ref())
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
         // Writing to a String does not fail.
         let _ = write!(out, "{byte:02x}");

@@ -1,4 +1,4 @@
-//! Tenants, their settings and their API keys; the extractors that say which key may call a route.
+//! Tenants, their settings, their API keys and operators; the extractors that say who may call a route.
 
 mod caller;
 mod cors;
@@ -6,17 +6,19 @@ mod create;
 pub mod http;
 mod key;
 mod keys;
+mod operator;
 mod quota;
 mod scope;
 mod settings;
 mod store;
 
 pub(crate) use caller::bearer;
-pub use caller::{PartnerKey, PublishableKey, ServerKey};
+pub use caller::{BackOffice, PartnerKey, PublishableKey, ServerKey, Who};
 pub use cors::{Origins, cors};
 pub use create::{Created, create};
 pub use key::{Key, KeyKind, Mint, Mode, NewKey};
 pub use keys::{KEYS_TOPIC, Keys, Verified};
+pub use operator::{Invitation, Invited, Newcomer, OperatorToken, Role, accepted_step, disable, invite, list, reset};
 pub use quota::Quotas;
 pub(crate) use quota::{count, count_events};
 pub use scope::{Scope, Scopes};

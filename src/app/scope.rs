@@ -1,14 +1,14 @@
-//! What a server key may do: a closed list.
+//! What a server key or an operator may do: a closed list.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-/// The scopes of one key.
+/// The scopes of one key or role.
 pub type Scopes = BTreeSet<Scope>;
 
 macro_rules! scopes {
     ($($(#[$doc:meta])* $name:ident = $wire:literal,)*) => {
-        /// One right of a server key.
+        /// One right of a server key or a role.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
         pub enum Scope {
             $($(#[$doc])* #[serde(rename = $wire)] $name,)*
@@ -57,8 +57,10 @@ scopes! {
     PlacesWrite = "places:write",
     /// Read moment kinds, offers and campaigns.
     CampaignsRead = "campaigns:read",
-    /// Create, change, publish, pause and end moment kinds, offers and campaigns.
+    /// Create and change moment kinds, offers and drafts of campaigns.
     CampaignsWrite = "campaigns:write",
+    /// Publish, pause, resume and end campaigns.
+    CampaignsPublish = "campaigns:publish",
     /// Read partners and their keys.
     PartnersRead = "partners:read",
     /// Create partners, make and revoke their keys.
@@ -71,4 +73,10 @@ scopes! {
     CredentialsWrite = "credentials:write",
     /// Send direct pushes and cancel messages.
     PushWrite = "push:write",
+    /// List operators and their roles.
+    OperatorsRead = "operators:read",
+    /// Invite operators, change their roles, end their sessions.
+    OperatorsWrite = "operators:write",
+    /// Read and check the audit log.
+    AuditRead = "audit:read",
 }

@@ -1,12 +1,14 @@
 //! Every command, one file each; this one knows their names and the flags they share.
 
 mod app;
+mod audit;
 mod config;
 mod demo;
 mod keys;
 mod mail;
 mod migrate;
 mod openapi;
+mod operator;
 mod replay;
 mod serve;
 mod standin;
@@ -104,6 +106,12 @@ enum Command {
     /// Mails to account holders: codes, links, notices.
     #[command(subcommand)]
     Mail(mail::MailCommand),
+    /// Operators: the people who run apps.
+    #[command(subcommand)]
+    Operator(operator::OperatorCommand),
+    /// The audit log.
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// Bring the database schema up to date, or check it.
     Migrate {
         /// Change nothing; exit with 1 when something is pending.
@@ -136,6 +144,8 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::App(command) => app::run(&settings, command).await,
             Command::Keys(command) => keys::run(&settings, command).await,
             Command::Mail(command) => mail::run(&settings, command).await,
+            Command::Operator(command) => operator::run(&settings, command).await,
+            Command::Audit(command) => audit::run(&settings, command).await,
             Command::Migrate { check } => migrate::run(&settings, check),
             Command::Openapi => openapi::run(),
             Command::Config(command) => config::run(&settings, &command),

@@ -1,6 +1,7 @@
 //! Bounded, strict request bodies and queries: what is wrong is named by its field.
 
 use super::strict::Strict;
+use crate::audit;
 use crate::error::{Error, Problem, Result};
 use actix_web::dev::Payload;
 use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
@@ -30,7 +31,11 @@ impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let bytes = read_json(request, payload);
-        Box::pin(async move { parse(&bytes.await?).map(Self) })
+        Box::pin(async move {
+            let bytes = bytes.await?;
+            audit::body(&bytes);
+            parse(&bytes).map(Self)
+        })
     }
 }
 

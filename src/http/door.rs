@@ -1,6 +1,8 @@
-//! What every request passes on its way in and out: a name, a measure, a log line, headers, and a net for panics.
+//! What every request passes on its way in and out: a name, a draft for the audit log, a measure, a log line, headers, and
+//! a net for panics.
 
 use super::request_id::{REQUEST_ID_HEADER, RequestId};
+use crate::audit;
 use crate::error::Error;
 use crate::id::{AppId, Ids};
 use actix_web::body::MessageBody;
@@ -57,7 +59,7 @@ pub async fn door<B: MessageBody + 'static>(
             }
         }
     });
-    let mut response = id.clone().scope(below).await?;
+    let mut response = audit::watched(id.as_str(), id.clone().scope(below)).await?;
     let route = response.request().match_pattern().unwrap_or_else(|| "none".to_owned());
     let quota = response.request().extensions().get::<Quota>().copied();
     let status = response.status().as_u16();

@@ -2,7 +2,8 @@
 
 use super::store::{self, PartnerRow};
 use crate::app::http::keys::{KeyOut, NewKeyOut};
-use crate::app::{self, KEYS_TOPIC, KeyKind, Mint, Mode, Scope, Scopes, ServerKey};
+use crate::app::{self, BackOffice, KEYS_TOPIC, KeyKind, Mint, Mode, Scope, Scopes};
+use crate::audit;
 use crate::clock::Time;
 use crate::error::{Error, Result};
 use crate::http::{Body, Page, PageQuery, ProblemBody, Query, check_text, given};
@@ -64,7 +65,7 @@ pub struct PartnerKeyIn {
 #[utoipa::path(post, path = "/v1/partners", tag = "partner", request_body = PartnerIn, security(("server_key" = [])),
     responses((status = 201, body = PartnerOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
         (status = 403, body = ProblemBody), (status = 409, body = ProblemBody)))]
-pub async fn create(caller: ServerKey, platform: web::Data<Platform>, body: Body<PartnerIn>) -> Result<HttpResponse> {
+pub async fn create(caller: BackOffice, platform: web::Data<Platform>, body: Body<PartnerIn>) -> Result<HttpResponse> {
     caller.need(Scope::PartnersWrite)?;
     check_text("name", &body.0.name, NAME_CHARS_MAX)?;
     let row =
@@ -81,7 +82,7 @@ pub async fn create(caller: ServerKey, platform: web::Data<Platform>, body: Body
 #[utoipa::path(get, path = "/v1/partners", tag = "partner", params(PageQuery), security(("server_key" = [])),
     responses((status = 200, body = Page<PartnerOut>), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody)))]
 pub async fn list(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     page: Query<PageQuery>,
 ) -> Result<web::Json<Page<PartnerOut>>> {
@@ -97,7 +98,7 @@ pub async fn list(
 /// 401, 403, 404.
 #[utoipa::path(get, path = "/v1/partners/{id}", tag = "partner", params(("id" = String, Path)), security(("server_key" = [])),
     responses((status = 200, body = PartnerOut), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody)))]
-pub async fn read(caller: ServerKey, platform: web::Data<Platform>, path: web::Path<String>) -> Result<web::Json<PartnerOut>> {
+pub async fn read(caller: BackOffice, platform: web::Data<Platform>, path: web::Path<String>) -> Result<web::Json<PartnerOut>> {
     caller.need(Scope::PartnersRead)?;
     let id = parse(&path)?;
     let row = platform.store.read(move |conn| partner(conn, caller.app_id, id)).await?;
@@ -113,7 +114,7 @@ pub async fn read(caller: ServerKey, platform: web::Data<Platform>, path: web::P
     responses((status = 201, body = NewKeyOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
         (status = 403, body = ProblemBody), (status = 404, body = ProblemBody)))]
 pub async fn create_key(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     path: web::Path<String>,
     body: Body<PartnerKeyIn>,
@@ -136,7 +137,7 @@ pub async fn create_key(
     caller.may_mint(&wanted)?;
     let made = platform.store.write(move |conn| {
         partner(conn, app, id)?;
-        app::mint(conn, &ids, now_ms, wanted)
+        app::mint(conn, &ids, now_ms, wanted).inspect(|new| audit::made(new.key.id))
     });
     Ok(HttpResponse::Created().json(NewKeyOut::from(made.await?)))
 }
@@ -149,7 +150,7 @@ pub async fn create_key(
     responses((status = 200, body = Page<KeyOut>), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
         (status = 403, body = ProblemBody), (status = 404, body = ProblemBody)))]
 pub async fn list_keys(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     path: web::Path<String>,
     page: Query<PageQuery>,
@@ -173,7 +174,7 @@ pub async fn list_keys(
     security(("server_key" = [])),
     responses((status = 204), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody)))]
 pub async fn revoke_key(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     path: web::Path<(String, String)>,
 ) -> Result<HttpResponse> {

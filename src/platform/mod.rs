@@ -1,12 +1,14 @@
-//! What handlers and loops share: settings, database, cache, clock, ids, hints, and the master key.
+//! What handlers and loops share: settings, database, cache, clock, ids, hints, hashing threads, and the master key.
 
 pub mod epoch;
 pub mod fence;
+mod hasher;
 pub mod health;
 pub mod personal;
 mod seal;
 pub mod stopwatch;
 
+pub use hasher::Hasher;
 pub use seal::MasterKey;
 
 use crate::cache::Cache;
@@ -41,6 +43,8 @@ pub struct Parts {
     pub fence: fence::Fence,
     /// Whether this node has been told to stop: a balancer should send it nothing more.
     pub leaving: AtomicBool,
+    /// Hashes passwords.
+    pub hasher: Hasher,
     /// Encrypts what is stored of gateways' credentials and private keys.
     pub master_key: MasterKey,
     /// Wakes the lanes.

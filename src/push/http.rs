@@ -2,7 +2,7 @@
 
 use super::credentials::{self, NewCredential, Public};
 use super::message::Gateway;
-use crate::app::{Scope, ServerKey};
+use crate::app::{BackOffice, Scope};
 use crate::clock::Time;
 use crate::error::{Error, Result};
 use crate::http::{Body, FreeJson, ProblemBody};
@@ -60,7 +60,7 @@ pub struct CredentialsOut {
     responses((status = 204, description = "Stored; the next push uses it"), (status = 400, body = ProblemBody),
         (status = 401, body = ProblemBody), (status = 403, body = ProblemBody)),
     security(("server_key" = [])))]
-pub async fn put_apns(key: ServerKey, platform: web::Data<Platform>, body: Body<ApnsIn>) -> Result<HttpResponse> {
+pub async fn put_apns(key: BackOffice, platform: web::Data<Platform>, body: Body<ApnsIn>) -> Result<HttpResponse> {
     key.need(Scope::CredentialsWrite)?;
     let ApnsIn { environment, team_id, key_id, key_p8, topics } = body.0;
     store(&key, &platform, NewCredential::apns(environment, (team_id, key_id), &key_p8, topics)?).await
@@ -71,12 +71,12 @@ pub async fn put_apns(key: ServerKey, platform: web::Data<Platform>, body: Body<
     responses((status = 204, description = "Stored; the next push uses it"), (status = 400, body = ProblemBody),
         (status = 401, body = ProblemBody), (status = 403, body = ProblemBody)),
     security(("server_key" = [])))]
-pub async fn put_fcm(key: ServerKey, platform: web::Data<Platform>, body: Body<FcmIn>) -> Result<HttpResponse> {
+pub async fn put_fcm(key: BackOffice, platform: web::Data<Platform>, body: Body<FcmIn>) -> Result<HttpResponse> {
     key.need(Scope::CredentialsWrite)?;
     store(&key, &platform, NewCredential::fcm(body.0.service_account)?).await
 }
 
-async fn store(key: &ServerKey, platform: &web::Data<Platform>, new: NewCredential) -> Result<HttpResponse> {
+async fn store(key: &BackOffice, platform: &web::Data<Platform>, new: NewCredential) -> Result<HttpResponse> {
     let (app, shared) = (key.app_id, platform.get_ref().clone());
     let put = move |conn: &mut Conn| credentials::put(conn, &shared, app, &new);
     platform.write_and_tell((credentials::CHANGED, app.to_string()), put).await?;
@@ -89,7 +89,7 @@ async fn store(key: &ServerKey, platform: &web::Data<Platform>, new: NewCredenti
     responses((status = 200, body = CredentialsOut), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody),
         (status = 404, body = ProblemBody)),
     security(("server_key" = [])))]
-pub async fn read(key: ServerKey, platform: web::Data<Platform>, path: web::Path<String>) -> Result<web::Json<CredentialsOut>> {
+pub async fn read(key: BackOffice, platform: web::Data<Platform>, path: web::Path<String>) -> Result<web::Json<CredentialsOut>> {
     key.need(Scope::CredentialsRead)?;
     let (app, gateway) = (key.app_id, gateway(&path)?);
     let rows = platform.store.read(move |conn| credentials::list(conn, app, gateway)).await?;
@@ -106,13 +106,14 @@ pub async fn read(key: ServerKey, platform: web::Data<Platform>, path: web::Path
     responses((status = 204, description = "Forgotten"), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody),
         (status = 404, body = ProblemBody)),
     security(("server_key" = [])))]
-pub async fn delete(key: ServerKey, platform: web::Data<Platform>, path: web::Path<String>) -> Result<HttpResponse> {
+pub async fn delete(key: BackOffice, platform: web::Data<Platform>, path: web::Path<String>) -> Result<HttpResponse> {
     key.need(Scope::CredentialsWrite)?;
     let (app, gateway) = (key.app_id, gateway(&path)?);
-    let delete = move |conn: &mut Conn| credentials::delete(conn, app, gateway);
-    if !platform.write_and_tell((credentials::CHANGED, app.to_string()), delete).await? {
-        return Err(Error::not_found("push credential"));
-    }
+    let delete = move |conn: &mut Conn| match credentials::delete(conn, app, gateway)? {
+        true => Ok(()),
+        false => Err(Error::not_found("push credential")),
+    };
+    platform.write_and_tell((credentials::CHANGED, app.to_string()), delete).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 

@@ -33,6 +33,11 @@ const FILES: &[(&str, &str, &str)] = &[
         include_str!("../../migrations/2026-11-28_privacy/up.sql"),
         include_str!("../../migrations/2026-11-28_privacy/down.sql"),
     ),
+    (
+        "2026-11-28_operators",
+        include_str!("../../migrations/2026-11-28_operators/up.sql"),
+        include_str!("../../migrations/2026-11-28_operators/down.sql"),
+    ),
 ];
 
 /// The embedded migrations as diesel sees them, for one database.

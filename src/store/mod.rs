@@ -6,6 +6,7 @@
 //! keep their key order, and need no second form for either database.
 
 mod among;
+mod closing;
 mod conn;
 mod doc;
 mod group;
@@ -13,6 +14,7 @@ mod migrate;
 pub mod schema;
 
 pub use among::{Among, among};
+pub use closing::{Closing, closing, with_closing};
 pub use conn::{Conn, Engine};
 pub use doc::Doc;
 pub use group::{GroupCommit, Limits};
@@ -112,7 +114,7 @@ impl Store {
     /// # Errors
     /// What the closure returns, or `Busy` when the database is away or its queue is full.
     pub async fn read<T: Send + 'static>(&self, f: impl FnOnce(&mut Conn) -> Result<T> + Send + 'static) -> Result<T> {
-        run(&self.reads, f, |_| ()).await
+        run(&self.reads, None, (f, |_: &T| ())).await
     }
 
     /// Runs statements in one transaction: all of them are on disk when this returns `Ok`, none of them when it returns `Err`.
@@ -120,7 +122,7 @@ impl Store {
     /// # Errors
     /// What the closure returns, or `Busy` when the database is away or its queue is full.
     pub async fn write<T: Send + 'static>(&self, f: impl FnOnce(&mut Conn) -> Result<T> + Send + 'static) -> Result<T> {
-        run(&self.writes, f, |_| ()).await
+        self.write_then(f, |_| ()).await
     }
 
     /// As [`Store::write`]; `then` is run right after the commit, also when the caller has gone away by then.
@@ -132,18 +134,26 @@ impl Store {
         f: impl FnOnce(&mut Conn) -> Result<T> + Send + 'static,
         then: impl FnOnce(&T) + Send + 'static,
     ) -> Result<T> {
-        run(&self.writes, f, then).await
+        run(&self.writes, closing::current(), (f, then)).await
     }
 }
 
 async fn run<T: Send + 'static>(
     queue: &Sender<Job>,
-    f: impl FnOnce(&mut Conn) -> Result<T> + Send + 'static,
-    then: impl FnOnce(&T) + Send + 'static,
+    closing: Option<Arc<dyn Closing>>,
+    (f, then): (impl FnOnce(&mut Conn) -> Result<T> + Send + 'static, impl FnOnce(&T) + Send + 'static),
 ) -> Result<T> {
     let (reply, answer) = oneshot::channel();
     let job: Job = Box::new(move |conn| {
-        let result = std::panic::catch_unwind(AssertUnwindSafe(|| conn.finish(f).inspect(then)));
+        let work = || {
+            let done = conn.finish(|conn| closing::closed(closing.as_ref(), conn, f))?;
+            if let Some(closing) = &closing {
+                closing.committed();
+            }
+            then(&done);
+            Ok(done)
+        };
+        let result = std::panic::catch_unwind(AssertUnwindSafe(work));
         let (result, health) = match result {
             Ok(Err(Error::Busy(what))) => (Err(Error::Busy(what)), Health::Doubtful),
             Ok(result) => (result, Health::Sound),

@@ -619,6 +619,76 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    operators (id) {
+        id -> Text,
+        email -> Text,
+        name -> Text,
+        password_hash -> Nullable<Text>,
+        invite_hash -> Nullable<Text>,
+        invite_expires_ms -> Nullable<BigInt>,
+        enrol_hash -> Nullable<Text>,
+        enrol_sealed -> Nullable<Binary>,
+        enrol_expires_ms -> Nullable<BigInt>,
+        totp_sealed -> Nullable<Binary>,
+        totp_step -> BigInt,
+        created_ms -> BigInt,
+        disabled_ms -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    operator_roles (app_id, operator_id) {
+        app_id -> Text,
+        operator_id -> Text,
+        role -> Text,
+        disabled -> Bool,
+        created_ms -> BigInt,
+    }
+}
+
+diesel::table! {
+    operator_sessions (token_hash) {
+        token_hash -> Text,
+        operator_id -> Text,
+        created_ms -> BigInt,
+        last_used_ms -> BigInt,
+        expires_ms -> BigInt,
+    }
+}
+
+diesel::table! {
+    operator_recovery_codes (operator_id, code_hash) {
+        operator_id -> Text,
+        code_hash -> Text,
+        used_ms -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    operator_attempts (who) {
+        who -> Text,
+        failures -> BigInt,
+        last_ms -> BigInt,
+        until_ms -> BigInt,
+    }
+}
+
+diesel::table! {
+    audit (app_id, seq) {
+        app_id -> Text,
+        seq -> BigInt,
+        at_ms -> BigInt,
+        actor -> Text,
+        action -> Text,
+        objects -> Text,
+        fields -> Text,
+        details -> Text,
+        request_id -> Nullable<Text>,
+        hash -> Text,
+    }
+}
+
 diesel::allow_tables_to_appear_in_same_query!(
     apps,
     api_keys,
@@ -664,4 +734,10 @@ diesel::allow_tables_to_appear_in_same_query!(
     erasures,
     tombstones,
     merges,
+    operators,
+    operator_roles,
+    operator_sessions,
+    operator_recovery_codes,
+    operator_attempts,
+    audit,
 );

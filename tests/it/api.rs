@@ -116,6 +116,8 @@ async fn furnish(world: &World, tag: &'static str) -> Furnished {
     put("mail-templates.locale", "en");
 
     let made = world.post("/v1/keys", &server, json!({"kind": "publishable", "name": "k"})).await.expect(201);
+    let operator = json!({"email": format!("{tag}@operators.example"), "name": "O", "role": "viewer"});
+    put("operators.id", &id(&world.post("/v1/operators", &server, operator).await.expect(201)));
     put("keys.id", made["id"].as_str().or(made["key"]["id"].as_str()).unwrap());
     let partner = id(&world.post("/v1/partners", &server, json!({"name": key("partner")})).await.expect(201));
     put("partners.id", &partner);
@@ -208,6 +210,12 @@ async fn schemathesis(world: &World, callers: &[&Caller]) {
             Caller::Nobody => {}
             Caller::App(key) => drop(command.args(["--header", &format!("X-Kairos-Key:{key}")])),
             Caller::Bearer(token) => drop(command.args(["--header", &format!("Authorization:Bearer {token}")])),
+            Caller::Operator { token, app } => {
+                let headers = [format!("Authorization:Bearer {token}"), format!("X-Kairos-App:{app}")];
+                for header in &headers {
+                    command.args(["--header", header]);
+                }
+            }
         }
     }
     let done = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();

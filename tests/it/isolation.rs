@@ -8,7 +8,7 @@ mod document;
 
 use crate::stage::Stage;
 use crate::world::{Answer, Caller, Person, Tenant, World};
-use document::{Operation, operations};
+pub use document::{Operation, operations};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,20 +29,26 @@ fn makes_its_own(operation: &Operation) -> bool {
 
 /// Whether it ends the session that asks.
 fn signs_out(operation: &Operation) -> bool {
-    operation.method == "DELETE" && ["/v1/me/sessions", "/v1/me"].contains(&operation.path.as_str())
+    [("DELETE", "/v1/me/sessions"), ("DELETE", "/v1/me"), ("POST", "/v1/operators/sign-out")]
+        .contains(&(operation.method.as_str(), operation.path.as_str()))
 }
 
 /// An app with one of everything.
-struct House {
-    tenant: Tenant,
-    person: Person,
+pub struct House {
+    /// The app.
+    pub tenant: Tenant,
+    /// A user of it.
+    pub person: Person,
     partner: Caller,
+    /// An owner of it.
+    pub operator: Caller,
     /// Path parameters by template, in order.
     samples: BTreeMap<&'static str, Vec<String>>,
 }
 
 impl House {
-    fn path(&self, operation: &Operation) -> String {
+    /// The operation's path with a sample of each parameter.
+    pub fn path(&self, operation: &Operation) -> String {
         if !operation.path.contains('{') {
             return operation.path.clone();
         }
@@ -67,6 +73,7 @@ impl House {
             "server_key" => self.tenant.server.clone(),
             "user_token" => self.person.token.clone(),
             "partner_key" => self.partner.clone(),
+            "operator_token" => self.operator.clone(),
             other => panic!("a new kind of caller: {other}"),
         }
     }
@@ -87,7 +94,7 @@ async fn partner_key(world: &World, by: &Caller) -> (String, String, Caller) {
 }
 
 /// An app with one of everything, made the way a real one is.
-async fn furnish(world: &mut World) -> House {
+pub async fn furnish(world: &mut World) -> House {
     let stage = Stage::set(world).await;
     let by = stage.app.server.clone();
     let (offer, campaign) = stage.one_offer(world, json!({}), json!({})).await;
@@ -110,6 +117,9 @@ async fn furnish(world: &mut World) -> House {
     let words = json!({"subject": "canary", "text": "{{ code }}"});
     world.put("/v1/mail-templates/sign_in/en", &by, words).await.expect(200);
     let mail = crate::mail::one_of(world, &stage.app, &listener.person.id).await;
+    let operator = world.operator(&stage.app, "owner").await;
+    let colleague =
+        made(world, "/v1/operators", &by, json!({"email": "canary@example.com", "name": "canary", "role": "viewer"})).await;
     let installation = format!("phone-{}", &listener.person.id[4..]);
     let user = listener.person.id.clone();
     let session = world.get("/v1/me/sessions", &listener.person.token).await.expect(200);
@@ -143,12 +153,14 @@ async fn furnish(world: &mut World) -> House {
         ("/v1/mail-templates/{template}/{locale}", vec!["sign_in".to_owned(), "en".to_owned()]),
         ("/v1/mails/{id}", vec![mail]),
         ("/v1/keys/{id}", vec![key]),
+        ("/v1/operators/{id}", vec![colleague]),
     ];
-    House { tenant: stage.app, person: listener.person, partner: partner_caller, samples: samples.into() }
+    let (partner, operator) = (partner_caller, operator.caller);
+    House { tenant: stage.app, person: listener.person, partner, operator, samples: samples.into() }
 }
 
 /// A body that this operation takes; `{}` where anything may be left out.
-fn body(operation: &Operation) -> Value {
+pub fn body(operation: &Operation) -> Value {
     let device = json!({"platform": "ios", "topic": "app.kairos.demo", "push_permission": "granted"});
     let consent = json!({"purpose": "location", "granted": false});
     let kind = json!({"key": "landing", "trigger": {"event_type": "landed"}, "window_ms": 60_000});
@@ -177,6 +189,10 @@ fn body(operation: &Operation) -> Value {
         ("POST", "/v1/purposes") => json!({"key": "x", "name": "x", "basis": "consent", "version": "1", "texts": {"en": "x"}}),
         ("POST", "/v1/things") => json!({"key": "x", "class": "x"}),
         ("POST", "/v1/topics") => json!({"key": "x", "name": "x"}),
+        ("POST", "/v1/operators") => json!({"email": "x@example.com", "name": "x", "role": "viewer"}),
+        ("POST", "/v1/operators/sign-in") => json!({"email": "x@example.com", "password": "x"}),
+        ("POST", "/v1/operators/enrol") => json!({"token": "x", "code": "x"}),
+        ("POST", "/v1/operators/accept") => json!({"token": "x", "password": "x"}),
         _ => json!({}),
     }
 }
@@ -234,7 +250,8 @@ async fn stranger(world: &World) -> House {
     let tenant = world.new_app("Stranger").await;
     let (_, _, partner) = partner_key(world, &tenant.server).await;
     let person = world.person(&tenant).await;
-    House { tenant, person, partner, samples: BTreeMap::new() }
+    let operator = world.operator(&tenant, "owner").await.caller;
+    House { tenant, person, partner, operator, samples: BTreeMap::new() }
 }
 
 both! {
@@ -297,7 +314,7 @@ both! {
             let path = house.path(operation);
             let answer = ask(world, operation, &path, &[]).await;
             assert_eq!(answer.status, 401, "{} {path} by nobody: {}", operation.method, answer.text());
-            for scheme in ["publishable_key", "server_key", "user_token", "partner_key"] {
+            for scheme in ["publishable_key", "server_key", "user_token", "partner_key", "operator_token"] {
                 let alone = BTreeSet::from([scheme.to_owned()]);
                 if operation.callers.contains(&alone) {
                     continue;
@@ -333,7 +350,8 @@ both! {
         let mut tried = 0;
         for operation in operations().iter().filter(|o| o.has_body) {
             let path = house.path(operation);
-            let callers: Vec<Caller> = operation.callers[0].iter().map(|scheme| house.caller(scheme)).collect();
+            let callers = operation.callers.first().into_iter().flatten();
+            let callers: Vec<Caller> = callers.map(|scheme| house.caller(scheme)).collect();
             let sample = body(operation).to_string();
             for field in &operation.answered_only {
                 // First in the object, so that it is the first thing that can be wrong.

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use utoipa::OpenApi as _;
 
 /// Left may import right, never the other way round.
-const ORDER: [&str; 27] = [
+const ORDER: [&str; 28] = [
     "main", "cli", "serve", "routes", "console", "insight", "privacy", "moment", "campaign", "partner", "event", "place", "push",
-    "people", "webhook", "mail", "app", "platform", "http", "worker", "outbound", "store", "cache", "config", "id", "clock",
-    "error",
+    "people", "webhook", "mail", "app", "platform", "http", "audit", "worker", "outbound", "store", "cache", "config", "id",
+    "clock", "error",
 ];
 /// The same inside people.
 const PEOPLE: [&str; 4] = ["account", "profile", "device", "consent"];

@@ -16,7 +16,7 @@ pub use client::{Answer, Api, Caller};
 pub use database::{Database, Db, cut_connections, number};
 pub use letters::Letter;
 pub use lossy::Lossy;
-pub use tenant::Person;
+pub use tenant::{OPERATOR_PASSWORD, Person, Staff, base32, totp_code};
 
 use kairos::app;
 use kairos::clock::{Clock, Time};

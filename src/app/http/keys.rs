@@ -1,10 +1,11 @@
 //! `/v1/keys`: the app's own publishable and server keys.
 
-use crate::app::caller::ServerKey;
+use crate::app::caller::BackOffice;
 use crate::app::key::{Key, KeyKind, Mint, Mode, NAME_MAX, NewKey};
 use crate::app::keys::KEYS_TOPIC;
 use crate::app::scope::{Scope, Scopes};
 use crate::app::store;
+use crate::audit;
 use crate::clock::{DAY_MS, Time};
 use crate::error::{Error, Result};
 use crate::http::{Body, Page, PageQuery, ProblemBody, Query, check_text, given};
@@ -121,17 +122,18 @@ pub struct RotateIn {
 /// 400, 401, 403.
 #[utoipa::path(post, path = "/v1/keys", tag = "app", request_body = KeyIn, security(("server_key" = [])),
     responses((status = 201, body = NewKeyOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody)))]
-pub async fn create(caller: ServerKey, platform: web::Data<Platform>, body: Body<KeyIn>) -> Result<HttpResponse> {
+pub async fn create(caller: BackOffice, platform: web::Data<Platform>, body: Body<KeyIn>) -> Result<HttpResponse> {
     caller.need(Scope::KeysWrite)?;
     let now_ms = platform.clock.now_ms();
     let wanted = wanted(&caller, body.0, now_ms)?;
-    caller.key.may_mint(&wanted)?;
+    caller.may_mint(&wanted)?;
     let ids = platform.ids.clone();
-    let new = platform.store.write(move |conn| store::mint(conn, &ids, now_ms, wanted)).await?;
+    let new =
+        platform.store.write(move |conn| store::mint(conn, &ids, now_ms, wanted).inspect(|new| audit::made(new.key.id))).await?;
     Ok(HttpResponse::Created().json(NewKeyOut::from(new)))
 }
 
-fn wanted(caller: &ServerKey, body: KeyIn, now_ms: i64) -> Result<Mint> {
+fn wanted(caller: &BackOffice, body: KeyIn, now_ms: i64) -> Result<Mint> {
     check_text("name", &body.name, NAME_MAX)?;
     let kind = match body.kind {
         OwnKeyKind::Publishable if !body.scopes.is_empty() => {
@@ -163,7 +165,7 @@ fn wanted(caller: &ServerKey, body: KeyIn, now_ms: i64) -> Result<Mint> {
 /// 400, 401, 403.
 #[utoipa::path(get, path = "/v1/keys", tag = "app", params(PageQuery), security(("server_key" = [])),
     responses((status = 200, body = Page<KeyOut>), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody)))]
-pub async fn list(caller: ServerKey, platform: web::Data<Platform>, page: Query<PageQuery>) -> Result<web::Json<Page<KeyOut>>> {
+pub async fn list(caller: BackOffice, platform: web::Data<Platform>, page: Query<PageQuery>) -> Result<web::Json<Page<KeyOut>>> {
     caller.need(Scope::KeysRead)?;
     let (rows, after) = (page.0.rows()?, page.0.after().to_owned());
     let keys = platform.store.read(move |conn| store::own_keys(conn, caller.app_id, &after, rows)).await?;
@@ -176,7 +178,7 @@ pub async fn list(caller: ServerKey, platform: web::Data<Platform>, page: Query<
 /// 401, 403, 404.
 #[utoipa::path(delete, path = "/v1/keys/{id}", tag = "app", params(("id" = String, Path)), security(("server_key" = [])),
     responses((status = 204), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody)))]
-pub async fn revoke(caller: ServerKey, platform: web::Data<Platform>, path: web::Path<String>) -> Result<HttpResponse> {
+pub async fn revoke(caller: BackOffice, platform: web::Data<Platform>, path: web::Path<String>) -> Result<HttpResponse> {
     caller.need(Scope::KeysWrite)?;
     let id = parse(&path)?;
     let now_ms = platform.clock.now_ms();
@@ -196,7 +198,7 @@ pub async fn revoke(caller: ServerKey, platform: web::Data<Platform>, path: web:
     responses((status = 201, body = NewKeyOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
         (status = 403, body = ProblemBody), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
 pub async fn rotate(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     path: web::Path<String>,
     body: Body<RotateIn>,
@@ -211,8 +213,8 @@ pub async fn rotate(
     let new = platform.write_and_tell((KEYS_TOPIC, String::new()), move |conn| {
         let old = own(store::key_held(conn, caller.app_id, id)?)?;
         // The successor's text goes to the caller, so rotating is minting.
-        caller.key.may_mint(&old.mint())?;
-        store::rotate(conn, &ids, now_ms, (&old, overlap_ms))
+        caller.may_mint(&old.mint())?;
+        store::rotate(conn, &ids, now_ms, (&old, overlap_ms)).inspect(|new| audit::made(new.key.id))
     });
     Ok(HttpResponse::Created().json(NewKeyOut::from(new.await?)))
 }

@@ -1,6 +1,6 @@
 //! `/v1/app`: the tenant's name and settings.
 
-use crate::app::caller::ServerKey;
+use crate::app::caller::BackOffice;
 use crate::app::scope::Scope;
 use crate::app::settings::{Caps, QuietHours, Settings};
 use crate::app::store::{self, AppRow};
@@ -118,7 +118,7 @@ impl SettingsPatch {
 /// 401, 403.
 #[utoipa::path(get, path = "/v1/app", tag = "app", security(("server_key" = [])),
     responses((status = 200, body = AppOut, headers(("ETag" = String))), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody)))]
-pub async fn read(caller: ServerKey, platform: web::Data<Platform>) -> Result<HttpResponse> {
+pub async fn read(caller: BackOffice, platform: web::Data<Platform>) -> Result<HttpResponse> {
     caller.need(Scope::AppRead)?;
     let row = platform.store.read(move |conn| store::app(conn, caller.app_id)).await?;
     Ok(answer(row))
@@ -133,7 +133,7 @@ pub async fn read(caller: ServerKey, platform: web::Data<Platform>) -> Result<Ht
     responses((status = 200, body = AppOut, headers(("ETag" = String))), (status = 400, body = ProblemBody),
         (status = 401, body = ProblemBody), (status = 403, body = ProblemBody), (status = 409, body = ProblemBody), (status = 412, body = ProblemBody)))]
 pub async fn patch(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     if_match: IfMatch,
     body: Body<AppPatch>,

@@ -1,6 +1,6 @@
 //! `/v1/campaigns`: drafts are changed and deleted; live ones are paused, resumed and ended.
 
-use crate::app::{Scope, ServerKey};
+use crate::app::{BackOffice, Scope};
 use crate::campaign::life::act;
 use crate::campaign::store::{campaigns, campaigns::CampaignRow, touch};
 use crate::campaign::{Action, Campaign, Status, declared};
@@ -46,7 +46,7 @@ impl CampaignOut {
 #[utoipa::path(post, path = "/v1/campaigns", tag = "campaign", request_body = Campaign, security(("server_key" = [])),
     responses((status = 201, body = CampaignOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
         (status = 403, body = ProblemBody), (status = 409, body = ProblemBody)))]
-pub async fn create(caller: ServerKey, platform: web::Data<Platform>, body: Body<Campaign>) -> Result<HttpResponse> {
+pub async fn create(caller: BackOffice, platform: web::Data<Platform>, body: Body<Campaign>) -> Result<HttpResponse> {
     caller.need(Scope::CampaignsWrite)?;
     let (app, now_ms, id, spec) = (caller.app_id, platform.clock.now_ms(), platform.ids.next(), body.0);
     tried(&platform, app, &spec).await?;
@@ -77,7 +77,7 @@ pub async fn create(caller: ServerKey, platform: web::Data<Platform>, body: Body
 #[utoipa::path(get, path = "/v1/campaigns", tag = "campaign", params(PageQuery), security(("server_key" = [])),
     responses((status = 200, body = Page<CampaignOut>), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody)))]
 pub async fn list(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     page: Query<PageQuery>,
 ) -> Result<web::Json<Page<CampaignOut>>> {
@@ -94,7 +94,7 @@ pub async fn list(
 /// 401, 403, 404.
 #[utoipa::path(get, path = "/v1/campaigns/{id}", tag = "campaign", params(("id" = String, Path)), security(("server_key" = [])),
     responses((status = 200, body = CampaignOut), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody)))]
-pub async fn read(caller: ServerKey, platform: web::Data<Platform>, path: web::Path<String>) -> Result<HttpResponse> {
+pub async fn read(caller: BackOffice, platform: web::Data<Platform>, path: web::Path<String>) -> Result<HttpResponse> {
     caller.need(Scope::CampaignsRead)?;
     let id = parse(&path)?;
     let row = platform.store.read(move |conn| campaigns::get(conn, caller.app_id, id)).await?;
@@ -109,7 +109,7 @@ pub async fn read(caller: ServerKey, platform: web::Data<Platform>, path: web::P
     responses((status = 200, body = CampaignOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody),
         (status = 404, body = ProblemBody), (status = 409, body = ProblemBody), (status = 412, body = ProblemBody)))]
 pub async fn put(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     (path, if_match): (web::Path<String>, IfMatch),
     body: Body<Campaign>,
@@ -137,7 +137,7 @@ pub async fn put(
     responses((status = 204), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody),
         (status = 409, body = ProblemBody), (status = 412, body = ProblemBody)))]
 pub async fn delete(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     path: web::Path<String>,
     if_match: IfMatch,
@@ -162,7 +162,7 @@ macro_rules! actions {
         #[utoipa::path(post, path = $path, tag = "campaign", params(("id" = String, Path)), security(("server_key" = [])),
             responses((status = 200, body = CampaignOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
                 (status = 403, body = ProblemBody), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody), (status = 412, body = ProblemBody)))]
-        pub async fn $name(caller: ServerKey, platform: web::Data<Platform>, path: web::Path<String>, if_match: IfMatch) -> Result<HttpResponse> {
+        pub async fn $name(caller: BackOffice, platform: web::Data<Platform>, path: web::Path<String>, if_match: IfMatch) -> Result<HttpResponse> {
             take(&caller, &platform, (&path, if_match), $action).await
         }
     )*};
@@ -179,8 +179,8 @@ actions! {
     end = "/v1/campaigns/{id}/end", Action::End;
 }
 
-async fn take(caller: &ServerKey, platform: &Platform, (id, if_match): (&str, IfMatch), action: Action) -> Result<HttpResponse> {
-    caller.need(Scope::CampaignsWrite)?;
+async fn take(caller: &BackOffice, platform: &Platform, (id, if_match): (&str, IfMatch), action: Action) -> Result<HttpResponse> {
+    caller.need(Scope::CampaignsPublish)?;
     let (app, now_ms, id) = (caller.app_id, platform.clock.now_ms(), parse(id)?);
     let row = platform.store.write(move |conn| {
         touch(conn, app)?;

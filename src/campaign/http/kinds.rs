@@ -1,6 +1,6 @@
 //! `/v1/moment-kinds`: which events open moments.
 
-use crate::app::{Scope, ServerKey};
+use crate::app::{BackOffice, Scope};
 use crate::campaign::check::is_key;
 use crate::campaign::store::{campaigns, kinds, kinds::KindRow, touch};
 use crate::campaign::{Kind, Status, declared};
@@ -38,7 +38,7 @@ impl From<KindRow> for KindOut {
 #[utoipa::path(post, path = "/v1/moment-kinds", tag = "campaign", request_body = Kind, security(("server_key" = [])),
     responses((status = 201, body = KindOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
         (status = 403, body = ProblemBody), (status = 409, body = ProblemBody)))]
-pub async fn create(caller: ServerKey, platform: web::Data<Platform>, body: Body<Kind>) -> Result<HttpResponse> {
+pub async fn create(caller: BackOffice, platform: web::Data<Platform>, body: Body<Kind>) -> Result<HttpResponse> {
     caller.need(Scope::CampaignsWrite)?;
     let (app, now_ms, spec) = (caller.app_id, platform.clock.now_ms(), body.0);
     tried(&platform, app, &spec).await?;
@@ -63,7 +63,7 @@ pub async fn create(caller: ServerKey, platform: web::Data<Platform>, body: Body
         (status = 401, body = ProblemBody), (status = 403, body = ProblemBody), (status = 409, body = ProblemBody),
         (status = 412, body = ProblemBody)))]
 pub async fn put(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     (path, if_match): (web::Path<String>, IfMatch),
     body: Body<Kind>,
@@ -100,7 +100,7 @@ pub async fn put(
 /// 400, 401, 403.
 #[utoipa::path(get, path = "/v1/moment-kinds", tag = "campaign", params(PageQuery), security(("server_key" = [])),
     responses((status = 200, body = Page<KindOut>), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody)))]
-pub async fn list(caller: ServerKey, platform: web::Data<Platform>, page: Query<PageQuery>) -> Result<web::Json<Page<KindOut>>> {
+pub async fn list(caller: BackOffice, platform: web::Data<Platform>, page: Query<PageQuery>) -> Result<web::Json<Page<KindOut>>> {
     caller.need(Scope::CampaignsRead)?;
     let (rows, after) = (page.0.rows()?, page.0.after().to_owned());
     let found = platform.store.read(move |conn| kinds::page(conn, caller.app_id, (&after, rows))).await?;
@@ -113,7 +113,7 @@ pub async fn list(caller: ServerKey, platform: web::Data<Platform>, page: Query<
 /// 401, 403, 404.
 #[utoipa::path(get, path = "/v1/moment-kinds/{key}", tag = "campaign", params(("key" = String, Path)), security(("server_key" = [])),
     responses((status = 200, body = KindOut), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody)))]
-pub async fn read(caller: ServerKey, platform: web::Data<Platform>, path: web::Path<String>) -> Result<HttpResponse> {
+pub async fn read(caller: BackOffice, platform: web::Data<Platform>, path: web::Path<String>) -> Result<HttpResponse> {
     caller.need(Scope::CampaignsRead)?;
     let key = known(&path)?;
     let row = platform.store.read(move |conn| kinds::get(conn, caller.app_id, &key)).await?;
@@ -128,7 +128,7 @@ pub async fn read(caller: ServerKey, platform: web::Data<Platform>, path: web::P
     responses((status = 204), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody),
         (status = 409, body = ProblemBody), (status = 412, body = ProblemBody)))]
 pub async fn delete(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     path: web::Path<String>,
     if_match: IfMatch,

@@ -1,6 +1,6 @@
 //! `/v1/offers`: what is worth saying. An offer is archived, never deleted: decisions tell of it.
 
-use crate::app::{Scope, ServerKey};
+use crate::app::{BackOffice, Scope};
 use crate::campaign::store::{offers, offers::OfferRow, touch};
 use crate::campaign::{Offer, declared};
 use crate::clock::Time;
@@ -53,7 +53,7 @@ impl From<OfferRow> for OfferOut {
 #[utoipa::path(post, path = "/v1/offers", tag = "campaign", request_body = Offer, security(("server_key" = [])),
     responses((status = 201, body = OfferOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
         (status = 403, body = ProblemBody), (status = 409, body = ProblemBody)))]
-pub async fn create(caller: ServerKey, platform: web::Data<Platform>, body: Body<Offer>) -> Result<HttpResponse> {
+pub async fn create(caller: BackOffice, platform: web::Data<Platform>, body: Body<Offer>) -> Result<HttpResponse> {
     caller.need(Scope::CampaignsWrite)?;
     let (app, now_ms, id, spec) = (caller.app_id, platform.clock.now_ms(), platform.ids.next(), body.0);
     let spec = tried(&platform, app, spec).await?;
@@ -86,7 +86,11 @@ pub async fn create(caller: ServerKey, platform: web::Data<Platform>, body: Body
 /// 400, 401, 403.
 #[utoipa::path(get, path = "/v1/offers", tag = "campaign", params(PageQuery), security(("server_key" = [])),
     responses((status = 200, body = Page<OfferOut>), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody)))]
-pub async fn list(caller: ServerKey, platform: web::Data<Platform>, page: Query<PageQuery>) -> Result<web::Json<Page<OfferOut>>> {
+pub async fn list(
+    caller: BackOffice,
+    platform: web::Data<Platform>,
+    page: Query<PageQuery>,
+) -> Result<web::Json<Page<OfferOut>>> {
     caller.need(Scope::CampaignsRead)?;
     let (rows, after) = (page.0.rows()?, page.0.after().to_owned());
     let found = platform.store.read(move |conn| offers::page(conn, caller.app_id, (&after, rows))).await?;
@@ -99,7 +103,7 @@ pub async fn list(caller: ServerKey, platform: web::Data<Platform>, page: Query<
 /// 401, 403, 404.
 #[utoipa::path(get, path = "/v1/offers/{id}", tag = "campaign", params(("id" = String, Path)), security(("server_key" = [])),
     responses((status = 200, body = OfferOut), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody)))]
-pub async fn read(caller: ServerKey, platform: web::Data<Platform>, path: web::Path<String>) -> Result<HttpResponse> {
+pub async fn read(caller: BackOffice, platform: web::Data<Platform>, path: web::Path<String>) -> Result<HttpResponse> {
     caller.need(Scope::CampaignsRead)?;
     let id = parse(&path)?;
     let row = platform.store.read(move |conn| offers::get(conn, caller.app_id, id)).await?;
@@ -114,7 +118,7 @@ pub async fn read(caller: ServerKey, platform: web::Data<Platform>, path: web::P
     responses((status = 200, body = OfferOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody),
         (status = 404, body = ProblemBody), (status = 409, body = ProblemBody), (status = 412, body = ProblemBody)))]
 pub async fn put(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     (path, if_match): (web::Path<String>, IfMatch),
     body: Body<Offer>,
@@ -159,7 +163,7 @@ fn too_little(reserved: i64) -> Error {
     responses((status = 204), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody),
         (status = 412, body = ProblemBody)))]
 pub async fn archive(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     path: web::Path<String>,
     if_match: IfMatch,

@@ -1,6 +1,6 @@
 //! Who may send events: the app on a phone, a signed-in user, the app's servers, a partner.
 
-use crate::app::{Mode, PartnerKey, PublishableKey, Scope, ServerKey, bearer};
+use crate::app::{BackOffice, Mode, PartnerKey, PublishableKey, Scope, bearer};
 use crate::error::{Error, Result};
 use crate::event::item::Subject;
 use crate::event::log::Sender;
@@ -36,8 +36,8 @@ impl FromRequest for EventCaller {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let token = bearer(request.headers()).unwrap_or_default();
-        if token.starts_with("sk_") {
-            let key = ServerKey::from_request(request, payload);
+        if token.starts_with("sk_") || token.starts_with("op_") {
+            let key = BackOffice::from_request(request, payload);
             return Box::pin(async move {
                 let key = key.await?;
                 key.need(Scope::EventsWrite)?;

@@ -1,7 +1,7 @@
 //! `/v1/events`: facts in, and what became of them.
 
 use super::caller::EventCaller;
-use crate::app::{Mode, Scope, ServerKey, count_events};
+use crate::app::{BackOffice, Mode, Scope, count_events};
 use crate::clock::Time;
 use crate::error::{Error, FieldError, Result};
 use crate::event::item::Item;
@@ -172,7 +172,7 @@ fn id_of(raw: &RawValue) -> Option<String> {
 /// 401, 403, 404.
 #[utoipa::path(get, path = "/v1/events/{id}", tag = "events", params(("id" = String, Path)), security(("server_key" = [])),
     responses((status = 200, body = EventOut), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody)))]
-pub async fn read(caller: ServerKey, platform: web::Data<Platform>, path: web::Path<String>) -> Result<web::Json<EventOut>> {
+pub async fn read(caller: BackOffice, platform: web::Data<Platform>, path: web::Path<String>) -> Result<web::Json<EventOut>> {
     caller.need(Scope::EventsRead)?;
     let id: EventId = path.parse().map_err(|_| Error::not_found("event"))?;
     let found = platform.store.read(move |conn| event::load(conn, caller.app_id, &[id])).await?.remove(&id);

@@ -1,7 +1,7 @@
 //! `/v1/things/{id}/links`: which users a thing concerns, and when.
 
 use super::things::find;
-use crate::app::{Scope, ServerKey};
+use crate::app::{BackOffice, Scope};
 use crate::clock::Time;
 use crate::error::{Error, Result};
 use crate::event::item::Subject;
@@ -82,7 +82,7 @@ impl From<Link> for LinkOut {
     responses((status = 200, body = LinkOut), (status = 201, body = LinkOut), (status = 400, body = ProblemBody),
         (status = 401, body = ProblemBody), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody)))]
 pub async fn create(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     path: web::Path<String>,
     body: Body<LinkIn>,
@@ -133,7 +133,7 @@ fn user_of(conn: &mut Conn, app: AppId, subject: &Subject) -> Result<UserId> {
     responses((status = 200, body = Page<LinkOut>), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
         (status = 403, body = ProblemBody), (status = 404, body = ProblemBody)))]
 pub async fn list(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     path: web::Path<String>,
     page: Query<PageQuery>,
@@ -154,13 +154,18 @@ pub async fn list(
 #[utoipa::path(delete, path = "/v1/things/{id}/links/{link}", tag = "things", params(("id" = String, Path), ("link" = String, Path)),
     security(("server_key" = [])),
     responses((status = 204), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody)))]
-pub async fn delete(caller: ServerKey, platform: web::Data<Platform>, path: web::Path<(String, String)>) -> Result<HttpResponse> {
+pub async fn delete(
+    caller: BackOffice,
+    platform: web::Data<Platform>,
+    path: web::Path<(String, String)>,
+) -> Result<HttpResponse> {
     caller.need(Scope::ThingsWrite)?;
     let (thing, link) = path.into_inner();
     let link: LinkId = link.parse().map_err(|_| Error::not_found("link"))?;
     let gone = platform.store.write(move |conn| {
         let thing = find(conn, caller.app_id, &thing)?.id;
-        store::delete_link(conn, caller.app_id, thing, link)
+        if store::delete_link(conn, caller.app_id, thing, link)? { Ok(()) } else { Err(Error::not_found("link")) }
     });
-    if gone.await? { Ok(HttpResponse::NoContent().finish()) } else { Err(Error::not_found("link")) }
+    gone.await?;
+    Ok(HttpResponse::NoContent().finish())
 }

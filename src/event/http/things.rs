@@ -1,6 +1,6 @@
 //! `/v1/things`: event sources that are no people.
 
-use crate::app::{Scope, ServerKey};
+use crate::app::{BackOffice, Scope};
 use crate::clock::Time;
 use crate::error::{Error, Result};
 use crate::event::resolve::tracks;
@@ -115,7 +115,7 @@ pub(super) fn find(conn: &mut Conn, app: AppId, text: &str) -> Result<Thing> {
 #[utoipa::path(post, path = "/v1/things", tag = "things", request_body = ThingIn, security(("server_key" = [])),
     responses((status = 201, body = ThingOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
         (status = 403, body = ProblemBody), (status = 409, body = ProblemBody)))]
-pub async fn create(caller: ServerKey, platform: web::Data<Platform>, body: Body<ThingIn>) -> Result<HttpResponse> {
+pub async fn create(caller: BackOffice, platform: web::Data<Platform>, body: Body<ThingIn>) -> Result<HttpResponse> {
     caller.need(Scope::ThingsWrite)?;
     let Body(ThingIn { key, class, properties }) = body;
     check_text("key", &key, KEY_MAX)?;
@@ -152,7 +152,7 @@ fn check_properties(properties: &FreeJson) -> Result<()> {
 /// 401, 403, 404.
 #[utoipa::path(get, path = "/v1/things/{id}", tag = "things", params(("id" = String, Path)), security(("server_key" = [])),
     responses((status = 200, body = ThingOut), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody)))]
-pub async fn read(caller: ServerKey, platform: web::Data<Platform>, path: web::Path<String>) -> Result<web::Json<ThingOut>> {
+pub async fn read(caller: BackOffice, platform: web::Data<Platform>, path: web::Path<String>) -> Result<web::Json<ThingOut>> {
     caller.need(Scope::ThingsRead)?;
     let found = platform.store.read(move |conn| find(conn, caller.app_id, &path)).await?;
     Ok(web::Json(found.into()))
@@ -165,7 +165,7 @@ pub async fn read(caller: ServerKey, platform: web::Data<Platform>, path: web::P
 #[utoipa::path(get, path = "/v1/things", tag = "things", params(ThingsQuery), security(("server_key" = [])),
     responses((status = 200, body = Page<ThingOut>), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody)))]
 pub async fn list(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     query: Query<ThingsQuery>,
 ) -> Result<web::Json<Page<ThingOut>>> {
@@ -190,7 +190,7 @@ pub async fn list(
     responses((status = 200, body = ThingOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
         (status = 403, body = ProblemBody), (status = 404, body = ProblemBody)))]
 pub async fn patch(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     path: web::Path<String>,
     body: Body<ThingPatch>,
@@ -226,7 +226,7 @@ pub async fn patch(
 /// 401, 403, 404.
 #[utoipa::path(delete, path = "/v1/things/{id}", tag = "things", params(("id" = String, Path)), security(("server_key" = [])),
     responses((status = 204), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody)))]
-pub async fn delete(caller: ServerKey, platform: web::Data<Platform>, path: web::Path<String>) -> Result<HttpResponse> {
+pub async fn delete(caller: BackOffice, platform: web::Data<Platform>, path: web::Path<String>) -> Result<HttpResponse> {
     caller.need(Scope::ThingsWrite)?;
     let app = caller.app_id;
     let gone = platform.store.write(move |conn| {

@@ -1,6 +1,6 @@
 //! `/v1/event-types`: what an app declares of its events.
 
-use crate::app::{Scope, ServerKey};
+use crate::app::{BackOffice, Scope};
 use crate::clock::{DAY_MS, Time};
 use crate::error::{Error, Result};
 use crate::event::item::check_kind;
@@ -74,7 +74,7 @@ impl From<TypeRow> for TypeOut {
     security(("server_key" = [])),
     responses((status = 200, body = TypeOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody)))]
 pub async fn put(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     path: web::Path<String>,
     body: Body<TypeIn>,
@@ -108,7 +108,7 @@ pub async fn put(
 /// 401, 403, 404.
 #[utoipa::path(get, path = "/v1/event-types/{type}", tag = "events", params(("type" = String, Path)), security(("server_key" = [])),
     responses((status = 200, body = TypeOut), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody)))]
-pub async fn read(caller: ServerKey, platform: web::Data<Platform>, path: web::Path<String>) -> Result<web::Json<TypeOut>> {
+pub async fn read(caller: BackOffice, platform: web::Data<Platform>, path: web::Path<String>) -> Result<web::Json<TypeOut>> {
     caller.need(Scope::SchemaRead)?;
     check_kind("type", &path).map_err(|_| Error::not_found("event type"))?;
     let kind = path.into_inner();
@@ -122,7 +122,7 @@ pub async fn read(caller: ServerKey, platform: web::Data<Platform>, path: web::P
 /// 400, 401, 403.
 #[utoipa::path(get, path = "/v1/event-types", tag = "events", params(PageQuery), security(("server_key" = [])),
     responses((status = 200, body = Page<TypeOut>), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody)))]
-pub async fn list(caller: ServerKey, platform: web::Data<Platform>, page: Query<PageQuery>) -> Result<web::Json<Page<TypeOut>>> {
+pub async fn list(caller: BackOffice, platform: web::Data<Platform>, page: Query<PageQuery>) -> Result<web::Json<Page<TypeOut>>> {
     caller.need(Scope::SchemaRead)?;
     let (rows, after) = (page.0.rows()?, page.0.after().to_owned());
     let found = platform.store.read(move |conn| store::type_page(conn, caller.app_id, (&after, rows))).await?;
@@ -135,7 +135,7 @@ pub async fn list(caller: ServerKey, platform: web::Data<Platform>, page: Query<
 /// 401, 403, 404.
 #[utoipa::path(delete, path = "/v1/event-types/{type}", tag = "events", params(("type" = String, Path)), security(("server_key" = [])),
     responses((status = 204), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody)))]
-pub async fn delete(caller: ServerKey, platform: web::Data<Platform>, path: web::Path<String>) -> Result<HttpResponse> {
+pub async fn delete(caller: BackOffice, platform: web::Data<Platform>, path: web::Path<String>) -> Result<HttpResponse> {
     caller.need(Scope::SchemaWrite)?;
     check_kind("type", &path).map_err(|_| Error::not_found("event type"))?;
     let (app, kind) = (caller.app_id, path.into_inner());

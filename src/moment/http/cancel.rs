@@ -2,7 +2,7 @@
 
 use super::id;
 use super::messages::{MessageOut, one};
-use crate::app::{Scope, ServerKey};
+use crate::app::{BackOffice, Scope};
 use crate::error::{Error, Result};
 use crate::http::ProblemBody;
 use crate::id::MessageId;
@@ -19,7 +19,7 @@ use actix_web::web;
 #[utoipa::path(post, path = "/v1/messages/{id}/cancel", tag = "messages", params(("id" = String, Path)), responses(
     (status = 200, body = MessageOut), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody),
     (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)), security(("server_key" = [])))]
-pub async fn cancel(caller: ServerKey, platform: web::Data<Platform>, path: web::Path<String>) -> Result<web::Json<MessageOut>> {
+pub async fn cancel(caller: BackOffice, platform: web::Data<Platform>, path: web::Path<String>) -> Result<web::Json<MessageOut>> {
     caller.need(Scope::PushWrite)?;
     let (app, wanted, now_ms) = (caller.app_id, id::<MessageId>(&path, "message")?, platform.clock.now_ms());
     platform

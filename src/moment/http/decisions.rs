@@ -1,7 +1,7 @@
 //! `/v1/decisions`: why a user did, or did not, get something.
 
 use super::{filter, id};
-use crate::app::{Scope, ServerKey};
+use crate::app::{BackOffice, Scope};
 use crate::clock::Time;
 use crate::error::Result;
 use crate::http::{Page, PageQuery, ProblemBody, Query};
@@ -132,7 +132,7 @@ pub struct HopsOut {
     (status = 200, body = Page<DecisionOut>), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
     (status = 403, body = ProblemBody)), security(("server_key" = [])))]
 pub async fn list(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     query: Query<DecisionQuery>,
 ) -> Result<web::Json<Page<DecisionOut>>> {
@@ -165,7 +165,7 @@ pub async fn list(
 #[utoipa::path(get, path = "/v1/decisions/{id}", tag = "decisions", params(("id" = String, Path)), responses(
     (status = 200, body = DecisionOut), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody),
     (status = 404, body = ProblemBody)), security(("server_key" = [])))]
-pub async fn read(caller: ServerKey, platform: web::Data<Platform>, path: web::Path<String>) -> Result<web::Json<DecisionOut>> {
+pub async fn read(caller: BackOffice, platform: web::Data<Platform>, path: web::Path<String>) -> Result<web::Json<DecisionOut>> {
     caller.need(Scope::DecisionsRead)?;
     let (app, wanted) = (caller.app_id, id::<DecisionId>(&path, "decision")?);
     let found = platform

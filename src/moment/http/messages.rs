@@ -1,7 +1,7 @@
 //! `/v1/messages`: each message, its state and its attempts; cancelling one that still waits.
 
 use super::{filter, id};
-use crate::app::{Scope, ServerKey};
+use crate::app::{BackOffice, Scope};
 use crate::clock::Time;
 use crate::error::{Error, Result};
 use crate::http::{Page, PageQuery, ProblemBody, Query};
@@ -96,7 +96,7 @@ pub struct ReceiptOut {
     (status = 200, body = Page<MessageOut>), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
     (status = 403, body = ProblemBody)), security(("server_key" = [])))]
 pub async fn list(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     query: Query<MessageQuery>,
 ) -> Result<web::Json<Page<MessageOut>>> {
@@ -130,7 +130,7 @@ pub async fn list(
 #[utoipa::path(get, path = "/v1/messages/{id}", tag = "messages", params(("id" = String, Path)), responses(
     (status = 200, body = MessageOut), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody),
     (status = 404, body = ProblemBody)), security(("server_key" = [])))]
-pub async fn read(caller: ServerKey, platform: web::Data<Platform>, path: web::Path<String>) -> Result<web::Json<MessageOut>> {
+pub async fn read(caller: BackOffice, platform: web::Data<Platform>, path: web::Path<String>) -> Result<web::Json<MessageOut>> {
     caller.need(Scope::DecisionsRead)?;
     one(&platform, caller.app_id, id(&path, "message")?).await.map(web::Json)
 }

@@ -1,7 +1,7 @@
-//! The long-lived part of the room: hashing threads, signing keys, tokens that were checked already.
+//! The long-lived part of the room: signing keys, tokens that were checked already.
 
+use super::Hasher;
 use super::caller::UserToken;
-use super::hasher::Hasher;
 use super::methods::Methods;
 use super::refresh;
 use super::signer::{self, Claims, Signer};
@@ -31,7 +31,6 @@ pub struct Accounts(Arc<Inner>);
 
 struct Inner {
     platform: Platform,
-    hasher: Hasher,
     signer: Signer,
     checked: Map<[u8; 32], Checked>,
     /// Sessions that ended while tokens of theirs may still be remembered.
@@ -52,7 +51,7 @@ pub(super) struct Tokens {
 }
 
 impl Accounts {
-    /// Starts the hashing threads and opens, or makes, the signing key.
+    /// Opens, or makes, the signing key.
     ///
     /// # Errors
     /// When the signing key cannot be opened; what the database says.
@@ -60,7 +59,6 @@ impl Accounts {
         let config = &platform.config;
         let life_s = u64::try_from(config.access_token_life_s).unwrap_or(0);
         let accounts = Self(Arc::new(Inner {
-            hasher: Hasher::start(config.hash_threads)?,
             signer: Signer::open(platform).await?,
             checked: Map::builder().max_capacity(CHECKED_MAX).time_to_live(Duration::from_secs(life_s)).build(),
             ended: Map::builder().max_capacity(ENDED_MAX).time_to_live(Duration::from_secs(life_s + 60)).build(),
@@ -84,7 +82,7 @@ impl Accounts {
 
     /// The pool that hashes passwords.
     pub fn hasher(&self) -> &Hasher {
-        &self.0.hasher
+        &self.0.platform.hasher
     }
 
     /// Who a token speaks for. A session that has ended speaks for nobody, from the answer of its end on.

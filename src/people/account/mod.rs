@@ -11,7 +11,6 @@ mod arrival;
 mod caller;
 mod challenge;
 mod departure;
-mod hasher;
 pub mod http;
 pub mod keyring;
 mod letter;
@@ -25,9 +24,9 @@ mod signer;
 mod store;
 mod vouch;
 
+pub use crate::platform::Hasher;
 pub use access::{Accounts, SESSIONS_TOPIC};
 pub use caller::UserToken;
-pub use hasher::Hasher;
 pub use methods::{Method, Methods};
 pub use password::{check_email, check_password};
 pub use refresh::{Life, Presented, SessionState, Verdict, judge};

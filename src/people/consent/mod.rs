@@ -12,9 +12,10 @@ pub use law::{Channel, Extent, Ledger, Need, Reason, Row, Standing};
 pub use purpose::{BUILT_IN, BUILT_IN_VERSION, Basis, BuiltIn, LOCATION, PARTNER_EVENTS, Purpose, Purposes, Version};
 pub use store::{Declared, Text};
 
+use crate::app::Who;
 use crate::error::{Error, Problem, Result};
 use crate::http::FreeJson;
-use crate::id::{AppId, ConsentId, KeyId, PartnerId, UserId};
+use crate::id::{AppId, ConsentId, KeyId, OperatorId, PartnerId, UserId};
 use crate::platform::epoch;
 use crate::store::Conn;
 use std::collections::{BTreeMap, HashMap};
@@ -41,6 +42,8 @@ pub enum Source {
     User,
     /// The app's back end with this key: support, or import from elsewhere.
     Server(KeyId),
+    /// An operator, for the user: support.
+    Operator(OperatorId),
     /// This program itself, for the example app.
     Seed,
 }
@@ -50,18 +53,29 @@ impl std::fmt::Display for Source {
         match self {
             Self::User => f.write_str("user"),
             Self::Server(key) => write!(f, "server:{key}"),
+            Self::Operator(id) => write!(f, "operator:{id}"),
             Self::Seed => f.write_str("seed"),
+        }
+    }
+}
+
+impl From<Who> for Source {
+    fn from(who: Who) -> Self {
+        match who {
+            Who::Key(id) => Self::Server(id),
+            Who::Operator(id) => Self::Operator(id),
         }
     }
 }
 
 impl Source {
     fn parse(text: &str) -> Result<Self> {
-        match (text, text.strip_prefix("server:")) {
-            ("user", _) => Ok(Self::User),
-            ("seed", _) => Ok(Self::Seed),
-            (_, Some(key)) => key.parse().map(Self::Server).map_err(Error::broken),
-            (_, None) => Err(Error::broken("the ledger holds an unknown source")),
+        match text.split_once(':').unwrap_or((text, "")) {
+            ("user", "") => Ok(Self::User),
+            ("seed", "") => Ok(Self::Seed),
+            ("server", key) => key.parse().map(Self::Server).map_err(Error::broken),
+            ("operator", id) => id.parse().map(Self::Operator).map_err(Error::broken),
+            _ => Err(Error::broken("the ledger holds an unknown source")),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `/v1/attributes`: the typed attributes of users and things that an app declares.
 
 use super::rows_of;
-use crate::app::{Scope, ServerKey};
+use crate::app::{BackOffice, Scope};
 use crate::clock::Time;
 use crate::error::{Error, Result};
 use crate::http::{Body, Page, PageQuery, ProblemBody, Query, given};
@@ -66,7 +66,7 @@ fn cursor(attribute: &Attribute) -> String {
 #[utoipa::path(post, path = "/v1/attributes", tag = "schema", request_body = AttributeIn, security(("server_key" = [])),
     responses((status = 201, body = AttributeOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
         (status = 403, body = ProblemBody), (status = 409, body = ProblemBody)))]
-pub async fn create(caller: ServerKey, platform: web::Data<Platform>, body: Body<AttributeIn>) -> Result<HttpResponse> {
+pub async fn create(caller: BackOffice, platform: web::Data<Platform>, body: Body<AttributeIn>) -> Result<HttpResponse> {
     caller.need(Scope::SchemaWrite)?;
     let Body(AttributeIn { scope, key, kind, settle_ms }) = body;
     let attribute = Attribute { scope, key, kind, settle_ms, created_ms: platform.clock.now_ms() };
@@ -81,7 +81,7 @@ pub async fn create(caller: ServerKey, platform: web::Data<Platform>, body: Body
 #[utoipa::path(get, path = "/v1/attributes", tag = "schema", params(PageQuery), security(("server_key" = [])),
     responses((status = 200, body = Page<AttributeOut>), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody)))]
 pub async fn list(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     page: Query<PageQuery>,
 ) -> Result<web::Json<Page<AttributeOut>>> {
@@ -102,7 +102,7 @@ pub async fn list(
     responses((status = 200, body = AttributeOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
         (status = 403, body = ProblemBody), (status = 404, body = ProblemBody)))]
 pub async fn patch(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     path: web::Path<(String, String)>,
     body: Body<AttributePatch>,

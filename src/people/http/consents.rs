@@ -1,7 +1,7 @@
 //! `/v1/me/consents` and `/v1/users/{id}/consents`: what stands, the whole history, granting and withdrawing.
 
 use super::{rows_of, user_id};
-use crate::app::{Scope, ServerKey};
+use crate::app::{BackOffice, Scope};
 use crate::clock::Time;
 use crate::error::{Error, Result};
 use crate::http::{Body, FreeJson, Page, PageQuery, ProblemBody, Query, check_text};
@@ -249,7 +249,7 @@ pub async fn record(caller: UserToken, platform: web::Data<Platform>, body: Body
     responses((status = 200, body = Page<ConsentState>), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
         (status = 403, body = ProblemBody), (status = 404, body = ProblemBody)))]
 pub async fn read_of_user(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     path: web::Path<String>,
     page: Query<PageQuery>,
@@ -266,7 +266,7 @@ pub async fn read_of_user(
     responses((status = 200, body = Page<ConsentOut>), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
         (status = 403, body = ProblemBody), (status = 404, body = ProblemBody)))]
 pub async fn history_of_user(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     path: web::Path<String>,
     page: Query<PageQuery>,
@@ -284,11 +284,11 @@ pub async fn history_of_user(
     responses((status = 200, body = RecordedOut), (status = 201, body = RecordedOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
         (status = 403, body = ProblemBody), (status = 404, body = ProblemBody)))]
 pub async fn record_for_user(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     path: web::Path<String>,
     body: Body<ConsentIn>,
 ) -> Result<HttpResponse> {
     caller.need(Scope::UsersWrite)?;
-    choose(&platform, caller.app_id, (user_id(&path)?, Source::Server(caller.key_id)), body.0).await
+    choose(&platform, caller.app_id, (user_id(&path)?, caller.who.into()), body.0).await
 }

@@ -1,7 +1,7 @@
 //! `/v1/me/devices` and `/v1/users/{id}/devices`: installations of the app and their push tokens.
 
 use super::user_id;
-use crate::app::{Scope, ServerKey};
+use crate::app::{BackOffice, Scope};
 use crate::clock::Time;
 use crate::config::Secret;
 use crate::error::{Error, Result};
@@ -224,7 +224,7 @@ pub async fn forget(caller: UserToken, platform: web::Data<Platform>, path: web:
     responses((status = 200, body = Page<DeviceOut>), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
         (status = 403, body = ProblemBody), (status = 404, body = ProblemBody)))]
 pub async fn list_of_user(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     path: web::Path<String>,
     page: Query<PageQuery>,
@@ -242,7 +242,7 @@ pub async fn list_of_user(
     responses((status = 200, body = DeviceOut), (status = 201, body = DeviceOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
         (status = 403, body = ProblemBody), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
 pub async fn register_for_user(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     path: web::Path<(String, String)>,
     body: Body<DeviceIn>,

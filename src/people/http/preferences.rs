@@ -1,7 +1,7 @@
 //! `/v1/me/preferences` and `/v1/users/{id}/preferences`: topics, channels, quiet hours, frequency, pause.
 
 use super::user_id;
-use crate::app::{Cap, Scope, ServerKey};
+use crate::app::{BackOffice, Cap, Scope};
 use crate::clock::Time;
 use crate::error::Result;
 use crate::http::{Body, IfMatch, ProblemBody, etag};
@@ -119,7 +119,7 @@ pub async fn patch(
 #[utoipa::path(get, path = "/v1/users/{id}/preferences", tag = "users", params(("id" = String, Path)), security(("server_key" = [])),
     responses((status = 200, body = PreferencesOut, headers(("ETag" = String))), (status = 401, body = ProblemBody),
         (status = 403, body = ProblemBody), (status = 404, body = ProblemBody)))]
-pub async fn read_of_user(caller: ServerKey, platform: web::Data<Platform>, path: web::Path<String>) -> Result<HttpResponse> {
+pub async fn read_of_user(caller: BackOffice, platform: web::Data<Platform>, path: web::Path<String>) -> Result<HttpResponse> {
     caller.need(Scope::UsersRead)?;
     shown(&platform, caller.app_id, user_id(&path)?).await
 }
@@ -133,7 +133,7 @@ pub async fn read_of_user(caller: ServerKey, platform: web::Data<Platform>, path
     responses((status = 200, body = PreferencesOut, headers(("ETag" = String))), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
         (status = 403, body = ProblemBody), (status = 404, body = ProblemBody), (status = 412, body = ProblemBody)))]
 pub async fn patch_of_user(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     path: web::Path<String>,
     if_match: IfMatch,

@@ -1,7 +1,7 @@
 //! `/v1/purposes`: what an app wants consent for, and the versions of the texts that it shows.
 
 use super::rows_of;
-use crate::app::{Scope, ServerKey};
+use crate::app::{BackOffice, Scope};
 use crate::clock::Time;
 use crate::error::{Error, Problem, Result};
 use crate::http::{Body, Page, PageQuery, ProblemBody, Query, check_text, unique_keys};
@@ -138,7 +138,7 @@ fn check_texts(version: &str, texts: &BTreeMap<String, String>) -> Result<()> {
 #[utoipa::path(post, path = "/v1/purposes", tag = "schema", request_body = PurposeIn, security(("server_key" = [])),
     responses((status = 201, body = PurposeOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
         (status = 403, body = ProblemBody), (status = 409, body = ProblemBody)))]
-pub async fn create(caller: ServerKey, platform: web::Data<Platform>, body: Body<PurposeIn>) -> Result<HttpResponse> {
+pub async fn create(caller: BackOffice, platform: web::Data<Platform>, body: Body<PurposeIn>) -> Result<HttpResponse> {
     caller.need(Scope::SchemaWrite)?;
     let Body(PurposeIn { key, name, basis, version, texts }) = body;
     check::key("key", &key)?;
@@ -169,7 +169,7 @@ fn room_for_more(count: usize) -> Result<()> {
 #[utoipa::path(get, path = "/v1/purposes", tag = "schema", params(PageQuery), security(("server_key" = [])),
     responses((status = 200, body = Page<PurposeOut>), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody)))]
 pub async fn list(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     page: Query<PageQuery>,
 ) -> Result<web::Json<Page<PurposeOut>>> {
@@ -188,7 +188,7 @@ pub async fn list(
 /// 401, 403, 404.
 #[utoipa::path(get, path = "/v1/purposes/{key}", tag = "schema", params(("key" = String, Path)), security(("server_key" = [])),
     responses((status = 200, body = PurposeOut), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody)))]
-pub async fn read(caller: ServerKey, platform: web::Data<Platform>, path: web::Path<String>) -> Result<web::Json<PurposeOut>> {
+pub async fn read(caller: BackOffice, platform: web::Data<Platform>, path: web::Path<String>) -> Result<web::Json<PurposeOut>> {
     caller.need(Scope::SchemaRead)?;
     let key = known_key(path)?;
     Ok(web::Json(platform.store.read(move |conn| one(conn, caller.app_id, &key)).await?))
@@ -213,7 +213,7 @@ fn known_key(path: web::Path<String>) -> Result<String> {
     responses((status = 200, body = PurposeOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
         (status = 403, body = ProblemBody), (status = 404, body = ProblemBody)))]
 pub async fn patch(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     path: web::Path<String>,
     body: Body<PurposePatch>,
@@ -236,7 +236,7 @@ pub async fn patch(
     responses((status = 201, body = VersionOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
         (status = 403, body = ProblemBody), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
 pub async fn publish(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     path: web::Path<String>,
     body: Body<VersionIn>,
@@ -262,7 +262,7 @@ pub async fn publish(
     responses((status = 200, body = Page<VersionOut>), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
         (status = 403, body = ProblemBody), (status = 404, body = ProblemBody)))]
 pub async fn versions(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     path: web::Path<String>,
     page: Query<PageQuery>,

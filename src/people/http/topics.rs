@@ -2,7 +2,7 @@
 
 use super::preferences::TopicOut;
 use super::rows_of;
-use crate::app::{Scope, ServerKey};
+use crate::app::{BackOffice, Scope};
 use crate::error::{Error, Result};
 use crate::http::{Body, Page, PageQuery, ProblemBody, Query, given};
 use crate::people::profile::{self, Topic};
@@ -47,7 +47,7 @@ pub struct TopicPatch {
 #[utoipa::path(post, path = "/v1/topics", tag = "schema", request_body = TopicIn, security(("server_key" = [])),
     responses((status = 201, body = TopicOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
         (status = 403, body = ProblemBody), (status = 409, body = ProblemBody)))]
-pub async fn create(caller: ServerKey, platform: web::Data<Platform>, body: Body<TopicIn>) -> Result<HttpResponse> {
+pub async fn create(caller: BackOffice, platform: web::Data<Platform>, body: Body<TopicIn>) -> Result<HttpResponse> {
     caller.need(Scope::SchemaWrite)?;
     let Body(TopicIn { key, name, default_on, critical }) = body;
     let topic = Topic { key, name, default_on, critical, created_ms: platform.clock.now_ms() };
@@ -61,7 +61,11 @@ pub async fn create(caller: ServerKey, platform: web::Data<Platform>, body: Body
 /// 400, 401, 403.
 #[utoipa::path(get, path = "/v1/topics", tag = "schema", params(PageQuery), security(("server_key" = [])),
     responses((status = 200, body = Page<TopicOut>), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody)))]
-pub async fn list(caller: ServerKey, platform: web::Data<Platform>, page: Query<PageQuery>) -> Result<web::Json<Page<TopicOut>>> {
+pub async fn list(
+    caller: BackOffice,
+    platform: web::Data<Platform>,
+    page: Query<PageQuery>,
+) -> Result<web::Json<Page<TopicOut>>> {
     caller.need(Scope::SchemaRead)?;
     page.0.rows()?;
     let topics = platform.store.read(move |conn| profile::topics(conn, caller.app_id)).await?;
@@ -75,7 +79,7 @@ pub async fn list(caller: ServerKey, platform: web::Data<Platform>, page: Query<
 /// 401, 403, 404.
 #[utoipa::path(get, path = "/v1/topics/{key}", tag = "schema", params(("key" = String, Path)), security(("server_key" = [])),
     responses((status = 200, body = TopicOut), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody)))]
-pub async fn read(caller: ServerKey, platform: web::Data<Platform>, path: web::Path<String>) -> Result<web::Json<TopicOut>> {
+pub async fn read(caller: BackOffice, platform: web::Data<Platform>, path: web::Path<String>) -> Result<web::Json<TopicOut>> {
     caller.need(Scope::SchemaRead)?;
     let mut topics = platform.store.read(move |conn| profile::topics(conn, caller.app_id)).await?;
     let topic = topics.0.remove(path.as_str()).ok_or_else(|| Error::not_found("topic"))?;
@@ -90,7 +94,7 @@ pub async fn read(caller: ServerKey, platform: web::Data<Platform>, path: web::P
     responses((status = 200, body = TopicOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
         (status = 403, body = ProblemBody), (status = 404, body = ProblemBody)))]
 pub async fn patch(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     path: web::Path<String>,
     body: Body<TopicPatch>,

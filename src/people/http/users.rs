@@ -2,7 +2,7 @@
 
 use super::me::{UserOut, answer};
 use super::user_id;
-use crate::app::{Scope, ServerKey};
+use crate::app::{BackOffice, Scope};
 use crate::error::Result;
 use crate::http::{Body, FreeJson, IfMatch, Page, PageQuery, ProblemBody, Query, given};
 use crate::id::UserId;
@@ -70,7 +70,7 @@ pub struct UsersQuery {
 #[utoipa::path(post, path = "/v1/users", tag = "users", request_body = UserIn, security(("server_key" = [])),
     responses((status = 201, body = UserOut, headers(("ETag" = String), ("Location" = String))), (status = 400, body = ProblemBody),
         (status = 401, body = ProblemBody), (status = 403, body = ProblemBody), (status = 409, body = ProblemBody)))]
-pub async fn create(caller: ServerKey, platform: web::Data<Platform>, body: Body<UserIn>) -> Result<HttpResponse> {
+pub async fn create(caller: BackOffice, platform: web::Data<Platform>, body: Body<UserIn>) -> Result<HttpResponse> {
     caller.need(Scope::UsersWrite)?;
     let Body(UserIn { external_id, attributes, locale, time_zone }) = body;
     let id: UserId = platform.ids.next();
@@ -92,7 +92,7 @@ pub async fn create(caller: ServerKey, platform: web::Data<Platform>, body: Body
 #[utoipa::path(get, path = "/v1/users", tag = "users", params(UsersQuery), security(("server_key" = [])),
     responses((status = 200, body = Page<UserOut>), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody)))]
 pub async fn list(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     query: Query<UsersQuery>,
 ) -> Result<web::Json<Page<UserOut>>> {
@@ -120,7 +120,7 @@ pub async fn list(
 #[utoipa::path(get, path = "/v1/users/{id}", tag = "users", params(("id" = String, Path)), security(("server_key" = [])),
     responses((status = 200, body = UserOut, headers(("ETag" = String))), (status = 401, body = ProblemBody),
         (status = 403, body = ProblemBody), (status = 404, body = ProblemBody)))]
-pub async fn read(caller: ServerKey, platform: web::Data<Platform>, path: web::Path<String>) -> Result<HttpResponse> {
+pub async fn read(caller: BackOffice, platform: web::Data<Platform>, path: web::Path<String>) -> Result<HttpResponse> {
     caller.need(Scope::UsersRead)?;
     let user = user_id(&path)?;
     let person = platform.store.read(move |conn| profile::person(conn, caller.app_id, user)).await?;
@@ -136,7 +136,7 @@ pub async fn read(caller: ServerKey, platform: web::Data<Platform>, path: web::P
     responses((status = 200, body = UserOut, headers(("ETag" = String))), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
         (status = 403, body = ProblemBody), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody), (status = 412, body = ProblemBody)))]
 pub async fn patch(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     path: web::Path<String>,
     if_match: IfMatch,

@@ -1,6 +1,6 @@
 //! `/v1/places`: circles and polygons, for the app's own back end.
 
-use crate::app::{Scope, ServerKey};
+use crate::app::{BackOffice, Scope};
 use crate::clock::{DAY_MS, Time};
 use crate::error::{Error, Result};
 use crate::http::{Body, IfMatch, Page, PageQuery, ProblemBody, Query, check_text, etag, given};
@@ -210,7 +210,7 @@ fn check(place: &Place) -> Result<()> {
 #[utoipa::path(post, path = "/v1/places", tag = "places", request_body = PlaceIn, security(("server_key" = [])),
     responses((status = 201, body = PlaceOut, headers(("ETag" = String))), (status = 400, body = ProblemBody),
         (status = 401, body = ProblemBody), (status = 403, body = ProblemBody), (status = 409, body = ProblemBody)))]
-pub async fn create(caller: ServerKey, platform: web::Data<Platform>, body: Body<PlaceIn>) -> Result<HttpResponse> {
+pub async fn create(caller: BackOffice, platform: web::Data<Platform>, body: Body<PlaceIn>) -> Result<HttpResponse> {
     caller.need(Scope::PlacesWrite)?;
     let Body(sent) = body;
     let shape = shape(sent.circle, sent.geometry.as_ref())?;
@@ -243,7 +243,7 @@ pub async fn create(caller: ServerKey, platform: web::Data<Platform>, body: Body
 #[utoipa::path(get, path = "/v1/places/{id}", tag = "places", params(("id" = String, Path)), security(("server_key" = [])),
     responses((status = 200, body = PlaceOut, headers(("ETag" = String))), (status = 401, body = ProblemBody),
         (status = 403, body = ProblemBody), (status = 404, body = ProblemBody)))]
-pub async fn read(caller: ServerKey, platform: web::Data<Platform>, path: web::Path<String>) -> Result<HttpResponse> {
+pub async fn read(caller: BackOffice, platform: web::Data<Platform>, path: web::Path<String>) -> Result<HttpResponse> {
     caller.need(Scope::PlacesRead)?;
     let id = parse(&path)?;
     let place = platform.store.read(move |conn| store::one(conn, caller.app_id, id)).await?;
@@ -257,7 +257,7 @@ pub async fn read(caller: ServerKey, platform: web::Data<Platform>, path: web::P
 #[utoipa::path(get, path = "/v1/places", tag = "places", params(PlacesQuery), security(("server_key" = [])),
     responses((status = 200, body = Page<PlaceOut>), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody)))]
 pub async fn list(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     query: Query<PlacesQuery>,
 ) -> Result<web::Json<Page<PlaceOut>>> {
@@ -279,7 +279,7 @@ pub async fn list(
     responses((status = 200, body = PlaceOut, headers(("ETag" = String))), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
         (status = 403, body = ProblemBody), (status = 404, body = ProblemBody), (status = 412, body = ProblemBody)))]
 pub async fn patch(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     (path, if_match): (web::Path<String>, IfMatch),
     body: Body<PlacePatch>,
@@ -316,15 +316,16 @@ pub async fn patch(
 /// 401, 403, 404.
 #[utoipa::path(delete, path = "/v1/places/{id}", tag = "places", params(("id" = String, Path)), security(("server_key" = [])),
     responses((status = 204), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody)))]
-pub async fn delete(caller: ServerKey, platform: web::Data<Platform>, path: web::Path<String>) -> Result<HttpResponse> {
+pub async fn delete(caller: BackOffice, platform: web::Data<Platform>, path: web::Path<String>) -> Result<HttpResponse> {
     caller.need(Scope::PlacesWrite)?;
     let id = parse(&path)?;
     let app = caller.app_id;
     let gone = platform.store.write(move |conn| {
         conn.serialise(&format!("ground:{app}"))?;
-        store::delete(conn, app, id)
+        if store::delete(conn, app, id)? { Ok(()) } else { Err(Error::not_found("place")) }
     });
-    if gone.await? { Ok(HttpResponse::NoContent().finish()) } else { Err(Error::not_found("place")) }
+    gone.await?;
+    Ok(HttpResponse::NoContent().finish())
 }
 
 fn parse(id: &str) -> Result<PlaceId> {

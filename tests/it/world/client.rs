@@ -15,6 +15,13 @@ pub enum Caller {
     App(String),
     /// A server key, partner key or access token, in `Authorization: Bearer`.
     Bearer(String),
+    /// An operator's token, and the app to act in.
+    Operator {
+        /// `op_…`
+        token: String,
+        /// `app_…`
+        app: String,
+    },
 }
 
 /// A server's front door.
@@ -77,6 +84,9 @@ impl Request {
             Caller::Nobody => self,
             Caller::App(key) => self.header("X-Kairos-Key", key),
             Caller::Bearer(token) => self.header("Authorization", &format!("Bearer {token}")),
+            Caller::Operator { token, app } => {
+                self.header("Authorization", &format!("Bearer {token}")).header("X-Kairos-App", app)
+            }
         }
     }
 
