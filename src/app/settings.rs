@@ -1,5 +1,6 @@
 //! An app's settings: every one has a default, all are served and patched at `/v1/app`.
 
+use super::passkeys::Passkeys;
 use crate::clock::{DAY_MS, HOUR_MS};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -42,6 +43,8 @@ pub struct Settings {
     /// How long a session may live without a refresh, in milliseconds; absent: the server's `refresh_token_life_days`,
     /// which is never exceeded.
     pub session_idle_ms: Option<i64>,
+    /// The relying party of passkeys; absent: users have none.
+    pub passkeys: Option<Passkeys>,
 }
 
 /// Rolling caps per user.
@@ -146,6 +149,7 @@ impl Default for Settings {
             location_retention_ms: 24 * HOUR_MS,
             session_life_ms: None,
             session_idle_ms: None,
+            passkeys: None,
         }
     }
 }
@@ -185,11 +189,11 @@ impl Settings {
         for (field, span_ms) in [("session_life_ms", self.session_life_ms), ("session_idle_ms", self.session_idle_ms)] {
             span_ms.map_or(Ok(()), |span_ms| check_span(field, span_ms, SESSION_MIN_MS))?;
         }
-        Ok(())
+        self.passkeys.as_ref().map_or(Ok(()), Passkeys::check)
     }
 }
 
-fn wrong(field: &str, code: &'static str, message: &str) -> Result<()> {
+pub(super) fn wrong(field: &str, code: &'static str, message: &str) -> Result<()> {
     Err(Error::invalid(format!("settings.{field}"), code, message))
 }
 

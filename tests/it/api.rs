@@ -129,6 +129,7 @@ async fn furnish(world: &World, tag: &'static str) -> Furnished {
     let (other, device, _) = story::phone(&key("made"), "android");
     assert!(world.put(&format!("/v1/users/{}/devices/{other}", person.id), &server, device).await.status < 300);
     story::consent(world, &tenant, &user_id, true).await;
+    put("passkeys.id", "psk_00000000000070008000000000000000");
     put("sessions.id", &id(&world.get("/v1/me/sessions", &user).await.expect(200)["items"][0]));
 
     let thing = id(&world.post("/v1/things", &server, json!({"key": key("thing")})).await.expect(201));

@@ -8,6 +8,8 @@ mod database;
 mod lossy;
 mod tenant;
 
+pub mod authenticator;
+pub mod browser;
 pub mod story;
 
 pub use client::{Answer, Api, Caller};

@@ -1,4 +1,5 @@
 //! Routes of the app itself: its settings and its keys.
 
+pub mod associations;
 pub mod keys;
 pub mod settings;

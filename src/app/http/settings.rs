@@ -1,6 +1,7 @@
 //! `/v1/app`: the tenant's name and settings.
 
 use crate::app::caller::ServerKey;
+use crate::app::passkeys::Passkeys;
 use crate::app::scope::Scope;
 use crate::app::settings::{Caps, QuietHours, Settings};
 use crate::app::store::{self, AppRow};
@@ -78,6 +79,10 @@ pub struct SettingsPatch {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<i64>, minimum = 600_000)]
     session_idle_ms: Option<Option<i64>>,
+    /// `null` for none.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<Passkeys>)]
+    passkeys: Option<Option<Passkeys>>,
 }
 
 impl SettingsPatch {
@@ -97,6 +102,7 @@ impl SettingsPatch {
         set(&mut to.location_retention_ms, self.location_retention_ms);
         set(&mut to.session_life_ms, self.session_life_ms);
         set(&mut to.session_idle_ms, self.session_idle_ms);
+        set(&mut to.passkeys, self.passkeys);
     }
 }
 
@@ -140,6 +146,7 @@ pub async fn patch(
         if let Some(settings) = patch.settings {
             settings.apply(&mut row.settings.0);
             row.settings.0.check()?;
+            store::own_rp_id(conn, &row)?;
         }
         store::update_app(conn, &row)?;
         row.revision += 1;

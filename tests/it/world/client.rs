@@ -59,6 +59,7 @@ impl Api {
 /// A request under construction.
 pub struct Request {
     address: SocketAddr,
+    host: String,
     method: String,
     path: String,
     headers: Vec<(String, String)>,
@@ -68,7 +69,14 @@ pub struct Request {
 impl Request {
     /// A request without credentials and body.
     pub fn new(address: SocketAddr, method: &str, path: &str) -> Self {
-        Self { address, method: method.to_owned(), path: path.to_owned(), headers: Vec::new(), body: Vec::new() }
+        Self {
+            address,
+            host: address.to_string(),
+            method: method.to_owned(),
+            path: path.to_owned(),
+            headers: Vec::new(),
+            body: Vec::new(),
+        }
     }
 
     /// Adds the caller's credentials.
@@ -78,6 +86,12 @@ impl Request {
             Caller::App(key) => self.header("X-Kairos-Key", key),
             Caller::Bearer(token) => self.header("Authorization", &format!("Bearer {token}")),
         }
+    }
+
+    /// Asks for another host than the one that is connected to.
+    pub fn host(mut self, host: &str) -> Self {
+        host.clone_into(&mut self.host);
+        self
     }
 
     /// Adds a header.
@@ -116,7 +130,7 @@ impl Request {
     }
 
     fn bytes(&self) -> Vec<u8> {
-        let mut head = format!("{} {} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.method, self.path, self.address);
+        let mut head = format!("{} {} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.method, self.path, self.host);
         for (name, value) in &self.headers {
             write!(head, "{name}: {value}\r\n").unwrap();
         }

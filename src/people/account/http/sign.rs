@@ -1,6 +1,6 @@
 //! Ways into a session: sign-up, sign-in, anonymous.
 
-use super::{AnonymousIn, CredentialsIn, SessionOut, rejected, welcome};
+use super::{AnonymousIn, AskedOut, CredentialsIn, SessionOut, rejected, welcome};
 use crate::app::{PublishableKey, bearer};
 use crate::error::{Error, Result};
 use crate::http::{Body, ClientAddress, ProblemBody};
@@ -23,7 +23,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 /// # Errors
 /// 400, 401, 409, 429, 503.
 #[utoipa::path(post, path = "/v1/auth/sign-up", tag = "auth", request_body = CredentialsIn, security(("publishable_key" = []), ("publishable_key" = [], "user_token" = [])),
-    responses((status = 200, body = SessionOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
+    responses((status = 200, body = SessionOut), (status = 202, body = AskedOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
         (status = 409, body = ProblemBody), (status = 429, body = ProblemBody)))]
 pub async fn sign_up(
     caller: PublishableKey,
@@ -82,7 +82,7 @@ async fn enter<T: Send + 'static>(
 /// # Errors
 /// 400, 401 `invalid_credentials`, 429, 503.
 #[utoipa::path(post, path = "/v1/auth/sign-in", tag = "auth", request_body = CredentialsIn, security(("publishable_key" = []), ("publishable_key" = [], "user_token" = [])),
-    responses((status = 200, body = SessionOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 429, body = ProblemBody)))]
+    responses((status = 200, body = SessionOut), (status = 202, body = AskedOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 429, body = ProblemBody)))]
 pub async fn sign_in(
     caller: PublishableKey,
     accounts: web::Data<Accounts>,
@@ -145,7 +145,7 @@ async fn attempt(
 
 /// What is done with the access token of a user who has an account.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Other {
+pub(super) enum Other {
     /// They are to sign out first.
     Refused,
     /// It is left alone: another sign-in takes nothing from it.
@@ -153,7 +153,12 @@ enum Other {
 }
 
 /// The anonymous user who asks for an account or has one, if there is an access token.
-async fn anonymous_caller(accounts: &Accounts, app_id: AppId, headers: &HeaderMap, other: Other) -> Result<Option<UserToken>> {
+pub(super) async fn anonymous_caller(
+    accounts: &Accounts,
+    app_id: AppId,
+    headers: &HeaderMap,
+    other: Other,
+) -> Result<Option<UserToken>> {
     let Some(token) = bearer(headers) else { return Ok(None) };
     let token = accounts.verify(&token).await?;
     if token.app_id != app_id {
