@@ -183,7 +183,7 @@ both! {
         let tenant = shop(world).await;
         let nobody = world.person(&tenant).await;
         let device = json!({"platform": "ios", "token": "ab".repeat(32), "topic": "a.b", "push_permission": "granted"});
-        world.put("/v1/me/devices/phone-1", &nobody.token, device).await.expect(200);
+        world.put("/v1/me/devices/phone-1", &nobody.token, device).await.expect(201);
         let (person, mut phone, id) = register(world, &nobody).await;
         assert_eq!(person.id, nobody.id);
         assert!(!speaks(world, &nobody).await);

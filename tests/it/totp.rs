@@ -228,7 +228,7 @@ both! {
         let ada = careful(world, &tenant, "ada@example.com").await;
         let nobody = world.person(&tenant).await;
         let device = json!({"platform": "ios", "token": "ab".repeat(32), "topic": "a.b", "push_permission": "granted"});
-        world.put("/v1/me/devices/phone-1", &nobody.token, device).await.expect(200);
+        world.put("/v1/me/devices/phone-1", &nobody.token, device).await.expect(201);
         let Caller::Bearer(token) = &nobody.token else { unreachable!() };
         let asked = world.call("POST", "/v1/auth/sign-in").by(&tenant.phone).header("Authorization", &format!("Bearer {token}"));
         let asked = asked.json(&json!({"email": ada.email, "password": GOOD})).send().await.expect(202);

@@ -4,10 +4,11 @@
 
 use super::client::Request;
 use serde_json::{Value, json};
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -119,15 +120,12 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // The driver closes its browser when its session is deleted; without a runtime that is still to be done by hand.
+        // The driver closes its browser when its session is deleted, and answers then.
         let _ = std::net::TcpStream::connect(self.address).and_then(|mut stream| {
-            use std::io::{Read as _, Write as _};
-            write!(
-                stream,
-                "DELETE /session/{} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
-                self.session
-            )?;
-            stream.read_to_end(&mut Vec::new())
+            stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+            let path = format!("/session/{}", self.session);
+            write!(stream, "DELETE {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")?;
+            stream.read(&mut [0; 512])
         });
         let _ = self.driver.kill();
         let _ = self.driver.wait();
@@ -137,7 +135,7 @@ impl Drop for Browser {
 /// The port on which a driver that was just started says that it listens.
 fn port(driver: &mut Child) -> u16 {
     let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
-    let said = lines.find_map(|line| line.unwrap().rsplit_once("on port ").map(|(_, port)| port.to_owned()));
+    let said = lines.find_map(|line| line.unwrap().rsplit_once("successfully on port ").map(|(_, port)| port.to_owned()));
     // What it says later is read too, so that it never waits for a reader.
     std::thread::spawn(move || lines.for_each(drop));
     said.expect("the driver listens").trim_end_matches('.').parse().unwrap()
