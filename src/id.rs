@@ -179,6 +179,8 @@ ids! {
     UserId = "usr";
     /// A single-use secret that was handed out or mailed.
     ChallengeId = "chl";
+    /// A passkey of a user.
+    PasskeyId = "psk";
     /// One sign-in of a user.
     SessionId = "ses";
     /// One installation of the app.

@@ -46,6 +46,22 @@ use utoipa_swagger_ui::SwaggerUi;
         account::http::session::jwks,
         account::http::session::metadata,
         account::http::session::server_metadata,
+        account::http::totp::enroll,
+        account::http::totp::confirm,
+        account::http::totp::disable,
+        account::http::second::totp,
+        account::http::second::recovery,
+        account::http::factors::renew_codes,
+        account::http::passkeys::register_begin,
+        account::http::passkeys::register_finish,
+        account::http::passkeys::sign_in_begin,
+        account::http::passkeys::sign_in_finish,
+        account::http::factors::read,
+        account::http::factors::patch,
+        account::http::factors::delete,
+        account::http::factors::delete_password,
+        app::http::associations::apple,
+        app::http::associations::android,
         account::http::mine::list,
         account::http::mine::get,
         account::http::mine::patch,
@@ -223,6 +239,7 @@ pub fn mount(config: &mut ServiceConfig) {
     config
         .configure(operations)
         .configure(accounts)
+        .configure(factors)
         .configure(me)
         .configure(users)
         .configure(rights)
@@ -274,6 +291,26 @@ fn accounts(config: &mut ServiceConfig) {
     config.route("/v1/me/sessions/{id}", web::get().to(account::http::mine::get));
     config.route("/v1/me/sessions/{id}", web::patch().to(account::http::mine::patch));
     config.route("/v1/me/sessions/{id}", web::delete().to(account::http::mine::end));
+}
+
+/// Second factors and passkeys.
+fn factors(config: &mut ServiceConfig) {
+    config.route("/v1/auth/mfa/totp/enroll", web::post().to(account::http::totp::enroll));
+    config.route("/v1/auth/mfa/totp/confirm", web::post().to(account::http::totp::confirm));
+    config.route("/v1/auth/mfa/totp/disable", web::post().to(account::http::totp::disable));
+    config.route("/v1/auth/mfa/totp/challenge", web::post().to(account::http::second::totp));
+    config.route("/v1/auth/mfa/totp/recovery", web::post().to(account::http::second::recovery));
+    config.route("/v1/auth/mfa/recovery-codes", web::post().to(account::http::factors::renew_codes));
+    config.route("/v1/auth/passkeys/register/begin", web::post().to(account::http::passkeys::register_begin));
+    config.route("/v1/auth/passkeys/register/finish", web::post().to(account::http::passkeys::register_finish));
+    config.route("/v1/auth/passkeys/sign-in/begin", web::post().to(account::http::passkeys::sign_in_begin));
+    config.route("/v1/auth/passkeys/sign-in/finish", web::post().to(account::http::passkeys::sign_in_finish));
+    config.route("/v1/me/factors", web::get().to(account::http::factors::read));
+    config.route("/v1/me/passkeys/{id}", web::patch().to(account::http::factors::patch));
+    config.route("/v1/me/passkeys/{id}", web::delete().to(account::http::factors::delete));
+    config.route("/v1/me/password", web::delete().to(account::http::factors::delete_password));
+    config.route("/.well-known/apple-app-site-association", web::get().to(app::http::associations::apple));
+    config.route("/.well-known/assetlinks.json", web::get().to(app::http::associations::android));
 }
 
 /// What a user may do with their own.

@@ -5,6 +5,7 @@
 //! no app (an expired token, say) holds nothing private and is shown to every listed origin.
 
 use super::http::settings::APPS_TOPIC;
+use super::passkeys::Passkeys;
 use super::store;
 use crate::clock::MINUTE_MS;
 use crate::error::{Error, Problem, Result};
@@ -33,21 +34,29 @@ const PREFLIGHT_S: &str = "600";
 /// How long the origins are believed without asking the database, in milliseconds.
 const BELIEVED_MS: i64 = MINUTE_MS;
 
-/// Which apps list which origins; cheap to clone.
+/// What the settings of all apps say of the web; cheap to clone.
 #[derive(Clone)]
 pub struct Origins(Arc<Inner>);
 
 struct Inner {
     platform: Platform,
-    apps: RwLock<HashMap<String, HashSet<AppId>>>,
+    listed: RwLock<Listed>,
     /// When they were read; negative: never, or they have changed since.
     read_ms: AtomicI64,
+}
+
+#[derive(Default)]
+struct Listed {
+    /// Which apps list which origins.
+    origins: HashMap<String, HashSet<AppId>>,
+    /// Whose passkeys are bound to which domain.
+    passkeys: HashMap<String, Vec<Passkeys>>,
 }
 
 impl Origins {
     /// Reads nothing yet; listens for changes.
     pub fn open(platform: &Platform) -> Self {
-        let inner = Inner { platform: platform.clone(), apps: RwLock::default(), read_ms: AtomicI64::new(-1) };
+        let inner = Inner { platform: platform.clone(), listed: RwLock::default(), read_ms: AtomicI64::new(-1) };
         let origins = Self(Arc::new(inner));
         let weak = Arc::downgrade(&origins.0);
         platform.cache.subscribe(APPS_TOPIC, move |_| {
@@ -60,27 +69,39 @@ impl Origins {
 
     /// Whether this app lists the origin; without an app, whether any does.
     async fn lists(&self, origin: &str, app: Option<AppId>) -> Result<bool> {
+        self.refresh().await?;
+        let listed = self.0.listed.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(listed.origins.get(origin).is_some_and(|listing| app.is_none_or(|app| listing.contains(&app))))
+    }
+
+    /// The settings of the passkeys that are bound to a domain.
+    pub(super) async fn passkeys(&self, domain: &str) -> Result<Vec<Passkeys>> {
+        self.refresh().await?;
+        let listed = self.0.listed.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(listed.passkeys.get(domain).cloned().unwrap_or_default())
+    }
+
+    async fn refresh(&self) -> Result<()> {
         let inner = &self.0;
         let (now_ms, read_ms) = (inner.platform.clock.now_ms(), inner.read_ms.load(Ordering::SeqCst));
-        if read_ms < 0 || !(0..BELIEVED_MS).contains(&(now_ms - read_ms)) {
-            // Marked before the look, so that a change during it is not lost.
-            inner.read_ms.store(now_ms, Ordering::SeqCst);
-            let rows = inner
-                .platform
-                .store
-                .read(store::all_settings)
-                .await
-                .inspect_err(|_| inner.read_ms.store(-1, Ordering::SeqCst))?;
-            let mut apps: HashMap<String, HashSet<AppId>> = HashMap::new();
-            for (app, settings) in rows {
-                for origin in settings.0.cors_origins {
-                    apps.entry(origin).or_default().insert(app);
-                }
-            }
-            *inner.apps.write().unwrap_or_else(PoisonError::into_inner) = apps;
+        if read_ms >= 0 && (0..BELIEVED_MS).contains(&(now_ms - read_ms)) {
+            return Ok(());
         }
-        let apps = inner.apps.read().unwrap_or_else(PoisonError::into_inner);
-        Ok(apps.get(origin).is_some_and(|listing| app.is_none_or(|app| listing.contains(&app))))
+        // Marked before the look, so that a change during it is not lost.
+        inner.read_ms.store(now_ms, Ordering::SeqCst);
+        let rows =
+            inner.platform.store.read(store::all_settings).await.inspect_err(|_| inner.read_ms.store(-1, Ordering::SeqCst))?;
+        let mut listed = Listed::default();
+        for (app, settings) in rows {
+            for origin in settings.0.cors_origins {
+                listed.origins.entry(origin).or_default().insert(app);
+            }
+            if let Some(passkeys) = settings.0.passkeys {
+                listed.passkeys.entry(passkeys.rp_id.clone()).or_default().push(passkeys);
+            }
+        }
+        *inner.listed.write().unwrap_or_else(PoisonError::into_inner) = listed;
+        Ok(())
     }
 }
 

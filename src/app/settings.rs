@@ -1,5 +1,6 @@
 //! An app's settings: every one has a default, all are served and patched at `/v1/app`.
 
+use super::passkeys::Passkeys;
 use crate::clock::{DAY_MS, HOUR_MS};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -63,6 +64,8 @@ pub struct Settings {
     /// Fewest characters of a new password, 8 to 64. NIST SP 800-63B wants 15 where a password is all there is, 8 with a
     /// second factor.
     pub password_chars_min: u32,
+    /// The relying party of passkeys; absent: users have none.
+    pub passkeys: Option<Passkeys>,
 }
 
 /// Rolling caps per user.
@@ -171,6 +174,7 @@ impl Default for Settings {
             session_life_ms: None,
             session_idle_ms: None,
             password_chars_min: 8,
+            passkeys: None,
         }
     }
 }
@@ -216,11 +220,11 @@ impl Settings {
         if !(8..=64).contains(&self.password_chars_min) {
             return wrong("password_chars_min", "out_of_range", "must be 8 to 64");
         }
-        Ok(())
+        self.passkeys.as_ref().map_or(Ok(()), Passkeys::check)
     }
 }
 
-fn wrong(field: &str, code: &'static str, message: &str) -> Result<()> {
+pub(super) fn wrong(field: &str, code: &'static str, message: &str) -> Result<()> {
     Err(Error::invalid(format!("settings.{field}"), code, message))
 }
 

@@ -1,6 +1,7 @@
 //! Queries on apps and their keys.
 
 use super::key::{Key, KeyKind, Mint, Mode, NewKey, hash, make_text};
+use super::passkeys::LOCAL;
 use super::scope::Scopes;
 use super::settings::Settings;
 use crate::error::{Error, Problem, Result};
@@ -90,29 +91,16 @@ pub fn every(conn: &mut Conn) -> Result<Vec<(AppId, Settings)>> {
     Ok(all)
 }
 
-/// What people call an app.
-///
-/// # Errors
-/// 404 when there is no such app; what the database says.
-pub fn name(conn: &mut Conn, app_id: AppId) -> Result<String> {
-    Ok(app(conn, app_id)?.name)
-}
-
-/// An app's settings.
-///
-/// # Errors
-/// 404 when there is no such app; what the database says.
-pub fn settings(conn: &mut Conn, app_id: AppId) -> Result<Settings> {
-    Ok(app(conn, app_id)?.settings.0)
-}
-
-/// An app's name and settings.
-///
-/// # Errors
-/// 404 when there is no such app; what the database says.
-pub fn named(conn: &mut Conn, app_id: AppId) -> Result<(String, Settings)> {
-    let row = app(conn, app_id)?;
-    Ok((row.name, row.settings.0))
+/// Makes sure that no other app's passkeys are bound to the same domain: whoever is listed for a domain may ask there for
+/// everybody's.
+pub(super) fn own_rp_id(conn: &mut Conn, row: &AppRow) -> Result<()> {
+    let Some(passkeys) = row.settings.0.passkeys.as_ref().filter(|passkeys| passkeys.rp_id != LOCAL) else { return Ok(()) };
+    conn.serialise("passkeys' domains")?;
+    let same = |other: &Settings| other.passkeys.as_ref().is_some_and(|other| other.rp_id == passkeys.rp_id);
+    if all_settings(conn)?.iter().any(|(id, settings)| *id != row.id && same(&settings.0)) {
+        return Err(Error::invalid("settings.passkeys.rp_id", "taken", "another app's passkeys are bound to this domain"));
+    }
+    Ok(())
 }
 
 /// Writes an app's name and settings over the revision that was read.

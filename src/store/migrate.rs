@@ -38,6 +38,11 @@ const FILES: &[(&str, &str, &str)] = &[
         include_str!("../../migrations/2026-11-28_operators/up.sql"),
         include_str!("../../migrations/2026-11-28_operators/down.sql"),
     ),
+    (
+        "2026-11-28_factor",
+        include_str!("../../migrations/2026-11-28_factor/up.sql"),
+        include_str!("../../migrations/2026-11-28_factor/down.sql"),
+    ),
 ];
 
 /// The embedded migrations as diesel sees them, for one database.

@@ -689,6 +689,44 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    totps (app_id, user_id) {
+        app_id -> Text,
+        user_id -> Text,
+        sealed -> Binary,
+        last_step -> BigInt,
+        created_ms -> BigInt,
+    }
+}
+
+diesel::table! {
+    recovery_codes (app_id, user_id, code_hash) {
+        app_id -> Text,
+        user_id -> Text,
+        code_hash -> Text,
+        created_ms -> BigInt,
+        used_ms -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    passkeys (app_id, id) {
+        app_id -> Text,
+        id -> Text,
+        user_id -> Text,
+        handle -> Text,
+        credential_id -> Text,
+        credential -> Text,
+        counter -> BigInt,
+        backed_up -> Bool,
+        transports -> Text,
+        name -> Text,
+        second_factor -> Bool,
+        created_ms -> BigInt,
+        last_used_ms -> Nullable<BigInt>,
+    }
+}
+
 diesel::allow_tables_to_appear_in_same_query!(
     apps,
     api_keys,
@@ -740,4 +778,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     operator_recovery_codes,
     operator_attempts,
     audit,
+    totps,
+    recovery_codes,
+    passkeys,
 );

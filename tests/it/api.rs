@@ -136,6 +136,7 @@ async fn furnish(world: &World, tag: &'static str) -> Furnished {
     assert!(world.put(&format!("/v1/users/{}/devices/{other}", person.id), &server, device).await.status < 300);
     story::consent(world, &tenant, &user_id, true).await;
     put("mails.id", &crate::mail::one_of(world, &tenant, &user_id).await);
+    put("passkeys.id", "psk_00000000000070008000000000000000");
     put("sessions.id", &id(&world.get("/v1/me/sessions", &user).await.expect(200)["items"][0]));
 
     let leaver = id(&world.post("/v1/users", &server, json!({"external_id": key("leaver")})).await.expect(201));

@@ -93,6 +93,18 @@ async fn partner_key(world: &World, by: &Caller) -> (String, String, Caller) {
     (partner, text("id"), Caller::Bearer(text("secret")))
 }
 
+/// A passkey as if it had been registered: only its key is missing, which nobody uses here.
+fn passkey(world: &World, (app, user): (&str, &str)) -> String {
+    let id = format!("psk_{}", &user[4..]);
+    let made = world.database.lines(&format!(
+        "insert into passkeys (app_id, id, user_id, handle, credential_id, credential, counter, backed_up, transports, name, \
+         second_factor, created_ms) values ('{app}', '{id}', '{user}', 'x', 'x', '{{}}', 0, false, '[]', 'canary phone', false, 0) \
+         returning id as line"
+    ));
+    assert_eq!(made, [id.clone()]);
+    id
+}
+
 /// An app with one of everything, made the way a real one is.
 pub async fn furnish(world: &mut World) -> House {
     let stage = Stage::set(world).await;
@@ -127,8 +139,10 @@ pub async fn furnish(world: &mut World) -> House {
     let leaver = made(world, "/v1/users", &by, json!({"external_id": "canary-gone"})).await;
     let erasure =
         world.delete(&format!("/v1/users/{leaver}"), &by).await.expect(202)["erasure"]["id"].as_str().unwrap().to_owned();
+    let passkey = passkey(world, (&stage.app.id.to_string(), &user));
     let samples = [
         ("/v1/erasures/{id}", vec![erasure]),
+        ("/v1/me/passkeys/{id}", vec![passkey]),
         ("/v1/me/sessions/{id}", vec![session]),
         ("/v1/users/{id}", vec![user.clone()]),
         ("/v1/users/{id}/devices/{installation_id}", vec![user, installation.clone()]),

@@ -9,6 +9,8 @@ mod letters;
 mod lossy;
 mod tenant;
 
+pub mod authenticator;
+pub mod browser;
 pub mod logs;
 pub mod story;
 

@@ -1,6 +1,7 @@
 //! `/v1/app`: the tenant's name and settings.
 
 use crate::app::caller::BackOffice;
+use crate::app::passkeys::Passkeys;
 use crate::app::scope::Scope;
 use crate::app::settings::{Caps, QuietHours, Settings};
 use crate::app::store::{self, AppRow};
@@ -87,6 +88,10 @@ pub struct SettingsPatch {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<i64>, minimum = 600_000)]
     session_idle_ms: Option<Option<i64>>,
+    /// `null` for none.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<Passkeys>)]
+    passkeys: Option<Option<Passkeys>>,
 }
 
 impl SettingsPatch {
@@ -109,6 +114,7 @@ impl SettingsPatch {
         set(&mut to.erasure_undo_ms, self.erasure_undo_ms);
         set(&mut to.session_life_ms, self.session_life_ms);
         set(&mut to.session_idle_ms, self.session_idle_ms);
+        set(&mut to.passkeys, self.passkeys);
     }
 }
 
@@ -152,6 +158,7 @@ pub async fn patch(
         if let Some(settings) = patch.settings {
             settings.apply(&mut row.settings.0);
             row.settings.0.check()?;
+            store::own_rp_id(conn, &row)?;
         }
         store::update_app(conn, &row)?;
         row.revision += 1;

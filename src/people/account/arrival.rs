@@ -3,33 +3,57 @@
 //! Whoever arrives with the access token of an anonymous user keeps that user when they are new (an upgrade in place).
 //! When they have an account already, the anonymous user's history is to be merged into it. Either way the anonymous
 //! session ends, and the new one takes its place on the phone.
+//!
+//! Who has a second factor is asked for it here, whatever the first one was: the session begins when they have shown it.
 
 use super::caller::UserToken;
+use super::challenge::{self, Challenge, Kind, Wanted};
 use super::departure::Gone;
+use super::factor::{self, Factor};
 use super::methods::{Method, Methods};
 use super::store::{self, End, Session, User};
 use crate::app::Mode;
+use crate::config::Secret;
 use crate::error::{Error, Result};
-use crate::id::{AppId, UserId};
+use crate::id::{AppId, SessionId, UserId};
 use crate::people::{device, merge};
 use crate::platform::Platform;
 use crate::store::Conn;
 use actix_web::http::header::{HeaderMap, USER_AGENT};
+use serde::{Deserialize, Serialize};
 
 /// How much is kept of a client's name of itself, in characters.
 const USER_AGENT_MAX: usize = 200;
+/// How long one may take to show the second factor, in seconds.
+const SECOND_FACTOR_S: i64 = 300;
 
 /// Somebody at the door.
 pub(super) struct Arrival {
+    platform: Platform,
     session: Session,
     anonymous: Option<UserToken>,
 }
 
-/// Who came in.
+/// Who came in, or is asked for a second factor first.
 pub(super) struct Entered {
     pub(super) user: User,
-    pub(super) session: Session,
+    pub(super) door: Door,
     pub(super) gone: Gone,
+}
+
+/// What a first factor opens.
+pub(super) enum Door {
+    /// A session has begun.
+    Open(Box<Session>),
+    /// One of these is wanted, with this token.
+    Factor(Secret, Vec<Factor>, i64),
+}
+
+/// What is kept of an arrival until the second factor was shown.
+#[derive(Serialize, Deserialize)]
+struct Waiting {
+    amr: String,
+    anonymous: Option<(UserId, SessionId)>,
 }
 
 impl Arrival {
@@ -57,7 +81,7 @@ impl Arrival {
             ended_ms: None,
             end_reason: None,
         };
-        Self { session, anonymous }
+        Self { platform: platform.clone(), session, anonymous }
     }
 
     /// What they proved.
@@ -82,8 +106,41 @@ impl Arrival {
         self.anonymous.map_or(Ok(()), |token| store::keep_open(conn, token.app_id, token.session_id))
     }
 
-    /// A user who has an account comes in.
-    pub(super) fn known(mut self, conn: &mut Conn, user: User) -> Result<Entered> {
+    /// A user who has an account comes in, or is asked for a second factor. A passkey is two factors.
+    pub(super) fn known(self, conn: &mut Conn, user: User) -> Result<Entered> {
+        let methods = Methods::parse(&self.session.amr)?;
+        let asked = if methods.has(Method::Passkey) { Vec::new() } else { factor::asked(conn, self.session.app_id, user.id)? };
+        if asked.is_empty() {
+            return self.admit(conn, user);
+        }
+        let anonymous = self.anonymous.map(|token| (token.user_id, token.session_id));
+        let wanted = Wanted {
+            app_id: self.session.app_id,
+            mode: Mode::parse(&self.session.mode)?,
+            kind: Kind::SecondFactor,
+            user_id: Some(user.id),
+            email: None,
+            state: serde_json::to_value(Waiting { amr: self.session.amr, anonymous }).map_err(Error::broken)?,
+            life_ms: SECOND_FACTOR_S * 1_000,
+        };
+        let draft = challenge::draft(&self.platform, wanted);
+        challenge::open(conn, &draft)?;
+        Ok(Entered { user, door: Door::Factor(draft.token, asked, SECOND_FACTOR_S), gone: Gone::default() })
+    }
+
+    /// Who was asked for a second factor has shown it. What an anonymous user brought the first time still counts.
+    pub(super) fn second(mut self, conn: &mut Conn, waiting: Challenge, method: Method) -> Result<Entered> {
+        let Challenge { app_id, mode, user_id, state, .. } = waiting;
+        let Waiting { amr, anonymous } = serde_json::from_value(state).map_err(Error::broken)?;
+        let user = user_id.ok_or_else(|| Error::broken("a second factor of nobody"))?;
+        self.anonymous = anonymous.map(|(user_id, session_id)| UserToken { app_id, user_id, session_id, mode, proven_ms: None });
+        self.hold(conn)?;
+        self.session.amr = Methods::parse(&amr)?.and(method).to_string();
+        let user = store::user(conn, app_id, user)?.filter(|user| !user.disabled);
+        self.admit(conn, user.ok_or_else(factor::over)?)
+    }
+
+    fn admit(mut self, conn: &mut Conn, user: User) -> Result<Entered> {
         self.session.user_id = user.id;
         store::insert_session(conn, &self.session)?;
         let mut gone = Gone::default();
@@ -95,7 +152,7 @@ impl Arrival {
             merge::begin(conn, token.app_id, (token.user_id, user.id), now_ms)?;
             gone.sessions.push(token.session_id);
         }
-        Ok(Entered { user, session: self.session, gone })
+        Ok(Entered { user, door: Door::Open(Box::new(self.session)), gone })
     }
 
     /// Somebody who is in already has proven again who they are, or has changed how they do: a new session takes the place
@@ -113,7 +170,7 @@ impl Arrival {
         store::end_session(conn, app_id, token.session_id, (why, now_ms))?;
         device::rebind(conn, app_id, user.id, (token.session_id, self.session.id))?;
         let gone = Gone { sessions: vec![token.session_id], users: Vec::new() };
-        Ok(Entered { user, session: self.session, gone })
+        Ok(Entered { user, door: Door::Open(Box::new(self.session)), gone })
     }
 
     /// Somebody new comes in: the anonymous user, who has an account from now on, or one that is made.
@@ -132,7 +189,7 @@ impl Arrival {
             None => store::insert_user(conn, app_id, (self.session.user_id, anonymous), now_ms)?,
         };
         store::insert_session(conn, &self.session)?;
-        Ok(Entered { user, session: self.session, gone })
+        Ok(Entered { user, door: Door::Open(Box::new(self.session)), gone })
     }
 }
 

@@ -84,6 +84,7 @@ pub(super) struct Draft {
 
 /// What a used secret stood for.
 pub(super) struct Challenge {
+    id: ChallengeId,
     pub(super) app_id: AppId,
     pub(super) mode: Mode,
     pub(super) user_id: Option<UserId>,
@@ -99,8 +100,8 @@ impl Draft {
 
 impl Challenge {
     fn of(found: Found) -> Result<Self> {
-        let Found { app_id, mode, user_id, email, state, .. } = found;
-        Ok(Self { app_id, mode: Mode::parse(&mode)?, user_id, email, state: state.0 })
+        let Found { id, app_id, mode, user_id, email, state, .. } = found;
+        Ok(Self { id, app_id, mode: Mode::parse(&mode)?, user_id, email, state: state.0 })
     }
 }
 
@@ -163,6 +164,29 @@ pub(super) fn redeem_code(
         return Ok(None);
     }
     Challenge::of(found).map(Some)
+}
+
+/// What a token stands for, left as it is; `None` when [`redeem`] would find nothing.
+pub(super) fn peek(conn: &mut Conn, kind: Kind, (token_hash, now_ms): (&str, i64)) -> Result<Option<Challenge>> {
+    let found = store::find(conn, kind, token_hash)?;
+    found.filter(|found| found.used_ms.is_none() && found.expires_ms > now_ms).map(Challenge::of).transpose()
+}
+
+/// Counts a try at what a token stands for, where something else has to be shown with it; [`use_up`] ends it. Commit,
+/// whatever comes back.
+pub(super) fn try_token(conn: &mut Conn, kind: Kind, (token_hash, now_ms): (&str, i64)) -> Result<Option<Challenge>> {
+    let Some(found) = store::find(conn, kind, token_hash)? else { return Ok(None) };
+    take_try(conn, (found.app_id, kind), found.id, now_ms)?.map(Challenge::of).transpose()
+}
+
+/// Uses up what was tried; false when somebody was faster.
+pub(super) fn use_up(conn: &mut Conn, challenge: &Challenge, now_ms: i64) -> Result<bool> {
+    store::consume(conn, (challenge.app_id, challenge.id), now_ms)
+}
+
+/// Ends what is open of a kind for a user.
+pub(super) fn forget(conn: &mut Conn, kind: Kind, who: (AppId, UserId), now_ms: i64) -> Result<()> {
+    store::use_up_all(conn, kind, who, now_ms)
 }
 
 /// Counts a try at a challenge; what it holds, when there was a try left.

@@ -2,6 +2,7 @@
 //! that they registered.
 
 use super::access::{Accounts, SESSIONS_TOPIC};
+use super::challenge::{self, Kind};
 use super::store::{self, End};
 use crate::error::Result;
 use crate::id::{AppId, SessionId, UserId};
@@ -58,6 +59,8 @@ pub(super) fn end_others(
     keep: Option<SessionId>,
     why: (End, i64),
 ) -> Result<Gone> {
+    // Who has shown the old credential and waits at the second factor does not come in either.
+    challenge::forget(conn, Kind::SecondFactor, (app_id, user), why.1)?;
     let others = store::others(conn, app_id, user, keep)?;
     end(conn, (app_id, user), &others, why)
 }

@@ -66,6 +66,7 @@ impl Api {
 /// A request under construction.
 pub struct Request {
     address: SocketAddr,
+    host: String,
     method: String,
     path: String,
     headers: Vec<(String, String)>,
@@ -75,7 +76,14 @@ pub struct Request {
 impl Request {
     /// A request without credentials and body.
     pub fn new(address: SocketAddr, method: &str, path: &str) -> Self {
-        Self { address, method: method.to_owned(), path: path.to_owned(), headers: Vec::new(), body: Vec::new() }
+        Self {
+            address,
+            host: address.to_string(),
+            method: method.to_owned(),
+            path: path.to_owned(),
+            headers: Vec::new(),
+            body: Vec::new(),
+        }
     }
 
     /// Adds the caller's credentials.
@@ -88,6 +96,12 @@ impl Request {
                 self.header("Authorization", &format!("Bearer {token}")).header("X-Kairos-App", app)
             }
         }
+    }
+
+    /// Asks for another host than the one that is connected to.
+    pub fn host(mut self, host: &str) -> Self {
+        host.clone_into(&mut self.host);
+        self
     }
 
     /// Adds a header.
@@ -121,12 +135,15 @@ impl Request {
         stream.set_nodelay(true)?;
         stream.write_all(&self.bytes()).await?;
         let mut raw = Vec::new();
-        stream.read_to_end(&mut raw).await?;
+        // A browser's driver keeps the connection open, whatever it was asked for.
+        let is_whole =
+            |raw: &[u8]| Answer::parse(raw, &self.method).is_some_and(|answer| answer.header("content-length").is_some());
+        while stream.read_buf(&mut raw).await? > 0 && !is_whole(&raw) {}
         Answer::parse(&raw, &self.method).ok_or_else(|| std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "half an answer"))
     }
 
     fn bytes(&self) -> Vec<u8> {
-        let mut head = format!("{} {} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.method, self.path, self.address);
+        let mut head = format!("{} {} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.method, self.path, self.host);
         for (name, value) in &self.headers {
             write!(head, "{name}: {value}\r\n").unwrap();
         }

@@ -2,16 +2,21 @@
 
 pub mod address;
 pub mod code;
+pub mod factors;
 pub mod mine;
 pub mod page;
+pub mod passkeys;
 mod presented;
 pub mod reset;
+pub mod second;
 pub mod session;
 pub mod sign;
 pub mod step_up;
+pub mod totp;
 
 use super::access::Accounts;
-use super::arrival::Entered;
+use super::arrival::{Door, Entered};
+use super::factor::Factor;
 use super::letter::Sealed;
 use super::store::{Session, User};
 use crate::clock::Time;
@@ -103,20 +108,43 @@ fn invalid_secret() -> Error {
     Problem::new(401, "invalid_secret", "The code or link is wrong, was used, or is too old: ask for a new one.").into()
 }
 
+/// The first factor was right; a second one is wanted.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = SecondFactor)]
+pub struct AskedOut {
+    /// Goes with the second factor. It is good once, and for five wrong codes at most.
+    challenge_token: String,
+    /// What this user can show.
+    factors: Vec<Factor>,
+    /// Life of the token, in seconds.
+    expires_in: i64,
+}
+
 /// One answer for an unknown e-mail, a wrong password and a disabled user.
 fn rejected() -> Error {
     Problem::new(401, "invalid_credentials", "E-mail and password do not belong together.").into()
 }
 
-/// The first tokens of a session that has begun, and its user.
+/// The first tokens of a session that has begun, and its user; or which second factor is wanted.
 fn welcome(accounts: &Accounts, entered: Entered) -> Result<HttpResponse> {
-    answer(accounts, entered.user, (&entered.session, 0))
+    match entered.door {
+        Door::Open(session) => answer(accounts, entered.user, (&session, 0)),
+        Door::Factor(token, factors, expires_in) => {
+            let out = AskedOut { challenge_token: token.expose().to_owned(), factors, expires_in };
+            Ok(HttpResponse::Accepted().insert_header((CACHE_CONTROL, "no-store")).json(out))
+        }
+    }
 }
 
 /// The tokens of a session at a place in its chain, and its user.
-fn answer(accounts: &Accounts, user: User, (session, generation): (&Session, i64)) -> Result<HttpResponse> {
+fn answer(accounts: &Accounts, user: User, session: (&Session, i64)) -> Result<HttpResponse> {
+    let out = session_out(accounts, user, session)?;
+    Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(out))
+}
+
+fn session_out(accounts: &Accounts, user: User, (session, generation): (&Session, i64)) -> Result<SessionOut> {
     let tokens = accounts.tokens(session, generation)?;
-    let out = SessionOut {
+    Ok(SessionOut {
         access_token: tokens.access,
         expires_in: tokens.expires_in_s,
         refresh_token: tokens.refresh.expose().to_owned(),
@@ -126,6 +154,5 @@ fn answer(accounts: &Accounts, user: User, (session, generation): (&Session, i64
             anonymous: user.anonymous,
             created_at: Time(user.created_ms),
         },
-    };
-    Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(out))
+    })
 }

@@ -1,6 +1,6 @@
 //! Ways into a session: sign-up, sign-in, anonymous.
 
-use super::{AnonymousIn, CredentialsIn, SessionOut, rejected, welcome};
+use super::{AnonymousIn, AskedOut, CredentialsIn, SessionOut, rejected, welcome};
 use crate::app::{PublishableKey, bearer};
 use crate::error::{Error, Result};
 use crate::http::{Body, ClientAddress, ProblemBody};
@@ -26,7 +26,7 @@ use serde_json::Value;
 /// # Errors
 /// 400, 401, 409, 429, 503.
 #[utoipa::path(post, path = "/v1/auth/sign-up", tag = "auth", request_body = CredentialsIn, security(("publishable_key" = []), ("publishable_key" = [], "user_token" = [])),
-    responses((status = 200, body = SessionOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
+    responses((status = 200, body = SessionOut), (status = 202, body = AskedOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
         (status = 409, body = ProblemBody), (status = 429, body = ProblemBody)))]
 pub async fn sign_up(
     caller: PublishableKey,
@@ -101,7 +101,7 @@ async fn enter<T: Send + 'static>(
 /// # Errors
 /// 400, 401 `invalid_credentials`, 429, 503.
 #[utoipa::path(post, path = "/v1/auth/sign-in", tag = "auth", request_body = CredentialsIn, security(("publishable_key" = []), ("publishable_key" = [], "user_token" = [])),
-    responses((status = 200, body = SessionOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 429, body = ProblemBody)))]
+    responses((status = 200, body = SessionOut), (status = 202, body = AskedOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 429, body = ProblemBody)))]
 pub async fn sign_in(
     caller: PublishableKey,
     accounts: web::Data<Accounts>,

@@ -1,5 +1,7 @@
 //! `POST /v1/auth/step-up`, and what a user changes about their own password: the calls that want a proof of who asks.
 
+use super::passkeys::AssertionIn;
+use super::totp::check_shown;
 use super::{SessionOut, rejected, welcome};
 use crate::config::Secret;
 use crate::error::{Error, Result};
@@ -9,6 +11,7 @@ use crate::people::account::access::Accounts;
 use crate::people::account::arrival::{Arrival, Entered};
 use crate::people::account::caller::UserToken;
 use crate::people::account::departure::{Gone, end_others};
+use crate::people::account::factor::{self, Shown};
 use crate::people::account::limit::Attempt;
 use crate::people::account::methods::Method;
 use crate::people::account::password::{check_new, check_presented};
@@ -17,14 +20,49 @@ use crate::store::Conn;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 
-/// A proof of who asks.
+/// A proof of who asks: one of these.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = StepUp)]
 pub struct StepUpIn {
     /// The user's password.
-    #[schema(value_type = String, format = Password, max_length = 256)]
-    password: Secret,
+    #[schema(value_type = Option<String>, format = Password, max_length = 256)]
+    password: Option<Secret>,
+    /// A code of their authenticator app.
+    #[schema(value_type = Option<String>, max_length = 100)]
+    totp_code: Option<Secret>,
+    /// One of their recovery codes, which is used up.
+    #[schema(value_type = Option<String>, max_length = 100)]
+    recovery_code: Option<Secret>,
+    /// What a passkey of theirs signed: begin at `/v1/auth/passkeys/sign-in/begin`.
+    passkey: Option<AssertionIn>,
+}
+
+/// What was said of these.
+enum Proof {
+    Password(Secret),
+    Factor(Shown),
+}
+
+impl StepUpIn {
+    fn proof(self) -> Result<Proof> {
+        let Self { password, totp_code, recovery_code, passkey } = self;
+        let passkey = passkey.map(AssertionIn::check).transpose()?;
+        let said = [
+            password.map(Proof::Password),
+            totp_code.map(|code| Proof::Factor(Shown::Totp(code))),
+            recovery_code.map(|code| Proof::Factor(Shown::Recovery(code))),
+            passkey.map(|assertion| Proof::Factor(Shown::Passkey(Box::new(assertion)))),
+        ];
+        let mut said = said.into_iter().flatten();
+        match (said.next(), said.next()) {
+            (Some(proof), None) => Ok(proof),
+            (None, _) => Err(Error::invalid("password", "required", "say one of password, totp_code, recovery_code, passkey")),
+            (Some(_), Some(_)) => {
+                Err(Error::invalid("password", "invalid", "say only one of password, totp_code, recovery_code, passkey"))
+            }
+        }
+    }
 }
 
 /// A new password.
@@ -44,7 +82,7 @@ pub struct PasswordChangeIn {
 /// is good for sensitive calls for five minutes.
 ///
 /// # Errors
-/// 400, 401, 409 `no_password`, 429.
+/// 400, 401 `invalid_credentials`, `invalid_code` or `invalid_passkey`, 409 `no_email`, 429.
 #[utoipa::path(post, path = "/v1/auth/step-up", tag = "auth", request_body = StepUpIn, security(("user_token" = [])),
     responses((status = 200, body = SessionOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
         (status = 409, body = ProblemBody), (status = 429, body = ProblemBody)))]
@@ -56,8 +94,12 @@ pub async fn step_up(
     body: Body<StepUpIn>,
 ) -> Result<HttpResponse> {
     let arrival = Arrival::new(accounts.platform(), (caller.app_id, caller.mode), request.headers(), None);
+    let password = match body.0.proof()? {
+        Proof::Password(password) => password,
+        Proof::Factor(shown) => return by_factor(&accounts, (caller, address), arrival, shown).await,
+    };
     let (email, _) = own_email(&accounts, caller).await?;
-    let (credential, attempt) = attempt(&accounts, caller, (&email, address), body.0.password).await?;
+    let (credential, attempt) = attempt(&accounts, caller, (&email, address), password).await?;
     let write = move |conn: &mut Conn| {
         if !store::account(conn, &credential)?.is_some_and(|user| user.id == caller.user_id) {
             return Ok((None, Gone::default()));
@@ -67,6 +109,35 @@ pub async fn step_up(
         Ok((Some(entered), gone))
     };
     finish(&accounts, accounts.write(caller.app_id, write).await?, attempt).await
+}
+
+/// The same by anything but a password.
+async fn by_factor(
+    accounts: &Accounts,
+    (caller, address): (UserToken, ClientAddress),
+    arrival: Arrival,
+    shown: Shown,
+) -> Result<HttpResponse> {
+    check_shown(&shown)?;
+    let (platform, who) = (accounts.platform().clone(), (caller.app_id, caller.user_id, caller.mode));
+    let wrong = match &shown {
+        Shown::Totp(_) | Shown::Recovery(_) => factor::wrong_code(),
+        Shown::Passkey(_) => factor::passkey::refused(),
+    };
+    let attempt = Attempt::begin(&platform, who.0, &who.1.to_string(), address).await?;
+    let write = move |conn: &mut Conn| {
+        let Some(method) = factor::check(conn, &platform, who, &shown)? else { return Ok((None, Gone::default())) };
+        let mut entered = arrival.again(conn, caller, (method, End::SteppedUp))?;
+        let gone = std::mem::take(&mut entered.gone);
+        Ok((Some(entered), gone))
+    };
+    match accounts.write(caller.app_id, write).await? {
+        Some(entered) => welcome(accounts, entered),
+        None => {
+            attempt.failed().await;
+            Err(wrong)
+        }
+    }
 }
 
 /// Sets a new password. Every other session ends; the answer's session takes the place of the one that asked.

@@ -116,6 +116,19 @@ pub fn consume(conn: &mut Conn, (app_id, id): (AppId, ChallengeId), now_ms: i64)
     Ok(on!(conn, c => diesel::update(target).set(challenges::used_ms.eq(now_ms)).execute(c))? == 1)
 }
 
+/// Ends what is open of a kind for a user.
+pub fn use_up_all(conn: &mut Conn, kind: Kind, (app_id, user): (AppId, UserId), now_ms: i64) -> Result<()> {
+    let target = challenges::table.filter(
+        challenges::app_id
+            .eq(app_id)
+            .and(challenges::user_id.eq(user))
+            .and(challenges::kind.eq(kind.name()))
+            .and(challenges::used_ms.is_null()),
+    );
+    on!(conn, c => diesel::update(target).set(challenges::used_ms.eq(now_ms)).execute(c))?;
+    Ok(())
+}
+
 /// Ends what else of this kind is open for the user or the address of a new one.
 pub fn supersede(conn: &mut Conn, row: &NewChallenge) -> Result<()> {
     let open = challenges::table

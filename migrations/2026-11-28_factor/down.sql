@@ -1,0 +1,3 @@
+drop table passkeys;
+drop table recovery_codes;
+drop table totps;
