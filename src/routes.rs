@@ -126,6 +126,8 @@ use utoipa_swagger_ui::SwaggerUi;
         moment::mine::list,
         moment::mine::read,
         moment::mine::why,
+        moment::question::next,
+        moment::question::skip,
         push::http::put_apns,
         push::http::put_fcm,
         push::http::read,
@@ -171,6 +173,7 @@ pub fn mount(config: &mut ServiceConfig) {
         .configure(operations)
         .configure(accounts)
         .configure(me)
+        .configure(questions)
         .configure(users)
         .configure(declarations)
         .configure(campaigns)
@@ -217,6 +220,12 @@ fn me(config: &mut ServiceConfig) {
     config.route("/v1/me/devices/{installation_id}", web::put().to(people::devices::register));
     config.route("/v1/me/devices/{installation_id}", web::get().to(people::devices::read));
     config.route("/v1/me/devices/{installation_id}", web::delete().to(people::devices::forget));
+}
+
+/// What is worth asking a user.
+fn questions(config: &mut ServiceConfig) {
+    config.route("/v1/me/next-question", web::get().to(moment::question::next));
+    config.route("/v1/me/next-question/skip", web::post().to(moment::question::skip));
 }
 
 /// Users as the app's servers see them.

@@ -13,6 +13,8 @@ const CAPS_MAX: usize = 10;
 const CATEGORIES_MAX: usize = 50;
 /// Shortest limit of a session, in milliseconds: ten minutes, the life of an access token.
 const SESSION_MIN_MS: i64 = 600_000;
+/// Shortest time for which a question stays the same, in milliseconds.
+const QUESTION_COOL_DOWN_MIN_MS: i64 = 60_000;
 /// Longest window, gap or retention, in milliseconds: one year.
 const SPAN_MAX_MS: i64 = 366 * DAY_MS;
 
@@ -42,6 +44,10 @@ pub struct Settings {
     /// How long a session may live without a refresh, in milliseconds; absent: the server's `refresh_token_life_days`,
     /// which is never exceeded.
     pub session_idle_ms: Option<i64>,
+    /// Least time between two questions to a user about their profile, in milliseconds.
+    pub question_cool_down_ms: i64,
+    /// How long a question that a user passed over is not asked again, in milliseconds; after three times never.
+    pub question_skip_ms: i64,
 }
 
 /// Rolling caps per user.
@@ -146,6 +152,8 @@ impl Default for Settings {
             location_retention_ms: 24 * HOUR_MS,
             session_life_ms: None,
             session_idle_ms: None,
+            question_cool_down_ms: DAY_MS,
+            question_skip_ms: 30 * DAY_MS,
         }
     }
 }
@@ -182,6 +190,8 @@ impl Settings {
         }
         check_span("min_gap_ms", self.min_gap_ms, 0)?;
         check_span("location_retention_ms", self.location_retention_ms, 0)?;
+        check_span("question_cool_down_ms", self.question_cool_down_ms, QUESTION_COOL_DOWN_MIN_MS)?;
+        check_span("question_skip_ms", self.question_skip_ms, 0)?;
         for (field, span_ms) in [("session_life_ms", self.session_life_ms), ("session_idle_ms", self.session_idle_ms)] {
             span_ms.map_or(Ok(()), |span_ms| check_span(field, span_ms, SESSION_MIN_MS))?;
         }

@@ -78,6 +78,12 @@ pub struct SettingsPatch {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<i64>, minimum = 600_000)]
     session_idle_ms: Option<Option<i64>>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false, minimum = 60_000)]
+    question_cool_down_ms: Option<i64>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false, minimum = 0)]
+    question_skip_ms: Option<i64>,
 }
 
 impl SettingsPatch {
@@ -97,6 +103,8 @@ impl SettingsPatch {
         set(&mut to.location_retention_ms, self.location_retention_ms);
         set(&mut to.session_life_ms, self.session_life_ms);
         set(&mut to.session_idle_ms, self.session_idle_ms);
+        set(&mut to.question_cool_down_ms, self.question_cool_down_ms);
+        set(&mut to.question_skip_ms, self.question_skip_ms);
     }
 }
 

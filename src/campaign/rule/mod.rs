@@ -95,6 +95,16 @@ impl Rule {
         self.findings.names.contains(&name)
     }
 
+    /// Whether it may read this attribute of users.
+    pub fn reads(&self, attribute: &str) -> bool {
+        self.findings.any_attribute || self.findings.attributes.contains(attribute)
+    }
+
+    /// The attributes of users that it names.
+    pub fn attributes(&self) -> impl Iterator<Item = &str> {
+        self.findings.attributes.iter().map(String::as_str)
+    }
+
     /// Whether it is true.
     ///
     /// # Errors
