@@ -114,6 +114,13 @@ both! {
         world.advance(hours(24)).await;
         assert_eq!(asked(world, &mine).await, "tier", "one's own refusals first");
         assert_eq!(asked(world, &theirs).await, "bags", "else what the others missed");
+        // Where a rule asks with `has()`, who lacks the attribute is out of the audience for want of it.
+        let polite = stage.listener(world).await;
+        offer_for(world, &stage, "has(user.attributes.diet) && user.attributes.diet == 'vegan'").await;
+        stage.lands_at(world, &polite, "Lille", 0).await;
+        world.drain().await;
+        world.advance(minutes(1)).await;
+        assert_eq!(asked(world, &polite).await, "diet");
         let reason = world.get(NEXT, &mine.person.token).await.expect(200)["reason"].as_str().unwrap().to_owned();
         assert!(reason.ends_with("want of it: 1."), "{reason}");
     }

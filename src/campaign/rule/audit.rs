@@ -42,6 +42,8 @@ pub(super) struct Findings {
     pub(super) names: BTreeSet<Name>,
     /// The attributes of the user that it uses.
     pub(super) attributes: BTreeSet<String>,
+    /// Those of them that it asks for with `has()` or `in`: without them it is false, where it would else have no answer.
+    pub(super) asked: BTreeSet<String>,
     /// Whether it looks at the user's attributes without spelling their names.
     pub(super) any_attribute: bool,
     /// The properties of events and things that it uses.
@@ -140,7 +142,7 @@ impl Findings {
 
     fn select(&mut self, select: &mut SelectExpr, depth: usize) -> Result<(), RuleFault> {
         if is_attributes(&select.operand.expr) {
-            self.attribute(&select.field);
+            self.attribute(&select.field, select.test);
             return Ok(());
         }
         if let Expr::Ident(word) = &select.operand.expr {
@@ -160,7 +162,10 @@ impl Findings {
         self.visit(&mut select.operand, depth + 1)
     }
 
-    fn attribute(&mut self, name: &str) {
+    fn attribute(&mut self, name: &str, asked: bool) {
+        if asked {
+            self.asked.insert(name.to_owned());
+        }
         self.cost = self.cost.saturating_add(1);
         self.names.insert(Name::User);
         self.attributes.insert(name.to_owned());
@@ -184,7 +189,7 @@ impl Findings {
             self.opaque = true;
         }
         if let Some(attribute) = spelt(call) {
-            self.attribute(attribute);
+            self.attribute(attribute, call.func_name == operators::IN);
             return Ok(());
         }
         if call.target.is_some() && call.func_name == "matches" {

@@ -105,6 +105,11 @@ impl Rule {
         self.findings.attributes.iter().map(String::as_str)
     }
 
+    /// Those of them that it asks for with `has()`: without them it is false, where it would else have no answer.
+    pub fn asked(&self) -> impl Iterator<Item = &str> {
+        self.findings.asked.iter().map(String::as_str)
+    }
+
     /// Whether it is true.
     ///
     /// # Errors

@@ -26,6 +26,8 @@ const NEWS_MS: i64 = 60_000;
 const APP_DECISIONS: i64 = 200;
 /// The latest decisions of a user that are looked at.
 const USER_DECISIONS: i64 = 50;
+/// The devices of a user whose languages are looked at.
+const DEVICES: i64 = 100;
 
 /// What a user is asked now.
 #[derive(Debug)]
@@ -56,6 +58,8 @@ struct Want {
     need: Need,
     /// Read by the rules of campaign and offer.
     attributes: BTreeSet<String>,
+    /// Those of them that the rules ask for with `has()`.
+    asked: BTreeSet<String>,
     /// Read by the rules of the moment kind, which are the app's own.
     by_trigger: BTreeSet<String>,
 }
@@ -90,7 +94,7 @@ impl Questions {
             person,
             ledger: consent::ledgers(conn, app, &[user])?.remove(&user).unwrap_or_default(),
             purposes: consent::purposes(conn, app)?,
-            mine: store::refused_of_user(conn, (app, user), USER_DECISIONS)?,
+            mine: store::refused(conn, (app, Some(user)), USER_DECISIONS)?,
         };
         let demand = self.demand(conn, app, now_ms)?;
         let worth: BTreeMap<String, Worth> =
@@ -115,7 +119,7 @@ impl Questions {
         if let Some(kept) = self.1.get(&app).filter(fresh) {
             return Ok(kept);
         }
-        let refused = store::refused_of_app(conn, app, APP_DECISIONS)?;
+        let refused = store::refused(conn, (app, None), APP_DECISIONS)?;
         let made = Arc::new(Demand { revision: snapshot.revision, at_ms: now_ms, wants: wants(&snapshot), refused });
         self.1.insert(app, Arc::clone(&made));
         Ok(made)
@@ -162,7 +166,7 @@ impl Demand {
             let reads = || want.attributes.contains(&attribute.key) && seen(want.need.partner);
             // An offer that may not be made to the user for want of consent depends on more than the answer.
             if (triggers || reads()) && granted(&want.need) {
-                worth.add(want.offer, (&of.mine, &self.refused));
+                worth.add((want.offer, want.asked.contains(&attribute.key)), (&of.mine, &self.refused));
             }
         }
         (seen_by_app || worth != Worth::default()).then_some(worth)
@@ -175,11 +179,12 @@ fn wants(snapshot: &Snapshot) -> Vec<Want> {
         let by_trigger = kind.into_iter().flat_map(|kind| kind.rules()).flat_map(|rule| rule.attributes());
         let by_trigger: BTreeSet<String> = by_trigger.map(str::to_owned).collect();
         for offer in &campaign.offers {
-            let rules = campaign.audience.iter().chain(&offer.audience);
+            let rules = || campaign.audience.iter().chain(&offer.audience);
             wants.push(Want {
                 offer: (campaign.id, offer.id),
                 need: Need { purpose: offer.spec.purpose.clone(), partner: offer.spec.partner_id },
-                attributes: rules.flat_map(|rule| rule.attributes()).map(str::to_owned).collect(),
+                attributes: rules().flat_map(|rule| rule.attributes()).map(str::to_owned).collect(),
+                asked: rules().flat_map(|rule| rule.asked()).map(str::to_owned).collect(),
                 by_trigger: by_trigger.clone(),
             });
         }
@@ -189,7 +194,8 @@ fn wants(snapshot: &Snapshot) -> Vec<Want> {
 
 /// The language that the user chose, that of the device last heard of, the app's.
 fn locales(conn: &mut Conn, app: AppId, (person, settings): (&Person, &Settings)) -> Result<Vec<String>> {
-    let devices = device::of_users(conn, app, &[person.id])?.remove(&person.id).unwrap_or_default();
+    // Also one that takes no pushes: a question is asked in the app.
+    let devices = device::list(conn, app, person.id, ("", DEVICES))?;
     let last = devices.into_iter().max_by_key(|device| device.last_seen_ms).and_then(|device| device.traits.locale);
     Ok(person.locale.iter().cloned().chain(last).chain([settings.locale.clone()]).collect())
 }

@@ -11,8 +11,17 @@ const OWN_WEIGHT: u64 = 10;
 
 /// An offer of a campaign.
 pub(in crate::moment) type Offered = (CampaignId, OfferId);
-/// How many candidates were refused lately for want of something, by offer.
-pub(in crate::moment) type Refused = HashMap<Offered, u64>;
+/// How the candidates of the latest decisions were refused at the audience, by offer.
+pub(in crate::moment) type Refused = HashMap<Offered, Refusals>;
+
+/// How often an offer was refused at the audience.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(in crate::moment) struct Refusals {
+    /// Because something was not known.
+    pub missing: u64,
+    /// Because it was not meant for the user.
+    pub outside: u64,
+}
 
 /// A question that was put to a user, as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,11 +50,13 @@ pub(in crate::moment) struct Worth {
 }
 
 impl Worth {
-    /// One more offer that depends on it.
-    pub fn add(&mut self, offer: Offered, (mine, all): (&Refused, &Refused)) {
+    /// One more offer that depends on it. Where its rules ask with `has()`, a user who lacks it was out of the audience
+    /// for want of it; of others that cannot be told here.
+    pub fn add(&mut self, (offer, asked): (Offered, bool), (mine, all): (&Refused, &Refused)) {
+        let (mine, all) = (mine.get(&offer).copied().unwrap_or_default(), all.get(&offer).copied().unwrap_or_default());
         self.offers += 1;
-        self.mine += mine.get(&offer).copied().unwrap_or(0);
-        self.all += all.get(&offer).copied().unwrap_or(0);
+        self.mine += mine.missing + if asked { mine.outside } else { 0 };
+        self.all += all.missing;
     }
 
     fn score(self) -> u64 {

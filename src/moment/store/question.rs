@@ -50,39 +50,32 @@ pub(in crate::moment) fn note_skipped(conn: &mut Conn, (app, user): (AppId, User
     Ok(())
 }
 
-/// The candidates that the latest decisions about a user refused because they were not in the audience, or because
-/// something was not known that decides it.
-pub(in crate::moment) fn refused_of_user(conn: &mut Conn, (app, user): (AppId, UserId), limit: i64) -> Result<Refused> {
-    let rows: Vec<Latest> = on!(conn, c => decisions::table
-        .filter(decisions::app_id.eq(app).and(decisions::user_id.eq(user)))
-        .order(decisions::id.desc())
-        .limit(limit)
-        .select((decisions::candidates, decisions::test))
-        .load(c))?;
-    Ok(count(rows, &[Refusal::NotInAudience, Refusal::MissingProperty]))
-}
-
-/// The candidates that the latest decisions of an app refused because something was not known that decides whom they are
-/// for. Of other users it cannot be told here whether they are out of an audience for want of an answer.
-pub(in crate::moment) fn refused_of_app(conn: &mut Conn, app: AppId, limit: i64) -> Result<Refused> {
-    let rows: Vec<Latest> = on!(conn, c => decisions::table
-        .filter(decisions::app_id.eq(app))
-        .order(decisions::id.desc())
-        .limit(limit)
-        .select((decisions::candidates, decisions::test))
-        .load(c))?;
-    Ok(count(rows, &[Refusal::MissingProperty]))
-}
-
-/// The candidates of a decision, and whether it is a test.
-type Latest = (Doc<Vec<Tried>>, bool);
-
-fn count(rows: Vec<Latest>, reasons: &[Refusal]) -> Refused {
+/// The candidates that the latest decisions refused at the audience: those about a user, or of a whole app.
+pub(in crate::moment) fn refused(conn: &mut Conn, (app, user): (AppId, Option<UserId>), limit: i64) -> Result<Refused> {
+    // Ids rise with time, and either is the end of an index.
+    let rows: Vec<(Doc<Vec<Tried>>, bool)> = match user {
+        Some(user) => on!(conn, c => decisions::table
+            .filter(decisions::app_id.eq(app).and(decisions::user_id.eq(user)))
+            .order(decisions::id.desc())
+            .limit(limit)
+            .select((decisions::candidates, decisions::test))
+            .load(c))?,
+        None => on!(conn, c => decisions::table
+            .filter(decisions::app_id.eq(app))
+            .order(decisions::id.desc())
+            .limit(limit)
+            .select((decisions::candidates, decisions::test))
+            .load(c))?,
+    };
     let mut refused = Refused::new();
     for tried in rows.into_iter().filter(|(_, test)| !test).flat_map(|(candidates, _)| candidates.0) {
-        if tried.gates.last().and_then(|gate| gate.reason).is_some_and(|reason| reasons.contains(&reason)) {
-            *refused.entry((tried.version.campaign_id, tried.version.offer_id)).or_default() += 1;
+        let reason = tried.gates.last().and_then(|gate| gate.reason);
+        let offer = (tried.version.campaign_id, tried.version.offer_id);
+        if reason == Some(Refusal::MissingProperty) {
+            refused.entry(offer).or_default().missing += 1;
+        } else if reason == Some(Refusal::NotInAudience) {
+            refused.entry(offer).or_default().outside += 1;
         }
     }
-    refused
+    Ok(refused)
 }

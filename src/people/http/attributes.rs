@@ -18,8 +18,7 @@ use std::collections::BTreeMap;
 #[schema(as = QuestionTexts)]
 struct Texts(#[serde(deserialize_with = "unique_keys")] BTreeMap<String, String>);
 
-/// An attribute to declare. Its kind stays. Everything from `name` to `options` is for users' attributes alone, but the
-/// name.
+/// An attribute to declare. Its kind stays. Everything from `pii` to `options` is for users' attributes alone.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AttributeIn {
