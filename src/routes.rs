@@ -162,6 +162,8 @@ use utoipa_swagger_ui::SwaggerUi;
         privacy::erase_user,
         privacy::restore,
         privacy::read,
+        moment::question::next,
+        moment::question::skip,
         push::http::put_apns,
         push::http::put_fcm,
         push::http::read,
@@ -241,6 +243,7 @@ pub fn mount(config: &mut ServiceConfig) {
         .configure(accounts)
         .configure(factors)
         .configure(me)
+        .configure(questions)
         .configure(users)
         .configure(rights)
         .configure(declarations)
@@ -326,6 +329,12 @@ fn me(config: &mut ServiceConfig) {
     config.route("/v1/me/devices/{installation_id}", web::put().to(people::devices::register));
     config.route("/v1/me/devices/{installation_id}", web::get().to(people::devices::read));
     config.route("/v1/me/devices/{installation_id}", web::delete().to(people::devices::forget));
+}
+
+/// What is worth asking a user.
+fn questions(config: &mut ServiceConfig) {
+    config.route("/v1/me/next-question", web::get().to(moment::question::next));
+    config.route("/v1/me/next-question/skip", web::post().to(moment::question::skip));
 }
 
 /// Users as the app's servers see them.

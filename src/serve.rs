@@ -11,7 +11,7 @@ use crate::event::{Log, Schemas};
 use crate::http::{BodyLimit, Templates, TrustedProxies, door, no_route};
 use crate::id::Ids;
 use crate::mail::Mailer;
-use crate::moment::Live;
+use crate::moment::{Live, Questions};
 use crate::people::account::Accounts;
 use crate::place::Places;
 use crate::platform::{Hasher, MasterKey, Parts, Platform, fence::Fence, stopwatch::Stopwatch};
@@ -44,6 +44,7 @@ pub struct Kairos {
     origins: Origins,
     log: Log,
     schemas: Schemas,
+    questions: Questions,
     dispatcher: Dispatcher,
     mailer: Mailer,
     workers: Vec<Arc<Worker>>,
@@ -90,13 +91,15 @@ impl Kairos {
         let log = Log::open(&platform, &Places::default());
         let schemas = Schemas::open(&platform);
         let dispatcher = Dispatcher::open(&platform).await?;
-        let live = Live::open(&platform, Catalogue::default(), dispatcher.clone());
+        let catalogue = Catalogue::default();
+        let questions = Questions::open(catalogue.clone());
+        let live = Live::open(&platform, catalogue, dispatcher.clone());
         let mut workers = vec![keys.worker(), accounts.worker(), log.worker(), dispatcher.worker()];
         workers.extend(privacy::workers(&platform));
         workers.extend(live.workers());
         workers.extend(mailer.workers());
         let workers = workers.into_iter().map(Arc::new).collect();
-        Ok(Self { platform, keys, accounts, quotas, origins, log, schemas, dispatcher, mailer, workers })
+        Ok(Self { platform, keys, accounts, quotas, origins, log, schemas, questions, dispatcher, mailer, workers })
     }
 
     /// Says at `/readyz` that this node takes no new work soon; everything goes on as before.
@@ -139,7 +142,7 @@ impl Kairos {
         let platform = self.platform.clone();
         let (keys, accounts) = (self.keys.clone(), self.accounts.clone());
         let (quotas, origins) = (self.quotas.clone(), self.origins.clone());
-        let (log, schemas) = (self.log.clone(), self.schemas.clone());
+        let (log, schemas, questions) = (self.log.clone(), self.schemas.clone(), self.questions.clone());
         let templates = web::Data::new(Templates::of(routes::DOCUMENT)?);
         let proxies = TrustedProxies::parse(&self.platform.config.trusted_proxies)?;
         let limit = BodyLimit(platform.config.body_limit_bytes);
@@ -152,6 +155,7 @@ impl Kairos {
                 .app_data(web::Data::new(log.places().clone()))
                 .app_data(web::Data::new(log.clone()))
                 .app_data(web::Data::new(schemas.clone()))
+                .app_data(web::Data::new(questions.clone()))
                 .app_data(web::Data::new(proxies.clone()))
                 .app_data(web::Data::new(platform.ids.clone()))
                 .app_data(web::Data::new(quotas.clone()))

@@ -9,7 +9,7 @@ use kairos::moment::refusal::Refusal;
 use kairos::moment::terms::Terms;
 use kairos::moment::value::Span;
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -60,7 +60,13 @@ fn landing() -> (Input, Vec<Arc<Terms>>) {
     for n in 1..=4_u128 {
         let version =
             Version { campaign_id: nth::<CampaignId>(n), campaign_revision: 1, offer_id: nth::<OfferId>(n), offer_revision: 1 };
-        candidates.push(Candidate { version, standing: Standing::Granted(nth::<ConsentId>(n)), stock_left: Some(5) });
+        candidates.push(Candidate {
+            version,
+            standing: Standing::Granted(nth::<ConsentId>(n)),
+            stock_left: Some(5),
+            hidden: BTreeSet::new(),
+            read: Vec::new(),
+        });
         terms.push(Arc::new(Terms::compile(version, campaign(), offer(n as f64)).unwrap()));
     }
     let span = Span { opened_ms: NOON_MS, window_ms: 30 * MINUTE_MS, curve: Curve::HalfLife(HalfLife { h_ms: 10 * MINUTE_MS }) };

@@ -14,6 +14,8 @@ const CAPS_MAX: usize = 10;
 const CATEGORIES_MAX: usize = 50;
 /// Shortest limit of a session, in milliseconds: ten minutes, the life of an access token.
 const SESSION_MIN_MS: i64 = 600_000;
+/// Shortest time for which a question stays the same, in milliseconds.
+const QUESTION_COOL_DOWN_MIN_MS: i64 = 60_000;
 /// Longest window, gap or retention, in milliseconds: one year.
 const SPAN_MAX_MS: i64 = 366 * DAY_MS;
 
@@ -66,6 +68,10 @@ pub struct Settings {
     pub password_chars_min: u32,
     /// The relying party of passkeys; absent: users have none.
     pub passkeys: Option<Passkeys>,
+    /// Least time between two questions to a user about their profile, in milliseconds.
+    pub question_cool_down_ms: i64,
+    /// How long a question that a user passed over is not asked again, in milliseconds; after three times never.
+    pub question_skip_ms: i64,
 }
 
 /// Rolling caps per user.
@@ -175,6 +181,8 @@ impl Default for Settings {
             session_idle_ms: None,
             password_chars_min: 8,
             passkeys: None,
+            question_cool_down_ms: DAY_MS,
+            question_skip_ms: 30 * DAY_MS,
         }
     }
 }
@@ -214,6 +222,8 @@ impl Settings {
         check_between("event_retention_ms", self.event_retention_ms, (EVENTS_MIN_MS, KEPT_MAX_MS))?;
         check_between("decision_retention_ms", self.decision_retention_ms, (DECISIONS_MIN_MS, KEPT_MAX_MS))?;
         check_between("erasure_undo_ms", self.erasure_undo_ms, (0, UNDO_MAX_MS))?;
+        check_span("question_cool_down_ms", self.question_cool_down_ms, QUESTION_COOL_DOWN_MIN_MS)?;
+        check_span("question_skip_ms", self.question_skip_ms, 0)?;
         for (field, span_ms) in [("session_life_ms", self.session_life_ms), ("session_idle_ms", self.session_idle_ms)] {
             span_ms.map_or(Ok(()), |span_ms| check_span(field, span_ms, SESSION_MIN_MS))?;
         }

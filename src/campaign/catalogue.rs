@@ -117,6 +117,11 @@ impl Snapshot {
         self.campaigns.get(&id)
     }
 
+    /// The live campaigns, each with the kind of its trigger if it has one.
+    pub fn campaigns(&self) -> impl Iterator<Item = (&Arc<LiveCampaign>, Option<&Arc<LiveKind>>)> {
+        self.campaigns.values().map(|campaign| (campaign, campaign.spec.kind().and_then(|key| self.kinds.get(key))))
+    }
+
     fn load(conn: &mut Conn, app: AppId, revision: i64) -> Result<Self> {
         let live = store::campaigns::with_status(conn, app, &[Status::Live])?;
         let wanted: Vec<OfferId> = live.iter().flat_map(|row| row.spec.0.offers.iter().copied()).collect();
@@ -150,6 +155,16 @@ fn rule(source: Option<&str>) -> Option<Rule> {
 }
 
 impl LiveKind {
+    /// The rules that decide whether a moment opens, and which.
+    pub fn rules(&self) -> impl Iterator<Item = &Rule> {
+        self.rule.iter().chain(&self.moment_key)
+    }
+
+    /// Whether they may read this attribute of users.
+    pub fn reads(&self, attribute: &str) -> bool {
+        self.rules().any(|rule| rule.reads(attribute))
+    }
+
     fn new(row: KindRow, campaigns: Vec<Arc<LiveCampaign>>) -> Self {
         let spec = Arc::new(row.spec.0);
         Self {

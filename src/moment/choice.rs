@@ -6,7 +6,7 @@ use super::input::{Heard, Input};
 use super::message;
 use super::permission::{Permit, Trial};
 use super::refusal::{Gate, GateVerdict, Refusal, Verdict};
-use super::terms::{Terms, View};
+use super::terms::{Terms, Views};
 use crate::campaign::Class;
 use crate::push::Content;
 use std::cmp::Ordering;
@@ -39,7 +39,7 @@ struct Contest<'a> {
 }
 
 /// Lets the candidates that passed the gates compete.
-pub fn compete(input: &Input, terms: &[Arc<Terms>], trials: Vec<Trial>, view: &View<'_>) -> Decision {
+pub fn compete(input: &Input, terms: &[Arc<Terms>], trials: Vec<Trial>, views: &Views<'_>) -> Decision {
     let mut survivors = Vec::new();
     let mut candidates = Vec::with_capacity(trials.len());
     for (n, (trial, terms)) in trials.into_iter().zip(terms).enumerate() {
@@ -61,7 +61,7 @@ pub fn compete(input: &Input, terms: &[Arc<Terms>], trials: Vec<Trial>, view: &V
     survivors.sort_by(|a, b| order(input, a, b));
     let mut contest = Contest { input, terms, candidates, choices: Vec::new(), winners: Vec::new(), beside: Vec::new() };
     for survivor in survivors {
-        contest.turn(survivor, view);
+        contest.turn(survivor, views);
     }
     contest.end()
 }
@@ -73,13 +73,13 @@ fn order(input: &Input, a: &Survivor, b: &Survivor) -> Ordering {
 
 impl Contest<'_> {
     /// One survivor's turn: it wins, it has lost, or it is refused after all and the turn passes on.
-    fn turn(&mut self, survivor: Survivor, view: &View<'_>) {
+    fn turn(&mut self, survivor: Survivor, views: &Views<'_>) {
         let n = survivor.n;
         if let Some(lost) = self.lost(n) {
             self.candidates[n].result = lost;
             return;
         }
-        match self.words(&survivor, view) {
+        match self.words(&survivor, views) {
             Ok(words) => self.win(survivor, words),
             Err(refusal) => self.refuse(n, refusal),
         }
@@ -105,12 +105,13 @@ impl Contest<'_> {
     }
 
     /// What is reserved for the chosen alone, in score order: room under the caps beside the winners so far. Then words.
-    fn words(&self, survivor: &Survivor, view: &View<'_>) -> Result<Vec<Content>, Refusal> {
+    fn words(&self, survivor: &Survivor, views: &Views<'_>) -> Result<Vec<Content>, Refusal> {
         let terms = &self.terms[survivor.n];
         if terms.offer.class != Class::Critical {
             let planned = Planned { at_ms: survivor.permit.planned_ms, beside: &self.beside };
             cap::check(self.input, terms, self.input.candidates[survivor.n].version.campaign_id, &planned)?;
         }
+        let view = views.of(&self.input.candidates[survivor.n]);
         let devices = survivor.permit.devices.iter().map(|n| &self.input.user.devices[*n]);
         devices.map(|device| message::words(self.input, terms, device, view)).collect()
     }

@@ -10,6 +10,7 @@ use super::terms::Terms;
 use crate::campaign::{self, Campaign, Class, Mode, Offer};
 use crate::error::{Error, Result};
 use crate::id::{AppId, CampaignId, ChoiceId, DecisionId, DeviceId, EventId, Ids, UserId};
+use crate::people::consent::Need;
 use crate::planted::{Bug, planted};
 use crate::platform::stopwatch::{Hop, Stopwatch};
 use crate::push::{self, Allowed, Gateway, NewMessage};
@@ -227,6 +228,10 @@ pub(super) fn messages_of(
     (input, choice, terms): (&Input, &Choice, &Terms),
 ) -> Vec<NewMessage> {
     let (consent_epoch, app_consent_epoch) = known.epochs_of(to.user_id);
+    // What was read under a purpose must not go out once that purpose is withdrawn.
+    let candidate = input.candidates.iter().find(|candidate| candidate.version == terms.version);
+    let needs = input.trigger_needs.iter().chain(candidate.into_iter().flat_map(|candidate| &candidate.read));
+    let needs: Vec<Need> = needs.map(|met| met.need.clone()).collect();
     let for_device = |(device_id, content): (&DeviceId, &push::Content)| {
         let device = known.device(to.user_id, *device_id)?;
         let traits = &device.traits;
@@ -255,7 +260,7 @@ pub(super) fn messages_of(
                 partner_id: terms.offer.partner_id,
                 topic: Some(terms.offer.topic.clone()),
                 critical: terms.offer.class == Class::Critical,
-                trigger_needs: input.trigger_needs.iter().map(|met| met.need.clone()).collect(),
+                trigger_needs: needs.clone(),
                 consent_ids: choice.consent_ids.clone(),
             },
             consent_epoch,

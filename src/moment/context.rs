@@ -2,6 +2,7 @@
 
 use super::decision::Decision;
 use super::input::{Candidate, Device, Facts, Heard, Input, Limits, Opening, Standing, TriggerNeed, Who};
+use super::sight::user_facts;
 use super::store::{self, WaitingChoice};
 use super::terms::Terms;
 use crate::app::{self, Cap, Settings};
@@ -16,7 +17,7 @@ use crate::platform::epoch;
 use crate::push::Gateway;
 use crate::store::Conn;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// Longest rolling window that is looked back for, whatever a setting says.
@@ -38,6 +39,8 @@ pub(super) struct Known {
     pub settings: Settings,
     purposes: consent::Purposes,
     topics: profile::Topics,
+    /// The attributes that may be seen under a purpose alone, and that purpose.
+    pub guards: BTreeMap<String, String>,
     people: HashMap<UserId, Person>,
     ledgers: HashMap<UserId, consent::Ledger>,
     devices: HashMap<UserId, Vec<device::Device>>,
@@ -100,6 +103,7 @@ impl Known {
             now_ms,
             purposes: consent::purposes(conn, app_id)?,
             topics: profile::topics(conn, app_id)?,
+            guards: profile::guarded(conn, app_id)?,
             ledgers: consent::ledgers(conn, app_id, users)?,
             devices: device::of_users(conn, app_id, users)?,
             latest: store::latest_choices(conn, app_id, users, heard_after_ms)?,
@@ -112,9 +116,14 @@ impl Known {
         })
     }
 
-    /// What rules see of a user; nothing when there is no such user.
+    /// One of the users; nothing when there is no such user.
+    pub fn person(&self, user: UserId) -> Option<&Person> {
+        self.people.get(&user)
+    }
+
+    /// What the app's own rules see of a user; nothing when there is no such user.
     pub fn facts_of(&self, user: UserId) -> Option<Value> {
-        self.people.get(&user).map(user_facts)
+        self.person(user).map(|person| user_facts(person, &self.hidden(person, None)))
     }
 
     /// How a need stands with a user's ledger.
@@ -183,7 +192,10 @@ impl Known {
     pub fn input(&self, question: Question<'_>) -> Option<Input> {
         let Question { user_id, moment, mut facts, trigger_needs, test, terms, latency, seed, again, taken_back } = question;
         let person = self.people.get(&user_id)?;
-        facts.user = user_facts(person);
+        let hidden: Vec<BTreeSet<String>> = terms.iter().map(|t| self.hidden(person, t.offer.partner_id)).collect();
+        // What no candidate may see is not kept either.
+        let unseen = hidden.iter().cloned().reduce(|all, one| &all & &one).unwrap_or_else(|| self.hidden(person, None));
+        facts.user = user_facts(person, &unseen);
         let devices: Vec<Device> = self.devices.get(&user_id).into_iter().flatten().map(device_facts).collect();
         let (mut heard, mut beside) = (Vec::new(), Vec::new());
         for (by, what) in self.heard.get(&user_id).into_iter().flatten() {
@@ -193,8 +205,15 @@ impl Known {
             let same = again.is_some_and(|a| a.decision_id == by.decision_id);
             if same { &mut beside } else { &mut heard }.push(what.clone());
         }
-        let candidates = terms.iter().map(|t| self.candidate(user_id, t, again.is_some() && !test)).collect();
         let met = |need: Need| TriggerNeed { standing: self.standing(user_id, &need).into(), need };
+        let trigger_needs: Vec<TriggerNeed> = trigger_needs.into_iter().map(met).collect();
+        let mut candidates = Vec::with_capacity(terms.len());
+        for (terms, hidden) in terms.iter().zip(hidden) {
+            let mut candidate = self.candidate(person, terms, again.is_some() && !test);
+            candidate.hidden = &hidden - &unseen;
+            candidate.read.retain(|read| !trigger_needs.contains(read));
+            candidates.push(candidate);
+        }
         Some(Input {
             now_ms: self.now_ms,
             seed,
@@ -210,18 +229,21 @@ impl Known {
             },
             heard,
             beside,
-            trigger_needs: trigger_needs.into_iter().map(met).collect(),
+            trigger_needs,
             test,
             candidates,
         })
     }
 
-    fn candidate(&self, user: UserId, terms: &Terms, again: bool) -> Candidate {
+    fn candidate(&self, person: &Person, terms: &Terms, again: bool) -> Candidate {
         let need = Need { purpose: terms.offer.purpose.clone(), partner: terms.offer.partner_id };
         // A held choice has its own reservation already.
         let own = i64::from(again);
         let stock_left = self.stock.get(&terms.version.offer_id).map(|left| left + own);
-        Candidate { version: terms.version, standing: self.standing(user, &need).into(), stock_left }
+        let standing = self.standing(person.id, &need).into();
+        let mut read = self.needs_read(person, terms.offer.partner_id, |key| terms.reads(key));
+        read.retain(|read| read.need != need);
+        Candidate { version: terms.version, standing, stock_left, hidden: BTreeSet::new(), read }
     }
 
     fn who(&self, person: &Person, devices: Vec<Device>, terms: &[Arc<Terms>]) -> Who {
@@ -263,17 +285,6 @@ impl From<consent::Standing> for Standing {
             consent::Standing::Refused(reason) => Self::Refused(reason.into()),
         }
     }
-}
-
-fn user_facts(person: &Person) -> Value {
-    json!({
-        "id": person.id,
-        "external_id": person.external_id,
-        "anonymous": person.anonymous,
-        "locale": person.locale,
-        "time_zone": person.time_zone,
-        "attributes": person.attributes,
-    })
 }
 
 fn device_facts(device: &device::Device) -> Device {

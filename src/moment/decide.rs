@@ -4,7 +4,7 @@ use super::choice::compete;
 use super::decision::{Decision, Outcome, Reason};
 use super::input::Input;
 use super::permission::try_candidate;
-use super::terms::{Terms, View};
+use super::terms::{Terms, Views};
 use crate::planted::{Bug, planted_now_and_then};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -16,9 +16,9 @@ use std::sync::Arc;
 /// the others'.
 pub fn decide(input: &Input, terms: &[Arc<Terms>]) -> Decision {
     let made = catch_unwind(AssertUnwindSafe(|| {
-        let view = View::new(&input.facts);
-        let trials = input.candidates.iter().zip(terms).map(|(c, t)| try_candidate(input, c, t, &view)).collect();
-        compete(input, terms, trials, &view)
+        let views = Views::new(input);
+        let trials = input.candidates.iter().zip(terms).map(|(c, t)| try_candidate(input, c, t, views.of(c))).collect();
+        compete(input, terms, trials, &views)
     }));
     if planted_now_and_then(Bug::UnstableDecision) {
         return Decision { outcome: Outcome::Silent, reason: Some(Reason::Failed), candidates: Vec::new(), choices: Vec::new() };

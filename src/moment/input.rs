@@ -13,7 +13,7 @@ use flate2::read::ZlibDecoder;
 use flate2::write::ZlibEncoder;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
 
 /// An input never unpacks to more than this.
@@ -152,6 +152,12 @@ pub struct Candidate {
     pub standing: Standing,
     /// How many may still be chosen; absent: without end.
     pub stock_left: Option<i64>,
+    /// The attributes among the facts that it must not see: others of this decision may.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub hidden: BTreeSet<String>,
+    /// The consents under which its rules and words saw attributes that they read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub read: Vec<TriggerNeed>,
 }
 
 /// An offer and its campaign, each as it was at a revision.
@@ -167,7 +173,8 @@ pub struct Version {
     pub offer_revision: i64,
 }
 
-/// A consent under which the trigger was matched with the user: `location`, or a partner's events or links.
+/// A consent under which the trigger was matched with the user, or an attribute seen: `location`, a partner's events or
+/// links, the purpose of an attribute.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TriggerNeed {
     /// What has to be granted.

@@ -186,7 +186,10 @@ impl Court<'_> {
             return None;
         }
         for (kind, key, facts) in opening {
-            self.open((event, &needs), &kind, key, (user, facts));
+            let mut all = needs.clone();
+            let read = self.batch.known.person(user).map(|person| self.batch.known.read_by_trigger(person, &kind));
+            all.extend(read.into_iter().flatten().filter(|need| !needs.contains(need)));
+            self.open((event, &all), &kind, key, (user, facts));
             said.push(Disposition::Decided);
         }
         // Of several kinds the strongest answer: decided, else joined, else cooling down.

@@ -131,10 +131,12 @@ impl Way<'_> {
         Ok(())
     }
 
-    /// Gate 3. What the trigger needed, then what the offer needs; the ledger was asked when the context was gathered.
+    /// Gate 3. What the trigger needed, then what the offer needs, then that under which attributes were seen; the ledger
+    /// was asked when the context was gathered.
     fn consent(&mut self) -> Result<(), Refusal> {
         let of_trigger = self.input.trigger_needs.iter().map(|met| met.standing);
-        for standing in of_trigger.chain([self.candidate.standing]) {
+        let of_attributes = self.candidate.read.iter().map(|met| met.standing);
+        for standing in of_trigger.chain([self.candidate.standing]).chain(of_attributes) {
             match standing {
                 Standing::Granted(id) => self.permit.consent_ids.push(id),
                 Standing::NotNeeded => {}

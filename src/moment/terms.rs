@@ -1,12 +1,14 @@
 //! What competes, compiled: an offer and its campaign at a revision, with their rules and words, ready to be asked.
 
-use super::input::{Facts, Version};
+use super::input::{Candidate, Facts, Input, Version};
 use crate::campaign::words::{Known as Vocabulary, RenderFailure, Words};
 use crate::campaign::{Campaign, LiveCampaign, LiveOffer, Name, Offer, Rule, RuleFailure, Scope};
 use crate::error::{Error, Result};
 use crate::push::Content;
 use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// An offer and its campaign at a revision.
@@ -69,11 +71,36 @@ impl Terms {
     pub fn audience(&self) -> impl Iterator<Item = &Rule> {
         self.live.0.audience.iter().chain(&self.live.1.audience)
     }
+
+    /// Whether its rules or its words may read this attribute of users.
+    pub fn reads(&self, attribute: &str) -> bool {
+        self.audience().any(|rule| rule.reads(attribute)) || self.live.1.words.reads(attribute)
+    }
+}
+
+/// What the candidates of one decision see: all of them the same, but for attributes that are hidden from some.
+pub struct Views<'a> {
+    whole: View<'a>,
+    less: BTreeMap<&'a BTreeSet<String>, View<'a>>,
+}
+
+impl<'a> Views<'a> {
+    /// The views of this input's candidates.
+    pub fn new(input: &'a Input) -> Self {
+        let hidden = input.candidates.iter().map(|candidate| &candidate.hidden).filter(|hidden| !hidden.is_empty());
+        let less = hidden.map(|hidden| (hidden, View::without(&input.facts, hidden))).collect();
+        Self { whole: View::new(&input.facts), less }
+    }
+
+    /// What this one sees.
+    pub fn of(&self, candidate: &Candidate) -> &View<'a> {
+        self.less.get(&candidate.hidden).unwrap_or(&self.whole)
+    }
 }
 
 /// What rules and templates see in one decision.
 pub struct View<'a> {
-    facts: &'a Facts,
+    facts: Cow<'a, Facts>,
     scope: OnceCell<Scope<'static>>,
     vocabulary: OnceCell<Vocabulary>,
 }
@@ -81,7 +108,16 @@ pub struct View<'a> {
 impl<'a> View<'a> {
     /// A view of these facts.
     pub fn new(facts: &'a Facts) -> Self {
-        Self { facts, scope: OnceCell::new(), vocabulary: OnceCell::new() }
+        Self { facts: Cow::Borrowed(facts), scope: OnceCell::new(), vocabulary: OnceCell::new() }
+    }
+
+    /// A view of these facts without some attributes of the user.
+    fn without(facts: &Facts, hidden: &BTreeSet<String>) -> Self {
+        let mut facts = facts.clone();
+        if let Some(attributes) = facts.user.get_mut("attributes").and_then(Value::as_object_mut) {
+            attributes.retain(|key, _| !hidden.contains(key));
+        }
+        Self { facts: Cow::Owned(facts), scope: OnceCell::new(), vocabulary: OnceCell::new() }
     }
 
     /// Whether a rule is true, of this device if it is about devices.

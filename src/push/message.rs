@@ -164,7 +164,7 @@ pub struct Allowed {
     /// Whether pauses and quiet hours do not concern it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub critical: bool,
-    /// What its trigger needed besides: `location`, or a partner's events or links.
+    /// What it needed besides: `location`, a partner's events or links, the purposes of attributes that it read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trigger_needs: Vec<Need>,
     /// The records that allowed it, one for each need that rests on consent.

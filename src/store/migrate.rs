@@ -43,6 +43,11 @@ const FILES: &[(&str, &str, &str)] = &[
         include_str!("../../migrations/2026-11-28_factor/up.sql"),
         include_str!("../../migrations/2026-11-28_factor/down.sql"),
     ),
+    (
+        "2026-11-28_question",
+        include_str!("../../migrations/2026-11-28_question/up.sql"),
+        include_str!("../../migrations/2026-11-28_question/down.sql"),
+    ),
 ];
 
 /// The embedded migrations as diesel sees them, for one database.

@@ -130,6 +130,24 @@ diesel::table! {
         kind -> Text,
         settle_ms -> Nullable<BigInt>,
         created_ms -> BigInt,
+        name -> Nullable<Text>,
+        pii -> Bool,
+        purpose -> Nullable<Text>,
+        writers -> Text,
+        question -> Nullable<Text>,
+        options -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    questions (app_id, user_id, attribute) {
+        app_id -> Text,
+        user_id -> Text,
+        attribute -> Text,
+        asked_ms -> BigInt,
+        open -> Bool,
+        skips -> BigInt,
+        skipped_ms -> Nullable<BigInt>,
     }
 }
 
@@ -738,6 +756,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     emails,
     challenges,
     attributes,
+    questions,
     purposes,
     purpose_versions,
     topics,

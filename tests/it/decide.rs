@@ -12,7 +12,7 @@ use kairos::moment::terms::Terms;
 use kairos::moment::value::Span;
 use proptest::prelude::*;
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -106,6 +106,8 @@ impl Case {
             },
             standing: Standing::Granted(nth::<ConsentId>(1)),
             stock_left: None,
+            hidden: BTreeSet::new(),
+            read: Vec::new(),
         });
         n
     }

@@ -109,14 +109,16 @@ fn passkey(world: &World, (app, user): (&str, &str)) -> String {
 pub async fn furnish(world: &mut World) -> House {
     let stage = Stage::set(world).await;
     let by = stage.app.server.clone();
-    let (offer, campaign) = stage.one_offer(world, json!({}), json!({})).await;
+    let question = json!({"scope": "user", "key": "canary_tier", "kind": "string", "question": {"en": "Which canary?"}});
+    made(world, "/v1/attributes", &by, question).await;
+    let audience = json!({"audience": "!has(user.attributes.canary_tier) || user.attributes.canary_tier == 'x'"});
+    let (offer, campaign) = stage.one_offer(world, audience, json!({})).await;
     let listener = stage.listener(world).await;
     let event = stage.lands(world, &listener, 1).await;
     world.drain().await;
     let decision = stage.decision(world, &listener).await["id"].as_str().unwrap().to_owned();
     let message = stage.messages(world, &listener).await[0]["id"].as_str().unwrap().to_owned();
     let (partner, partners_key, partner_caller) = partner_key(world, &by).await;
-    made(world, "/v1/attributes", &by, json!({"scope": "user", "key": "canary_tier", "kind": "string"})).await;
     made(world, "/v1/users", &by, json!({"external_id": "canary-crm"})).await;
     let thing = made(world, "/v1/things", &by, json!({"key": "canary-39a415", "class": "aircraft"})).await;
     let link =
@@ -195,6 +197,7 @@ pub fn body(operation: &Operation) -> Value {
         ("PUT", "/v1/mail-templates/{template}/{locale}") => json!({"subject": "x", "text": "{{ code }}"}),
         ("POST", "/v1/messages/{id}/receipts") => json!({"kind": "opened"}),
         ("POST", "/v1/things/{id}/links") => json!({"user": "usr_00000000000070008000000000000000"}),
+        ("POST", "/v1/me/next-question/skip") => json!({"attribute": "canary_tier"}),
         ("POST", "/v1/attributes") => json!({"scope": "user", "key": "x", "kind": "string"}),
         ("POST", "/v1/events") => json!({"events": []}),
         ("POST", "/v1/keys") => json!({"kind": "publishable", "name": "x"}),

@@ -2,22 +2,34 @@
 
 use crate::consent::signed_in;
 use crate::world::{Caller, World};
+use kairos::error::FieldError;
 use kairos::http::FreeJson;
 use kairos::id::{ConsentId, DeviceId, UserId};
 use kairos::people::consent::{self, Channel, Extent, Grant, Need, Source};
 use kairos::people::device::{self, Environment, Platform, PushPermission, Registration, Traits};
-use kairos::people::profile::{self, AttributeKind, NewUser, Preferences, PreferencesPatch, Topic, Topics, merge};
+use kairos::people::profile::{
+    self, Attribute, AttributeKind, AttributeScope, Declared, NewUser, Preferences, PreferencesPatch, Topic, Topics, Writer,
+    Writers, Writes, apply,
+};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
 
 fn object(value: &Value) -> Map<String, Value> {
     value.as_object().unwrap().clone()
 }
 
-fn declared() -> BTreeMap<String, AttributeKind> {
+fn declared() -> Declared {
     use AttributeKind::{Boolean, List, Number, String, Time};
-    [("tier", String), ("miles", Number), ("vip", Boolean), ("born", Time), ("tags", List)].map(|(k, v)| (k.to_owned(), v)).into()
+    let kinds = [("tier", String), ("miles", Number), ("vip", Boolean), ("born", Time), ("tags", List)];
+    kinds.map(|(key, kind)| (key.to_owned(), Attribute::new(AttributeScope::User, key, kind))).into()
+}
+
+fn merge(
+    declared: &Declared,
+    current: &Map<String, Value>,
+    patch: &Map<String, Value>,
+) -> Result<Map<String, Value>, Vec<FieldError>> {
+    apply(declared, Writer::User, current, &Writes::patch(patch.clone()))
 }
 
 #[test]
@@ -26,7 +38,7 @@ fn each_kind_of_attribute_takes_its_own_values_and_no_others() {
         "tier": ["gold", ""], "miles": [0, -1.5, 1e300], "vip": [true, false],
         "born": ["2026-01-31T08:30:00Z", "2026-01-31T08:30:00.123+02:00"], "tags": [[], ["a", "b"]],
     });
-    for (key, kind) in declared() {
+    for (key, Attribute { kind, .. }) in declared() {
         for (of, values) in object(&samples) {
             for value in values.as_array().unwrap() {
                 // A time is a text too, so the kind `string` takes it.
@@ -52,6 +64,176 @@ fn a_patch_names_every_field_at_fault_and_changes_nothing_then() {
     assert_eq!(fields, [("attributes.__proto__", "unknown"), ("attributes.admin", "unknown"), ("attributes.tier", "invalid")]);
     let merged = merge(&declared(), &current, &object(&json!({"tier": null, "miles": 5}))).unwrap();
     assert_eq!(Value::Object(merged), json!({"miles": 5}));
+}
+
+fn writes(value: &Value) -> Writes {
+    let part = |name: &str| value.get(name).map(object).unwrap_or_default();
+    Writes { attributes: part("attributes"), increment: part("increment"), append: part("append"), set_once: part("set_once") }
+}
+
+/// What comes of one change, or the fields and codes of its refusal.
+fn written(current: &Value, change: &Value) -> Result<Value, Vec<(String, &'static str)>> {
+    let done = apply(&declared(), Writer::User, &object(current), &writes(change));
+    done.map(Value::Object).map_err(|faults| faults.into_iter().map(|f| (f.field, f.code)).collect())
+}
+
+#[test]
+fn operations_add_append_and_set_once() {
+    for (current, change, after) in [
+        (json!({}), json!({"increment": {"miles": 2}}), json!({"miles": 2})),
+        (json!({"miles": 5}), json!({"increment": {"miles": -7}}), json!({"miles": -2})),
+        (json!({"miles": 5}), json!({"increment": {"miles": 0.5}}), json!({"miles": 5.5})),
+        (
+            json!({"miles": 9_007_199_254_740_993_u64}),
+            json!({"increment": {"miles": 1}}),
+            json!({"miles": 9_007_199_254_740_994_u64}),
+        ),
+        (json!({"miles": i64::MAX}), json!({"increment": {"miles": 1}}), json!({"miles": 1_u64 << 63})),
+        (json!({}), json!({"append": {"tags": ["a", "b", "a"]}}), json!({"tags": ["a", "b"]})),
+        (json!({"tags": ["b"]}), json!({"append": {"tags": ["a", "b"]}}), json!({"tags": ["b", "a"]})),
+        (json!({}), json!({"append": {"tags": []}}), json!({})),
+        (json!({}), json!({"set_once": {"tier": "gold"}}), json!({"tier": "gold"})),
+        (json!({"tier": "tin"}), json!({"set_once": {"tier": "gold"}}), json!({"tier": "tin"})),
+        (
+            json!({"vip": true}),
+            json!({"attributes": {"vip": null}, "increment": {"miles": 1}, "append": {"tags": ["a"]}, "set_once": {"tier": "x"}}),
+            json!({"miles": 1, "tags": ["a"], "tier": "x"}),
+        ),
+    ] {
+        assert_eq!(written(&current, &change), Ok(after), "{current} {change}");
+    }
+}
+
+#[test]
+fn an_operation_that_cannot_be_done_is_refused_by_its_field_and_nothing_is_written() {
+    let full: Vec<String> = (0..100).map(|n| n.to_string()).collect();
+    for (current, change, field, code) in [
+        (json!({}), json!({"increment": {"tier": 1}}), "increment.tier", "invalid"),
+        (json!({}), json!({"increment": {"miles": "1"}}), "increment.miles", "invalid"),
+        (json!({}), json!({"increment": {"miles": null}}), "increment.miles", "invalid"),
+        (json!({"miles": 1e308}), json!({"increment": {"miles": 1e308}}), "increment.miles", "out_of_range"),
+        (json!({"miles": u64::MAX}), json!({"increment": {"miles": 1}}), "increment.miles", "out_of_range"),
+        (json!({"miles": i64::MIN}), json!({"increment": {"miles": -1}}), "increment.miles", "out_of_range"),
+        (json!({}), json!({"append": {"tags": "a"}}), "append.tags", "invalid"),
+        (json!({}), json!({"append": {"tags": [1]}}), "append.tags", "invalid"),
+        (json!({}), json!({"append": {"tier": ["a"]}}), "append.tier", "invalid"),
+        (json!({}), json!({"append": {"tags": ["x".repeat(257)]}}), "append.tags", "too_long"),
+        (json!({"tags": full}), json!({"append": {"tags": ["one more"]}}), "append.tags", "too_long"),
+        (json!({}), json!({"set_once": {"miles": "far"}}), "set_once.miles", "invalid"),
+        (json!({"miles": 1}), json!({"set_once": {"miles": "far"}}), "set_once.miles", "invalid"),
+        (json!({}), json!({"set_once": {"tier": null}}), "set_once.tier", "invalid"),
+        (json!({}), json!({"set_once": {"nothing": 1}}), "set_once.nothing", "unknown"),
+        (json!({}), json!({"attributes": {"miles": 1}, "increment": {"miles": 1}}), "increment.miles", "duplicate"),
+        (json!({}), json!({"increment": {"miles": 1}, "set_once": {"miles": 1}}), "set_once.miles", "duplicate"),
+        (json!({}), json!({"attributes": {"tags": null}, "append": {"tags": ["a"]}}), "append.tags", "duplicate"),
+    ] {
+        assert_eq!(written(&current, &change), Err(vec![(field.to_owned(), code)]), "{current} {change}");
+    }
+    assert_eq!(written(&json!({"tags": full}), &json!({"append": {"tags": ["7"]}})), Ok(json!({"tags": full})), "it is there");
+}
+
+#[test]
+fn only_who_may_write_an_attribute_writes_it_in_whatever_way() {
+    let mut declared = declared();
+    declared.get_mut("tier").unwrap().writers = Writers::Server;
+    declared.get_mut("miles").unwrap().writers = Writers::User;
+    let current = object(&json!({"tier": "gold", "miles": 1}));
+    for (change, writer, field) in [
+        (json!({"attributes": {"tier": "tin"}}), Writer::User, "attributes.tier"),
+        (json!({"attributes": {"tier": null}}), Writer::User, "attributes.tier"),
+        (json!({"set_once": {"tier": "tin"}}), Writer::User, "set_once.tier"),
+        (json!({"increment": {"miles": 1}}), Writer::Server, "increment.miles"),
+    ] {
+        let faults = apply(&declared, writer, &current, &writes(&change)).unwrap_err();
+        assert_eq!((faults[0].field.as_str(), faults[0].code, faults.len()), (field, "not_writable", 1));
+        let other = if writer == Writer::User { Writer::Server } else { Writer::User };
+        assert!(apply(&declared, other, &current, &writes(&change)).is_ok(), "{change}");
+    }
+    for writer in [Writer::User, Writer::Server] {
+        assert!(apply(&declared, writer, &current, &writes(&json!({"attributes": {"vip": true}}))).is_ok());
+    }
+}
+
+/// JSON of any shape, its keys those that other languages and databases trip over, and the declared ones among them.
+fn hostile() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        ".{0,8}".prop_map(Value::from),
+        Just(json!("2026-01-31T08:30:00Z")),
+        Just(json!("gold")),
+    ];
+    leaf.prop_recursive(4, 32, 5, |inner| {
+        prop_oneof![prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from), hostile_map(inner).prop_map(Value::Object),]
+    })
+}
+
+fn hostile_map(value: impl Strategy<Value = Value>) -> impl Strategy<Value = Map<String, Value>> {
+    let names = vec![
+        "tier",
+        "miles",
+        "vip",
+        "born",
+        "tags",
+        "__proto__",
+        "constructor",
+        "prototype",
+        "$inc",
+        "$set",
+        "tier.x",
+        "attributes.tier",
+        "attributes",
+        "id",
+        "user_id",
+        "app_id",
+        "revision",
+        "disabled",
+        "anonymous",
+        "external_id",
+        "Tier",
+        "tier ",
+        "TIER",
+        "",
+        "..",
+        "toString",
+        "hasOwnProperty",
+        "ti\u{0}er",
+        "тier",
+        "increment",
+        "writers",
+        "0",
+    ];
+    let key = prop_oneof![4 => prop::sample::select(names).prop_map(str::to_owned), 1 => ".{0,6}".prop_map(|text| text)];
+    prop::collection::btree_map(key, value, 0..4).prop_map(|map| map.into_iter().collect())
+}
+
+proptest! {
+    #[test]
+    fn nothing_but_declared_attributes_of_their_kind_is_ever_written(
+        parts in prop::collection::vec(hostile_map(hostile()), 4), before in hostile_map(hostile()), by_user in any::<bool>(),
+    ) {
+        let declared = declared();
+        let by = if by_user { Writer::User } else { Writer::Server };
+        // What is brought in from elsewhere takes the same way into an empty profile.
+        let before = apply(&declared, by, &Map::new(), &Writes::patch(before)).unwrap_or_default();
+        let mut parts = parts.into_iter();
+        let mut next = || parts.next().unwrap_or_default();
+        let writes = Writes { attributes: next(), increment: next(), append: next(), set_once: next() };
+        let all = [&writes.attributes, &writes.increment, &writes.append, &writes.set_once];
+        let foreign = all.iter().flat_map(|part| part.keys()).any(|key| !declared.contains_key(key));
+        match apply(&declared, by, &before, &writes) {
+            Ok(after) => {
+                prop_assert!(!foreign, "an undeclared name was swallowed");
+                for (key, value) in &after {
+                    prop_assert!(declared.get(key).is_some_and(|attribute| attribute.fault(value).is_none()), "{} {}", key, value);
+                    prop_assert!(before.get(key) == Some(value) || all.iter().any(|part| part.contains_key(key)), "{} was not named", key);
+                }
+            }
+            Err(faults) => prop_assert!(!faults.is_empty() && faults.len() <= 50),
+        }
+    }
 }
 
 fn any_patch() -> impl Strategy<Value = Map<String, Value>> {
@@ -98,7 +280,7 @@ fn topics_follow_the_choice_then_the_default_and_critical_ones_are_always_on() {
 }
 
 async fn declare(world: &World) {
-    for (key, kind) in declared() {
+    for (key, Attribute { kind, .. }) in declared() {
         let body = json!({"scope": "user", "key": key, "kind": kind});
         world.post("/v1/attributes", &world.app.server, body).await.expect(201);
     }
@@ -357,6 +539,155 @@ both! {
         assert!(ledgers.values().all(|ledger| ledger.standing(&purposes, &Need::of("location")).permits()));
         let found = world.kairos.platform.store.read(move |conn| profile::resolve_external(conn, app, &["crm-0".to_owned(), "crm-x".to_owned()]));
         assert_eq!(found.await.unwrap(), [("crm-0".to_owned(), first)].into());
+    }
+}
+
+both! {
+    async fn of_sixty_four_increments_at_once_none_is_lost(world) {
+        declare(world).await;
+        let (user, me) = signed_in(world, &world.app).await;
+        let path = format!("/v1/users/{user}");
+        let body = json!({"increment": {"miles": 1}, "append": {"tags": ["seen"]}, "set_once": {"tier": "first"}});
+        let call = |n: usize| {
+            let (path, by) = if n.is_multiple_of(2) { ("/v1/me", &me) } else { (path.as_str(), &world.app.server) };
+            world.call("PATCH", path).by(by).json(&body).send()
+        };
+        let calls: Vec<_> = (0..64).map(|n| tokio::spawn(call(n))).collect();
+        for call in calls {
+            call.await.unwrap().expect(200);
+        }
+        let after = world.get("/v1/me", &me).await;
+        assert_eq!(after.header("etag"), Some("\"v65\""));
+        assert_eq!(after.expect(200)["attributes"], json!({"miles": 64, "tags": ["seen"], "tier": "first"}));
+    }
+
+    async fn operations_go_through_either_door_and_refusals_change_nothing(world) {
+        declare(world).await;
+        let (user, me) = signed_in(world, &world.app).await;
+        let path = format!("/v1/users/{user}");
+        world.patch("/v1/me", &me, json!({"attributes": {"miles": 1}})).await.expect(200);
+        let before = world.get("/v1/me", &me).await.expect(200);
+        let shapes = [
+            (json!({"increment": {"miles": 1}, "attributes": {"miles": 5}}), "increment.miles"),
+            (json!({"increment": {"miles": 1}, "set_once": {"admin": true}}), "set_once.admin"),
+            (json!({"increment": {"__proto__": 1}}), "increment.__proto__"),
+            (json!({"append": {"constructor": ["x"]}}), "append.constructor"),
+            (json!({"set_once": {"tags.0": "x"}}), "set_once.tags.0"),
+            (json!({"attributes": {"$inc": {"miles": 1}}}), "attributes.$inc"),
+            (json!({"attributes": {"miles": {"$inc": 1}}}), "attributes.miles"),
+            (json!({"attributes": {"tier": {"__proto__": {"a": 1}}}}), "attributes.tier"),
+            (json!({"increment": {"miles": {"$gt": 0}}}), "increment.miles"),
+            (json!({"increment": [1]}), "increment"),
+            (json!({"append": "x"}), "append"),
+            (json!({"$inc": {"miles": 1}}), "$inc"),
+            (json!({"attributes.miles": 3}), "attributes.miles"),
+            (json!({"__proto__": {"miles": 3}}), "__proto__"),
+        ];
+        for (body, field) in &shapes {
+            world.patch("/v1/me", &me, body.clone()).await.refused_field(400, "validation_failed", field);
+            world.patch(&path, &world.app.server, body.clone()).await.refused_field(400, "validation_failed", field);
+            if body.get("increment").or(body.get("append")).or(body.get("set_once")).is_none() {
+                world.post("/v1/users", &world.app.server, body.clone()).await.refused_field(400, "validation_failed", field);
+            }
+        }
+        for text in [
+            r#"{"increment":{"miles":1,"miles":2}}"#, r#"{"increment":{"miles":1},"increment":{"miles":2}}"#,
+            r#"{"append":{"tags":["a"],"tags":["b"]}}"#, r#"{"set_once":{"tier":"a","tier":"b"}}"#,
+            r#"{"attributes":{"tier":{"a":1,"a":2}}}"#, r#"{"increment":{"miles":1e999}}"#, r#"{"increment":{"miles":NaN}}"#,
+            r#"{"append":{"tags":["\u0000"]}}"#,
+        ] {
+            let send = |to: &str, by: &Caller| world.call("PATCH", to).by(by).text("application/json", text).send();
+            send("/v1/me", &me).await.refused(400, "validation_failed");
+            send(&path, &world.app.server).await.refused(400, "validation_failed");
+        }
+        assert_eq!(world.get("/v1/me", &me).await.expect(200), before);
+        assert_eq!(world.number("select count(*) from users").await, 1);
+        let done = world.patch(&path, &world.app.server, json!({"increment": {"miles": 2}, "append": {"tags": ["a"]}})).await.expect(200);
+        assert_eq!(done["attributes"], json!({"miles": 3, "tags": ["a"]}));
+    }
+
+    async fn an_attribute_says_who_may_write_it_and_what_it_takes(world) {
+        let server = &world.app.server;
+        for body in [
+            json!({"scope": "user", "key": "status", "kind": "string", "writers": "server"}),
+            json!({"scope": "user", "key": "diet", "kind": "string", "writers": "user", "options": ["all", "vegan"]}),
+            json!({"scope": "user", "key": "likes", "kind": "list", "options": ["art", "sport"]}),
+            json!({"scope": "user", "key": "size", "kind": "number", "options": [1, 2.5]}),
+        ] {
+            world.post("/v1/attributes", server, body).await.expect(201);
+        }
+        let (user, me) = signed_in(world, &world.app).await;
+        let path = format!("/v1/users/{user}");
+        world.patch("/v1/me", &me, json!({"attributes": {"status": "gold"}})).await.refused_field(400, "validation_failed", "attributes.status");
+        world.patch("/v1/me", &me, json!({"set_once": {"status": "gold"}})).await.refused_field(400, "validation_failed", "set_once.status");
+        world.patch(&path, server, json!({"attributes": {"diet": "all"}})).await.refused_field(400, "validation_failed", "attributes.diet");
+        world.post("/v1/users", server, json!({"attributes": {"diet": "all"}})).await.refused_field(400, "validation_failed", "attributes.diet");
+        for (change, field) in [
+            (json!({"attributes": {"diet": "meat"}}), "attributes.diet"),
+            (json!({"append": {"likes": ["war"]}}), "append.likes"),
+            (json!({"increment": {"size": 2}}), "increment.size"),
+        ] {
+            world.patch("/v1/me", &me, change).await.refused_field(400, "validation_failed", field);
+        }
+        world.patch(&path, server, json!({"attributes": {"status": "gold"}})).await.expect(200);
+        let good = json!({"attributes": {"diet": "vegan"}, "append": {"likes": ["art"]}, "increment": {"size": 1.0}});
+        let all = world.patch("/v1/me", &me, good).await.expect(200);
+        assert_eq!(all["attributes"], json!({"status": "gold", "diet": "vegan", "likes": ["art"], "size": 1.0}));
+    }
+
+    async fn what_an_attribute_is_for_is_declared_changed_and_checked(world) {
+        let server = &world.app.server;
+        let purpose = json!({"key": "profiling", "name": "P", "basis": "consent", "version": "1", "texts": {"en": "May we?"}});
+        world.post("/v1/purposes", server, purpose).await.expect(201);
+        let whole = json!({"scope": "user", "key": "diet", "kind": "string", "name": "Diet", "pii": true, "purpose": "profiling",
+            "writers": "user", "question": {"en": "What do you eat?"}, "options": ["all", "vegan"]});
+        let mut made = world.post("/v1/attributes", server, whole.clone()).await.expect(201);
+        made.as_object_mut().unwrap().remove("created_at");
+        assert_eq!(made, whole);
+        let plain = world.post("/v1/attributes", server, json!({"scope": "user", "key": "plain", "kind": "boolean"})).await.expect(201);
+        assert_eq!((&plain["pii"], &plain["writers"], plain.get("purpose")), (&json!(false), &json!("both"), None));
+        world.post("/v1/attributes", server, json!({"scope": "thing", "key": "gate", "kind": "string", "name": "Gate"})).await.expect(201);
+        for key in ["constructor", "prototype", "__proto__", "$inc", "a.b"] {
+            let body = json!({"scope": "user", "key": key, "kind": "string"});
+            world.post("/v1/attributes", server, body).await.refused_field(400, "validation_failed", "key");
+        }
+        for (to, change, field) in [
+            ("user/diet", json!({"purpose": "nothing"}), "purpose"),
+            ("user/diet", json!({"writers": "nobody"}), "writers"),
+            ("user/diet", json!({"writers": "server"}), "question"),
+            ("user/diet", json!({"question": {}}), "question"),
+            ("user/diet", json!({"question": {"en": ""}}), "question.en"),
+            ("user/diet", json!({"question": {"e_n": "What?"}}), "question"),
+            ("user/diet", json!({"question": {"en": "x".repeat(301)}}), "question.en"),
+            ("user/diet", json!({"options": []}), "options"),
+            ("user/diet", json!({"options": [1]}), "options"),
+            ("user/diet", json!({"options": ["a", "a"]}), "options"),
+            ("user/plain", json!({"options": [true]}), "options"),
+            ("user/diet", json!({"name": ""}), "name"),
+            ("user/diet", json!({"pii": null}), "pii"),
+            ("user/diet", json!({"kind": "number"}), "kind"),
+            ("user/diet", json!({"key": "x"}), "key"),
+            ("thing/gate", json!({"pii": true}), "pii"),
+            ("thing/gate", json!({"purpose": "profiling"}), "purpose"),
+            ("thing/gate", json!({"writers": "server"}), "writers"),
+            ("thing/gate", json!({"question": {"en": "Which?"}}), "question"),
+        ] {
+            world.patch(&format!("/v1/attributes/{to}"), server, change).await.refused_field(400, "validation_failed", field);
+        }
+        let twice = r#"{"question":{"en":"a","en":"b"}}"#;
+        let send = world.call("PATCH", "/v1/attributes/user/diet").by(server).text("application/json", twice).send();
+        send.await.refused(400, "validation_failed");
+        let page = world.get("/v1/attributes", server).await.expect(200);
+        let mut kept = page["items"].as_array().unwrap().iter().find(|a| a["key"] == "diet").unwrap().clone();
+        kept.as_object_mut().unwrap().remove("created_at");
+        assert_eq!(kept, whole, "what is refused changes nothing");
+        let bare = json!({"name": null, "pii": false, "purpose": null, "writers": "both", "question": null, "options": null});
+        let mut less = world.patch("/v1/attributes/user/diet", server, bare).await.expect(200);
+        less.as_object_mut().unwrap().remove("created_at");
+        assert_eq!(less, json!({"scope": "user", "key": "diet", "kind": "string", "pii": false, "writers": "both"}));
+        let back = json!({"purpose": "profiling", "question": {"de": "Was essen Sie?"}});
+        let more = world.patch("/v1/attributes/user/diet", server, back).await.expect(200);
+        assert_eq!((&more["purpose"], &more["question"]), (&json!("profiling"), &json!({"de": "Was essen Sie?"})));
     }
 }
 

@@ -88,10 +88,19 @@ pub struct SettingsPatch {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<i64>, minimum = 600_000)]
     session_idle_ms: Option<Option<i64>>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false, minimum = 8, maximum = 64)]
+    password_chars_min: Option<u32>,
     /// `null` for none.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<Passkeys>)]
     passkeys: Option<Option<Passkeys>>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false, minimum = 60_000)]
+    question_cool_down_ms: Option<i64>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false, minimum = 0)]
+    question_skip_ms: Option<i64>,
 }
 
 impl SettingsPatch {
@@ -114,7 +123,10 @@ impl SettingsPatch {
         set(&mut to.erasure_undo_ms, self.erasure_undo_ms);
         set(&mut to.session_life_ms, self.session_life_ms);
         set(&mut to.session_idle_ms, self.session_idle_ms);
+        set(&mut to.password_chars_min, self.password_chars_min);
         set(&mut to.passkeys, self.passkeys);
+        set(&mut to.question_cool_down_ms, self.question_cool_down_ms);
+        set(&mut to.question_skip_ms, self.question_skip_ms);
     }
 }
 

@@ -42,6 +42,10 @@ pub(super) struct Findings {
     pub(super) names: BTreeSet<Name>,
     /// The attributes of the user that it uses.
     pub(super) attributes: BTreeSet<String>,
+    /// Those of them that it asks for with `has()` or `in`: without them it is false, where it would else have no answer.
+    pub(super) asked: BTreeSet<String>,
+    /// Whether it looks at the user's attributes without spelling their names.
+    pub(super) any_attribute: bool,
     /// The properties of events and things that it uses.
     pub(super) free: BTreeSet<(Name, String)>,
     /// Whether it looks into properties in a way that a sample cannot stand for.
@@ -137,6 +141,10 @@ impl Findings {
     }
 
     fn select(&mut self, select: &mut SelectExpr, depth: usize) -> Result<(), RuleFault> {
+        if is_attributes(&select.operand.expr) {
+            self.attribute(&select.field, select.test);
+            return Ok(());
+        }
         if let Expr::Ident(word) = &select.operand.expr {
             let Some(name) = Name::parse(word) else {
                 return fault(format!("there is no `{word}`; a rule knows user, device, event, moment, place and thing"));
@@ -147,16 +155,20 @@ impl Findings {
             self.names.insert(name);
             // `properties` or `attributes` as a whole, as in `"x" in event.properties`: a sample knows little of it.
             self.opaque |= select.field == "properties";
+            self.any_attribute |= name == Name::User && select.field == "attributes";
             return Ok(());
-        }
-        if let Expr::Select(inner) = &select.operand.expr
-            && inner.field == "attributes"
-            && matches!(&inner.operand.expr, Expr::Ident(word) if word == Name::User.word())
-        {
-            self.attributes.insert(select.field.clone());
         }
         self.opaque |= free_property(&select.operand.expr).is_some();
         self.visit(&mut select.operand, depth + 1)
+    }
+
+    fn attribute(&mut self, name: &str, asked: bool) {
+        if asked {
+            self.asked.insert(name.to_owned());
+        }
+        self.cost = self.cost.saturating_add(1);
+        self.names.insert(Name::User);
+        self.attributes.insert(name.to_owned());
     }
 
     fn call(&mut self, call: &mut CallExpr, depth: usize) -> Result<(), RuleFault> {
@@ -176,6 +188,10 @@ impl Findings {
         if call.func_name == operators::INDEX && call.args.first().is_some_and(|of| free_property(&of.expr).is_some()) {
             self.opaque = true;
         }
+        if let Some(attribute) = spelt(call) {
+            self.attribute(attribute, call.func_name == operators::IN);
+            return Ok(());
+        }
         if call.target.is_some() && call.func_name == "matches" {
             check_pattern(&call.args)?;
             MATCHES_KEPT.clone_into(&mut call.func_name);
@@ -184,6 +200,26 @@ impl Findings {
             self.visit(target, depth + 1)?;
         }
         call.args.iter_mut().try_for_each(|arg| self.visit(arg, depth + 1))
+    }
+}
+
+/// Whether it is `user.attributes`.
+fn is_attributes(expr: &Expr) -> bool {
+    matches!(expr, Expr::Select(select) if select.field == "attributes"
+        && matches!(&select.operand.expr, Expr::Ident(word) if word == Name::User.word()))
+}
+
+/// The attribute in `user.attributes["name"]` and `"name" in user.attributes`.
+fn spelt(call: &CallExpr) -> Option<&str> {
+    let [first, second] = call.args.as_slice() else { return None };
+    let name = match call.func_name.as_str() {
+        operators::INDEX if is_attributes(&first.expr) => second,
+        operators::IN if is_attributes(&second.expr) => first,
+        _ => return None,
+    };
+    match &name.expr {
+        Expr::Literal(LiteralValue::String(text)) => Some(text.inner()),
+        _ => None,
     }
 }
 

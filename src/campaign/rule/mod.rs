@@ -95,6 +95,21 @@ impl Rule {
         self.findings.names.contains(&name)
     }
 
+    /// Whether it may read this attribute of users.
+    pub fn reads(&self, attribute: &str) -> bool {
+        self.findings.any_attribute || self.findings.attributes.contains(attribute)
+    }
+
+    /// The attributes of users that it names.
+    pub fn attributes(&self) -> impl Iterator<Item = &str> {
+        self.findings.attributes.iter().map(String::as_str)
+    }
+
+    /// Those of them that it asks for with `has()`: without them it is false, where it would else have no answer.
+    pub fn asked(&self) -> impl Iterator<Item = &str> {
+        self.findings.asked.iter().map(String::as_str)
+    }
+
     /// Whether it is true.
     ///
     /// # Errors

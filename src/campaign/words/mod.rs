@@ -1,12 +1,14 @@
 //! Templates at work: compiled once, rendered with bounded effort, in the best locale there is.
 
 mod engine;
+mod reads;
 
 use super::rule::{Name, Sample};
 use super::template::{Template, Variant};
 use engine::{Bounded, ENGINE, FUEL, Properties, explain, tame, to_value};
 use minijinja::value::{Object, ObjectRepr};
 use minijinja::{Environment, Value};
+use reads::Reads;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,6 +23,7 @@ pub struct Words {
     fallback: String,
     /// Lower-case locale → (locale, keys of its data).
     locales: BTreeMap<String, (String, Vec<String>)>,
+    reads: Reads,
 }
 
 /// A person's words.
@@ -84,9 +87,10 @@ impl Words {
     pub fn compile(template: &Template) -> Result<Self, Vec<(String, String)>> {
         let mut faults = Vec::new();
         let mut engine = ENGINE.clone();
-        let mut locales = BTreeMap::new();
+        let (mut locales, mut reads) = (BTreeMap::new(), Reads::default());
         for (locale, variant) in &template.variants {
             for (part, source) in parts(variant) {
+                reads.add(source);
                 let compiled = tame(source).and_then(|()| {
                     engine.add_template_owned(text_name(locale, &part), source.to_owned()).map_err(|e| explain(&e))
                 });
@@ -96,12 +100,18 @@ impl Words {
             }
             locales.insert(locale.to_ascii_lowercase(), (locale.clone(), variant.data.keys().cloned().collect()));
         }
-        if faults.is_empty() { Ok(Self { engine, fallback: template.fallback.clone(), locales }) } else { Err(faults) }
+        if faults.is_empty() { Ok(Self { engine, fallback: template.fallback.clone(), locales, reads }) } else { Err(faults) }
     }
 
     /// Words that fail, in the place of a stored template that can no longer be read.
     pub(super) fn unreadable(template: &Template) -> Self {
-        Self { engine: ENGINE.clone(), fallback: template.fallback.clone(), locales: BTreeMap::new() }
+        let (engine, fallback) = (ENGINE.clone(), template.fallback.clone());
+        Self { engine, fallback, locales: BTreeMap::new(), reads: Reads::default() }
+    }
+
+    /// Whether any of its texts may read this attribute of users.
+    pub fn reads(&self, attribute: &str) -> bool {
+        self.reads.has(attribute)
     }
 
     /// Compiles a template that an author wants to save, and tries every variant on the app's sample.

@@ -4,6 +4,7 @@ pub mod cancel;
 pub mod decisions;
 pub mod messages;
 pub mod mine;
+pub mod question;
 pub mod receipts;
 
 use crate::error::{Error, Result};

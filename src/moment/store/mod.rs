@@ -4,6 +4,7 @@ mod choice;
 mod feedback;
 mod gather;
 mod message;
+mod question;
 mod read;
 mod write;
 
@@ -13,6 +14,7 @@ pub(super) use choice::{
 pub(super) use feedback::{ended, mark_settled, states_of, stop_counting};
 pub(super) use gather::{OpenMoment, heard, latest_choices, met, moments_of, work_left};
 pub(super) use message::{MessageFilter, MessageRow, ReceiptRow, first_hops, insert_receipts, message, messages, receipts};
+pub(super) use question::{asked, note_asked, note_skipped, refused};
 pub(super) use read::{
     ChoiceRow, DecisionRow, Filter, MomentRow, choices_of, count_decisions, count_messages, decision, decision_ids, decisions,
     faults, input_of, message_ids, moments, release_input_of,

@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::http::{Body, FreeJson, IfMatch, ProblemBody, etag, given};
 use crate::id::UserId;
 use crate::people::account::UserToken;
-use crate::people::profile::{self, Change, Person};
+use crate::people::profile::{self, Change, Person, Writer, Writes};
 use crate::platform::Platform;
 use actix_web::{HttpResponse, HttpResponseBuilder, web};
 use serde::{Deserialize, Serialize};
@@ -51,13 +51,24 @@ impl From<Person> for UserOut {
     }
 }
 
-/// A change of one's own profile (JSON merge patch): what is left out stays, `null` removes.
+/// A change of one's own profile (JSON merge patch, and operations beside it): what is left out stays, `null` removes.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MePatch {
     /// Values of declared attributes; `null` removes one.
     #[serde(default)]
     attributes: FreeJson,
+    /// What to add to numbers: `{"visits": 1}`. No attribute may be named in two of these four.
+    #[serde(default)]
+    #[schema(value_type = BTreeMap<String, f64>)]
+    increment: FreeJson,
+    /// What to append to lists, each text unless it is there: `{"interests": ["art"]}`.
+    #[serde(default)]
+    #[schema(value_type = BTreeMap<String, Vec<String>>)]
+    append: FreeJson,
+    /// Values for attributes that have none yet.
+    #[serde(default)]
+    set_once: FreeJson,
     /// A language tag such as `de-CH`.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
@@ -98,9 +109,10 @@ pub async fn patch(
     if_match: IfMatch,
     body: Body<MePatch>,
 ) -> Result<HttpResponse> {
-    let Body(MePatch { attributes, locale, time_zone }) = body;
+    let Body(MePatch { attributes, increment, append, set_once, locale, time_zone }) = body;
     let now_ms = platform.clock.now_ms();
-    let change = Change { attributes: attributes.0, locale, time_zone, now_ms, ..Change::default() };
+    let writes = Writes { attributes: attributes.0, increment: increment.0, append: append.0, set_once: set_once.0 };
+    let change = Change { writes, by: Writer::User, locale, time_zone, external_id: None, now_ms };
     let done = platform.store.write(move |conn| profile::change(conn, caller.app_id, (caller.user_id, &if_match), &change));
     Ok(answer(HttpResponse::Ok(), done.await?))
 }

@@ -6,7 +6,7 @@ use crate::app::{BackOffice, Scope};
 use crate::error::Result;
 use crate::http::{Body, FreeJson, IfMatch, Page, PageQuery, ProblemBody, Query, given};
 use crate::id::UserId;
-use crate::people::profile::{self, Change, NewUser};
+use crate::people::profile::{self, Change, NewUser, Writer, Writes};
 use crate::platform::Platform;
 use actix_web::http::header::LOCATION;
 use actix_web::{HttpResponse, web};
@@ -28,7 +28,7 @@ pub struct UserIn {
     time_zone: Option<String>,
 }
 
-/// A change of a user (JSON merge patch): what is left out stays, `null` removes.
+/// A change of a user (JSON merge patch, and operations beside it): what is left out stays, `null` removes.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UserPatch {
@@ -39,6 +39,17 @@ pub struct UserPatch {
     /// Values of declared attributes; `null` removes one.
     #[serde(default)]
     attributes: FreeJson,
+    /// What to add to numbers: `{"visits": 1}`. No attribute may be named in two of these four.
+    #[serde(default)]
+    #[schema(value_type = BTreeMap<String, f64>)]
+    increment: FreeJson,
+    /// What to append to lists, each text unless it is there: `{"interests": ["art"]}`.
+    #[serde(default)]
+    #[schema(value_type = BTreeMap<String, Vec<String>>)]
+    append: FreeJson,
+    /// Values for attributes that have none yet.
+    #[serde(default)]
+    set_once: FreeJson,
     /// A language tag such as `de-CH`.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
@@ -144,9 +155,10 @@ pub async fn patch(
 ) -> Result<HttpResponse> {
     caller.need(Scope::UsersWrite)?;
     let user = user_id(&path)?;
-    let Body(UserPatch { external_id, attributes, locale, time_zone }) = body;
+    let Body(UserPatch { external_id, attributes, increment, append, set_once, locale, time_zone }) = body;
     let now_ms = platform.clock.now_ms();
-    let change = Change { attributes: attributes.0, locale, time_zone, external_id, now_ms };
+    let writes = Writes { attributes: attributes.0, increment: increment.0, append: append.0, set_once: set_once.0 };
+    let change = Change { writes, by: Writer::Server, locale, time_zone, external_id, now_ms };
     let done = platform.store.write(move |conn| profile::change(conn, caller.app_id, (user, &if_match), &change));
     Ok(answer(HttpResponse::Ok(), done.await?))
 }

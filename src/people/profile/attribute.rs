@@ -1,9 +1,8 @@
-//! Declared attributes, and the merge of a patch into a user's attributes. Pure.
+//! Declared attributes: of which kind, under which purpose, who may write them, how users are asked for them. Pure.
 
 use crate::clock::Time;
-use crate::error::FieldError;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Longest text value, in characters.
@@ -12,8 +11,6 @@ const TEXT_LIMIT: usize = 1024;
 const LIST_LIMIT: usize = 100;
 /// Longest item of a list, in characters.
 const ITEM_LIMIT: usize = 256;
-/// Most bytes of all attributes of one user, as JSON.
-const TOTAL_LIMIT_BYTES: usize = 32 * 1024;
 
 /// Whose attribute it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
@@ -97,6 +94,54 @@ impl AttributeKind {
     }
 }
 
+/// Who may write an attribute of users.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Writers {
+    /// The user alone, in the app.
+    User,
+    /// The app's back end alone.
+    Server,
+    /// Either.
+    #[default]
+    Both,
+}
+
+impl Writers {
+    /// The word for it in the database and on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Server => "server",
+            Self::Both => "both",
+        }
+    }
+
+    /// The writers behind the word.
+    pub fn named(word: &str) -> Option<Self> {
+        [Self::User, Self::Server, Self::Both].into_iter().find(|w| w.name() == word)
+    }
+
+    /// Whether this one is among them.
+    pub fn include(self, writer: Writer) -> bool {
+        match self {
+            Self::User => writer == Writer::User,
+            Self::Server => writer == Writer::Server,
+            Self::Both => true,
+        }
+    }
+}
+
+/// Who is writing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Writer {
+    /// The user.
+    #[default]
+    User,
+    /// The app's back end.
+    Server,
+}
+
 /// A declared attribute.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attribute {
@@ -106,40 +151,75 @@ pub struct Attribute {
     pub key: String,
     /// The type of its values.
     pub kind: AttributeKind,
+    /// Its name for people.
+    pub name: Option<String>,
+    /// Whether it says who somebody is.
+    pub pii: bool,
+    /// The purpose to which a user must have agreed for rules and templates to see it.
+    pub purpose: Option<String>,
+    /// Who may write it.
+    pub writers: Writers,
+    /// How users are asked for it, by language.
+    pub question: Option<BTreeMap<String, String>>,
+    /// The only values that it takes, or of a list the only items.
+    pub options: Option<Vec<Value>>,
     /// Of things: how long a value must have been held for its change to count, in milliseconds.
     pub settle_ms: Option<i64>,
     /// When it was declared.
     pub created_ms: i64,
 }
 
-/// Merges a patch (RFC 7396) into a user's attributes: `null` removes, unknown names and wrong types are refused.
-///
-/// # Errors
-/// All fields at fault, under `attributes.`.
-pub fn merge(
-    declared: &BTreeMap<String, AttributeKind>,
-    current: &Map<String, Value>,
-    patch: &Map<String, Value>,
-) -> Result<Map<String, Value>, Vec<FieldError>> {
-    let mut merged = current.clone();
-    let mut faults = Vec::new();
-    for (key, value) in patch {
-        let field = format!("attributes.{}", key.chars().take(64).collect::<String>());
-        let fault = match declared.get(key) {
-            None => Some(("unknown", "not a declared attribute; /v1/attributes declares them".to_owned())),
-            Some(_) if value.is_null() => None,
-            Some(kind) => kind.fault(value),
-        };
-        match fault {
-            Some((code, message)) => faults.push(FieldError { field, code, message }),
-            None if value.is_null() => drop(merged.remove(key)),
-            None => drop(merged.insert(key.clone(), value.clone())),
+impl Attribute {
+    /// An attribute of which nothing but its kind is known.
+    pub fn new(scope: AttributeScope, key: impl Into<String>, kind: AttributeKind) -> Self {
+        Self {
+            scope,
+            key: key.into(),
+            kind,
+            name: None,
+            pii: false,
+            purpose: None,
+            writers: Writers::default(),
+            question: None,
+            options: None,
+            settle_ms: None,
+            created_ms: 0,
         }
     }
-    let bytes = serde_json::to_string(&merged).map_or(usize::MAX, |text| text.len());
-    if bytes > TOTAL_LIMIT_BYTES {
-        let message = format!("all attributes together may have at most {TOTAL_LIMIT_BYTES} bytes as JSON");
-        faults.push(FieldError { field: "attributes".to_owned(), code: "too_long", message });
+
+    /// What is wrong with a value of it, if anything.
+    pub fn fault(&self, value: &Value) -> Option<(&'static str, String)> {
+        self.kind.fault(value).or_else(|| {
+            let options = self.options.as_ref()?;
+            let is_option = |value: &Value| options.iter().any(|option| same(option, value));
+            let good = value.as_array().map_or_else(|| is_option(value), |items| items.iter().all(is_option));
+            (!good).then(|| ("invalid", format!("expected one of {}", Value::from(options.clone()))))
+        })
     }
-    if faults.is_empty() { Ok(merged) } else { Err(faults) }
+
+    /// Its question for somebody who reads these languages, the dearest first: of the first that has any the very one,
+    /// else without its last parts; else the first by name.
+    pub fn question_in(&self, locales: &[&str]) -> Option<&str> {
+        let texts = self.question.as_ref()?;
+        let find = |tag: &str| texts.iter().find(|(locale, _)| locale.eq_ignore_ascii_case(tag)).map(|(_, text)| text.as_str());
+        let of = |locale: &str| {
+            let mut tag = locale;
+            while !tag.is_empty() {
+                if let Some(text) = find(tag) {
+                    return Some(text);
+                }
+                tag = tag.rsplit_once('-').map_or("", |(shorter, _)| shorter);
+            }
+            None
+        };
+        locales.iter().find_map(|locale| of(locale)).or_else(|| texts.values().next().map(String::as_str))
+    }
+}
+
+/// 1 and 1.0 are one number.
+fn same(one: &Value, other: &Value) -> bool {
+    match (one.as_f64(), other.as_f64()) {
+        (Some(one), Some(other)) => one.total_cmp(&other).is_eq(),
+        _ => one == other,
+    }
 }

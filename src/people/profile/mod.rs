@@ -7,18 +7,23 @@ pub mod personal;
 mod preference;
 pub mod quiet;
 mod store;
+mod write;
 
-pub use attribute::{Attribute, AttributeKind, AttributeScope, merge};
-pub use declared::{attributes, change_settle, change_topic, declare_attribute, declare_topic, kinds, topics};
+pub use attribute::{Attribute, AttributeKind, AttributeScope, Writer, Writers};
+pub use declared::{
+    AttributeChange, attributes, change_attribute, change_topic, declare_attribute, declare_topic, guarded, kinds, of_users,
+    topics,
+};
 pub use person::{Change, NewUser, Person};
 pub use preference::{Preferences, PreferencesPatch, QuietTime, Topic, Topics};
+pub use write::{Declared, Writes, apply};
 
 use crate::error::{Error, Problem, Result};
 use crate::http::{IfMatch, check_text};
 use crate::id::{AppId, UserId};
 use crate::people::{check, device};
 use crate::store::Conn;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 /// Longest external id, in characters.
 const EXTERNAL_ID_LIMIT: usize = 200;
@@ -36,8 +41,7 @@ pub fn create(conn: &mut Conn, app: AppId, user: &NewUser) -> Result<()> {
 /// # Errors
 /// As [`create`].
 pub fn create_many(conn: &mut Conn, app: AppId, users: &[NewUser]) -> Result<()> {
-    let declared =
-        if users.iter().all(|u| u.attributes.is_empty()) { BTreeMap::new() } else { kinds(conn, app, AttributeScope::User)? };
+    let declared = if users.iter().all(|u| u.attributes.is_empty()) { Declared::new() } else { of_users(conn, app)? };
     let users = users.iter().map(|user| user.checked(&declared)).collect::<Result<Vec<_>>>()?;
     store::insert(conn, app, &users).map_err(taken)
 }
@@ -121,9 +125,9 @@ pub fn change(conn: &mut Conn, app: AppId, who: (UserId, &IfMatch), change: &Cha
     let before = person(conn, app, user)?;
     if_match.check(before.revision)?;
     let mut after = before.clone();
-    if !change.attributes.is_empty() {
-        let declared = kinds(conn, app, AttributeScope::User)?;
-        after.attributes = merge(&declared, &before.attributes, &change.attributes).map_err(Error::invalid_fields)?;
+    if !change.writes.is_empty() {
+        let declared = of_users(conn, app)?;
+        after.attributes = apply(&declared, change.by, &before.attributes, &change.writes).map_err(Error::invalid_fields)?;
     }
     if let Some(locale) = &change.locale {
         locale.as_deref().map_or(Ok(()), |text| check::locale("locale", text))?;

@@ -1,14 +1,14 @@
 //! A user as gates, rules and templates read them, a user to be made, and a change of one.
 
 use super::EXTERNAL_ID_LIMIT;
-use super::attribute::{AttributeKind, merge};
+use super::attribute::Writer;
 use super::preference::Preferences;
+use super::write::{Declared, Writes, apply};
 use crate::error::{Error, Result};
 use crate::http::check_text;
 use crate::id::UserId;
 use crate::people::check;
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
 
 /// A user with everything that gates, rules and templates read of them.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,7 +71,8 @@ impl NewUser {
         Self { id, external_id: None, anonymous, attributes: Map::new(), locale: None, time_zone: None, now_ms }
     }
 
-    pub(super) fn checked(&self, declared: &BTreeMap<String, AttributeKind>) -> Result<Self> {
+    /// What the app's back end brings in is written by it.
+    pub(super) fn checked(&self, declared: &Declared) -> Result<Self> {
         if let Some(external_id) = &self.external_id {
             check_text("external_id", external_id, EXTERNAL_ID_LIMIT)?;
         }
@@ -79,7 +80,8 @@ impl NewUser {
             check::locale("locale", locale)?;
         }
         let time_zone = self.time_zone.as_deref().map(|zone| check::zone("time_zone", zone)).transpose()?;
-        let attributes = merge(declared, &Map::new(), &self.attributes).map_err(Error::invalid_fields)?;
+        let writes = Writes::patch(self.attributes.clone());
+        let attributes = apply(declared, Writer::Server, &Map::new(), &writes).map_err(Error::invalid_fields)?;
         Ok(Self { attributes, time_zone, ..self.clone() })
     }
 }
@@ -87,8 +89,10 @@ impl NewUser {
 /// A change of a profile: what is absent stays as it is.
 #[derive(Debug, Clone, Default)]
 pub struct Change {
-    /// Merged into the attributes; `null` removes one.
-    pub attributes: Map<String, Value>,
+    /// What is written into the attributes.
+    pub writes: Writes,
+    /// Who writes it.
+    pub by: Writer,
     /// A language, or none.
     pub locale: Option<Option<String>>,
     /// A time zone, or none.

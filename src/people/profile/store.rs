@@ -1,6 +1,6 @@
 //! Users, their preferences, and what an app declares about them, in the database.
 
-use super::{Attribute, AttributeKind, AttributeScope, NewUser, Person, Preferences, QuietTime, Topic, Topics};
+use super::{Attribute, AttributeKind, AttributeScope, NewUser, Person, Preferences, QuietTime, Topic, Topics, Writers};
 use crate::app::Cap;
 use crate::error::{Error, Result};
 use crate::id::{AppId, UserId};
@@ -230,41 +230,83 @@ pub(super) fn update_topic(conn: &mut Conn, app: AppId, topic: &Topic) -> Result
     Ok(())
 }
 
-pub(super) fn attributes(conn: &mut Conn, app: AppId) -> Result<Vec<Attribute>> {
-    let rows: Vec<(String, String, String, Option<i64>, i64)> = on!(conn, c => attributes::table
-        .filter(attributes::app_id.eq(app))
-        .select((attributes::scope, attributes::key, attributes::kind, attributes::settle_ms, attributes::created_ms))
-        .load(c))?;
-    let unknown = |word: &str| Error::broken(format!("an attribute has the unknown word {word}"));
-    rows.into_iter()
-        .map(|(scope, key, kind, settle_ms, created_ms)| {
-            let scope = AttributeScope::named(&scope).ok_or_else(|| unknown(&scope))?;
-            let kind = AttributeKind::named(&kind).ok_or_else(|| unknown(&kind))?;
-            Ok(Attribute { scope, key, kind, settle_ms, created_ms })
+#[derive(Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(table_name = attributes, treat_none_as_default_value = false, treat_none_as_null = true)]
+struct AttributeRow {
+    app_id: AppId,
+    scope: String,
+    key: String,
+    kind: String,
+    settle_ms: Option<i64>,
+    created_ms: i64,
+    name: Option<String>,
+    pii: bool,
+    purpose: Option<String>,
+    writers: String,
+    question: Option<Doc<BTreeMap<String, String>>>,
+    options: Option<Doc<Vec<Value>>>,
+}
+
+impl AttributeRow {
+    fn new(app_id: AppId, attribute: &Attribute) -> Self {
+        Self {
+            app_id,
+            scope: attribute.scope.name().to_owned(),
+            key: attribute.key.clone(),
+            kind: attribute.kind.name().to_owned(),
+            settle_ms: attribute.settle_ms,
+            created_ms: attribute.created_ms,
+            name: attribute.name.clone(),
+            pii: attribute.pii,
+            purpose: attribute.purpose.clone(),
+            writers: attribute.writers.name().to_owned(),
+            question: attribute.question.clone().map(Doc),
+            options: attribute.options.clone().map(Doc),
+        }
+    }
+
+    fn attribute(self) -> Result<Attribute> {
+        let unknown = |word: &str| Error::broken(format!("an attribute has the unknown word {word}"));
+        Ok(Attribute {
+            scope: AttributeScope::named(&self.scope).ok_or_else(|| unknown(&self.scope))?,
+            kind: AttributeKind::named(&self.kind).ok_or_else(|| unknown(&self.kind))?,
+            writers: Writers::named(&self.writers).ok_or_else(|| unknown(&self.writers))?,
+            key: self.key,
+            name: self.name,
+            pii: self.pii,
+            purpose: self.purpose,
+            question: self.question.map(|doc| doc.0),
+            options: self.options.map(|doc| doc.0),
+            settle_ms: self.settle_ms,
+            created_ms: self.created_ms,
         })
-        .collect()
+    }
+}
+
+pub(super) fn attributes(conn: &mut Conn, app: AppId) -> Result<Vec<Attribute>> {
+    let rows: Vec<AttributeRow> =
+        on!(conn, c => attributes::table.filter(attributes::app_id.eq(app)).select(AttributeRow::as_select()).load(c))?;
+    rows.into_iter().map(AttributeRow::attribute).collect()
+}
+
+pub(super) fn guarded(conn: &mut Conn, app: AppId) -> Result<BTreeMap<String, String>> {
+    let rows: Vec<(String, Option<String>)> = on!(conn, c => attributes::table
+        .filter(attributes::app_id.eq(app).and(attributes::scope.eq(AttributeScope::User.name())))
+        .filter(attributes::purpose.is_not_null())
+        .select((attributes::key, attributes::purpose))
+        .load(c))?;
+    Ok(rows.into_iter().filter_map(|(key, purpose)| Some((key, purpose?))).collect())
 }
 
 pub(super) fn insert_attribute(conn: &mut Conn, app: AppId, attribute: &Attribute) -> Result<()> {
-    on!(conn, c => diesel::insert_into(attributes::table)
-        .values((
-            attributes::app_id.eq(app),
-            attributes::scope.eq(attribute.scope.name()),
-            attributes::key.eq(&attribute.key),
-            attributes::kind.eq(attribute.kind.name()),
-            attributes::settle_ms.eq(attribute.settle_ms),
-            attributes::created_ms.eq(attribute.created_ms),
-        ))
-        .execute(c))?;
+    let row = AttributeRow::new(app, attribute);
+    on!(conn, c => diesel::insert_into(attributes::table).values(&row).execute(c))?;
     Ok(())
 }
 
 pub(super) fn update_attribute(conn: &mut Conn, app: AppId, attribute: &Attribute) -> Result<()> {
-    on!(conn, c => diesel::update(attributes::table.filter(attributes::app_id.eq(app)
-            .and(attributes::scope.eq(attribute.scope.name()))
-            .and(attributes::key.eq(&attribute.key))))
-        .set(attributes::settle_ms.eq(attribute.settle_ms))
-        .execute(c))?;
+    let row = AttributeRow::new(app, attribute);
+    on!(conn, c => diesel::update(attributes::table.find((app, &row.scope, &row.key))).set(&row).execute(c))?;
     Ok(())
 }
 
