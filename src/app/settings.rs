@@ -1,5 +1,6 @@
 //! An app's settings: every one has a default, all are served and patched at `/v1/app`.
 
+use super::legal::{AgeGate, Controller, check_jurisdiction};
 use crate::clock::{DAY_MS, HOUR_MS};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -42,6 +43,12 @@ pub struct Settings {
     /// How long a session may live without a refresh, in milliseconds; absent: the server's `refresh_token_life_days`,
     /// which is never exceeded.
     pub session_idle_ms: Option<i64>,
+    /// The jurisdiction under which choices are made that name none: a country (`DE`) or a part of one (`US-CA`).
+    pub jurisdiction: Option<String>,
+    /// From which age on people consent for themselves; absent: the app does not ask.
+    pub age_gate: Option<AgeGate>,
+    /// Who answers for the personal data, for receipts; absent: the app's name stands for it.
+    pub controller: Option<Controller>,
 }
 
 /// Rolling caps per user.
@@ -146,6 +153,9 @@ impl Default for Settings {
             location_retention_ms: 24 * HOUR_MS,
             session_life_ms: None,
             session_idle_ms: None,
+            jurisdiction: None,
+            age_gate: None,
+            controller: None,
         }
     }
 }
@@ -185,6 +195,9 @@ impl Settings {
         for (field, span_ms) in [("session_life_ms", self.session_life_ms), ("session_idle_ms", self.session_idle_ms)] {
             span_ms.map_or(Ok(()), |span_ms| check_span(field, span_ms, SESSION_MIN_MS))?;
         }
+        self.jurisdiction.as_deref().map_or(Ok(()), |code| check_jurisdiction("settings.jurisdiction", code))?;
+        self.age_gate.as_ref().map_or(Ok(()), AgeGate::check)?;
+        self.controller.as_ref().map_or(Ok(()), Controller::check)?;
         Ok(())
     }
 }

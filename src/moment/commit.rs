@@ -257,6 +257,7 @@ pub(super) fn messages_of(
                 critical: terms.offer.class == Class::Critical,
                 trigger_needs: input.trigger_needs.iter().map(|met| met.need.clone()).collect(),
                 consent_ids: choice.consent_ids.clone(),
+                until_ms: known.consent_until_ms(to.user_id, &choice.consent_ids),
             },
             consent_epoch,
             app_consent_epoch,

@@ -129,6 +129,15 @@ impl Accounts {
         Ok(Tokens { access, expires_in_s, refresh })
     }
 
+    /// Signs a document that is no access token: `typ` in the header of the JWS says what it is, and our own verifier
+    /// refuses every `typ` but its own.
+    ///
+    /// # Errors
+    /// When the claims cannot be written as JSON.
+    pub fn sign_document(&self, typ: &str, claims: &impl serde::Serialize) -> Result<String> {
+        self.0.signer.sign_as(typ, claims)
+    }
+
     /// The salt of an address: the same for all its accounts, and unknown without the master key.
     pub(super) fn salt(&self, app_id: AppId, email: &str) -> [u8; 16] {
         let bytes = self.0.platform.master_key.derive("password salt", format!("{app_id}|{email}").as_bytes());

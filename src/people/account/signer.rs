@@ -45,6 +45,7 @@ struct Header {
 /// Signs and checks access tokens.
 pub(super) struct Signer {
     platform: Platform,
+    kid: String,
     header: String,
     pair: Ed25519KeyPair,
     publics: RwLock<Publics>,
@@ -69,16 +70,26 @@ impl Signer {
         };
         let der = platform.master_key.open(&context(&kid), &sealed)?;
         let pair = Ed25519KeyPair::from_pkcs8(&der).map_err(Error::broken)?;
-        let header = Header { alg: "EdDSA".to_owned(), typ: "at+jwt".to_owned(), kid };
+        let header = Header { alg: "EdDSA".to_owned(), typ: "at+jwt".to_owned(), kid: kid.clone() };
         let header = BASE64URL.encode(serde_json::to_vec(&header).map_err(Error::broken)?);
-        let signer = Self { platform: platform.clone(), header, pair, publics: RwLock::default() };
+        let signer = Self { platform: platform.clone(), kid, header, pair, publics: RwLock::default() };
         signer.reload().await?;
         Ok(signer)
     }
 
     pub(super) fn sign(&self, claims: &Claims) -> Result<String> {
+        self.seal(&self.header, claims)
+    }
+
+    /// Signs something else than an access token, of which `typ` says what it is.
+    pub(super) fn sign_as(&self, typ: &str, claims: &impl Serialize) -> Result<String> {
+        let header = Header { alg: "EdDSA".to_owned(), typ: typ.to_owned(), kid: self.kid.clone() };
+        self.seal(&BASE64URL.encode(serde_json::to_vec(&header).map_err(Error::broken)?), claims)
+    }
+
+    fn seal(&self, header: &str, claims: &impl Serialize) -> Result<String> {
         let claims = BASE64URL.encode(serde_json::to_vec(claims).map_err(Error::broken)?);
-        let signed = format!("{}.{claims}", self.header);
+        let signed = format!("{header}.{claims}");
         let signature = BASE64URL.encode(self.pair.sign(signed.as_bytes()));
         Ok(format!("{signed}.{signature}"))
     }
