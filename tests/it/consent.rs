@@ -107,6 +107,7 @@ fn the_law_decides_each_case_as_written() {
         (&["+ads ~1000", "+ads"], "1", NO, "given again it counts again"),
         (&["+ads", "+ads @push ~1000"], "0", NO, "the wide grant stands on its own"),
         (&["-ads @push", "+ads @push ~1000", "+ads"], OUT, OUT, "an objection was lifted for that time only"),
+        (&["+ads", "-ads @push", "+ads @push", "+ads @push ~1000"], OVER, OUT, "nor does the wide grant from before it return"),
         (&["-ads", "+ads ~1000"], OVER, OUT, "what is missing is said: to ask once more"),
         (&["+ads ~1000", "-ads"], OUT, OUT, "withdrawn is withdrawn, over or not"),
         (&["+ads !1 ~1000"], ASK, NO, "the text comes before the time"),

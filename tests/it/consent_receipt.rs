@@ -153,7 +153,7 @@ both! {
         world.get(&format!("/v1/users/{user}/consents/{id}/receipt"), &other.server).await.refused(404, "not_found");
         world.get("/v1/me/consents/con_1/receipt", &me).await.refused(404, "not_found");
         let limited = world.server_key(&world.app, &["app:read"]).await;
-        world.get(&format!("/v1/users/{user}/consents/{id}/receipt"), &limited).await.refused(403, "forbidden");
+        world.get(&format!("/v1/users/{user}/consents/{id}/receipt"), &limited).await.refused(403, "missing_scope");
     }
 
     async fn the_history_shows_what_was_shown_also_after_the_text_has_changed(world) {

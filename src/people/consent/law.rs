@@ -214,10 +214,11 @@ impl Ledger {
                 continue;
             }
             *slot = Some(row);
-            // A withdrawal that names no channel ends the grants that name one. A withdrawal that names the
-            // channel stays: a wide grant does not imply what was withdrawn by name.
-            if !row.granted && row.extent.channel.is_none() && naming.is_some_and(|n| n.granted) {
-                naming = None;
+            // A withdrawal ends the grants of the other kind. One that names the channel stays: a wide grant does not
+            // imply what was withdrawn by name.
+            if !row.granted {
+                let others = if row.extent.channel.is_none() { &mut naming } else { &mut other };
+                *others = others.filter(|grant| !grant.granted);
             }
         }
         match naming.or(other) {
