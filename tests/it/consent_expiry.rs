@@ -196,7 +196,13 @@ both! {
             world.post("/v1/me/consents", &me, json!({"purpose": "offers", "granted": false})).await.expect(201);
         }
         let history = world.get("/v1/me/consents/history", &me).await.expect(200);
-        assert_eq!(history["items"][4]["text"], "Californians, may we?");
+        let texts = ["May we, for a while?", "May we, for a while?", "Californians, may we?"];
+        for (n, text) in texts.into_iter().enumerate() {
+            let shown = &history["items"][2 * n];
+            let hash = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+            let hash: String = hash.as_ref().iter().map(|b| format!("{b:02x}")).collect();
+            assert_eq!((&shown["text"], &shown["notice_hash"]), (&json!(text), &json!(hash)));
+        }
         let mut body = yes("offers");
         body["jurisdiction"] = "Germany".into();
         world.post("/v1/me/consents", &me, body).await.refused_field(400, "validation_failed", "jurisdiction");

@@ -12,6 +12,7 @@ pub mod me;
 pub mod preferences;
 pub mod purposes;
 pub mod receipts;
+mod record;
 pub mod topics;
 pub mod users;
 

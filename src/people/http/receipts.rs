@@ -1,7 +1,7 @@
 //! `/v1/me/consents/{id}/receipt` and the same for the app's server: the proof of one choice, in the shape of
 //! ISO/IEC TS 27560, signed with the key of our tokens.
 
-use super::consents::{method_of, text_of};
+use super::record::{method_of, text_of};
 use super::user_id;
 use crate::app::{self, Scope, ServerKey, Settings};
 use crate::clock::Time;
