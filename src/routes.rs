@@ -102,6 +102,13 @@ use utoipa_swagger_ui::SwaggerUi;
         people::attributes::create,
         people::attributes::list,
         people::attributes::patch,
+        people::receipts::read,
+        people::receipts::read_of_user,
+        people::age::read,
+        people::age::state,
+        people::age::read_of_user,
+        people::age::state_for_user,
+        people::gpc::support,
         partner::http::create,
         partner::http::list,
         partner::http::read,
@@ -247,6 +254,7 @@ pub fn mount(config: &mut ServiceConfig) {
         .configure(users)
         .configure(rights)
         .configure(declarations)
+        .configure(proofs)
         .configure(campaigns)
         .configure(events)
         .configure(decisions)
@@ -377,6 +385,17 @@ fn declarations(config: &mut ServiceConfig) {
     config.route("/v1/attributes", web::post().to(people::attributes::create));
     config.route("/v1/attributes", web::get().to(people::attributes::list));
     config.route("/v1/attributes/{scope}/{key}", web::patch().to(people::attributes::patch));
+}
+
+/// Receipts of consents, the age gate, Global Privacy Control.
+fn proofs(config: &mut ServiceConfig) {
+    config.route("/v1/me/consents/{id}/receipt", web::get().to(people::receipts::read));
+    config.route("/v1/users/{id}/consents/{consent_id}/receipt", web::get().to(people::receipts::read_of_user));
+    config.route("/v1/me/age", web::get().to(people::age::read));
+    config.route("/v1/me/age", web::post().to(people::age::state));
+    config.route("/v1/users/{id}/age", web::get().to(people::age::read_of_user));
+    config.route("/v1/users/{id}/age", web::post().to(people::age::state_for_user));
+    config.route("/.well-known/gpc.json", web::get().to(people::gpc::support));
 }
 
 /// Who may speak, when, and in which words.

@@ -13,6 +13,7 @@ use crate::id::Ids;
 use crate::mail::Mailer;
 use crate::moment::{Live, Questions};
 use crate::people::account::Accounts;
+use crate::people::consent::Signals;
 use crate::place::Places;
 use crate::platform::{Hasher, MasterKey, Parts, Platform, fence::Fence, stopwatch::Stopwatch};
 use crate::privacy;
@@ -140,7 +141,7 @@ impl Kairos {
     /// When the listener cannot be used.
     pub fn listen(&self, listener: TcpListener) -> Result<actix_web::dev::Server> {
         let platform = self.platform.clone();
-        let (keys, accounts) = (self.keys.clone(), self.accounts.clone());
+        let (keys, accounts, signals) = (self.keys.clone(), self.accounts.clone(), Signals::default());
         let (quotas, origins) = (self.quotas.clone(), self.origins.clone());
         let (log, schemas, questions) = (self.log.clone(), self.schemas.clone(), self.questions.clone());
         let templates = web::Data::new(Templates::of(routes::DOCUMENT)?);
@@ -152,6 +153,7 @@ impl Kairos {
                 .app_data(web::Data::new(platform.clone()))
                 .app_data(web::Data::new(keys.clone()))
                 .app_data(web::Data::new(accounts.clone()))
+                .app_data(web::Data::new(signals.clone()))
                 .app_data(web::Data::new(log.places().clone()))
                 .app_data(web::Data::new(log.clone()))
                 .app_data(web::Data::new(schemas.clone()))

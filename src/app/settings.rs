@@ -1,6 +1,7 @@
 //! An app's settings: every one has a default, all are served and patched at `/v1/app`.
 
 use super::passkeys::Passkeys;
+use super::legal::{AgeGate, Controller, check_jurisdiction};
 use crate::clock::{DAY_MS, HOUR_MS};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -72,6 +73,12 @@ pub struct Settings {
     pub question_cool_down_ms: i64,
     /// How long a question that a user passed over is not asked again, in milliseconds; after three times never.
     pub question_skip_ms: i64,
+    /// The jurisdiction under which choices are made that name none: a country (`DE`) or a part of one (`US-CA`).
+    pub jurisdiction: Option<String>,
+    /// From which age on people consent for themselves; absent: the app does not ask.
+    pub age_gate: Option<AgeGate>,
+    /// Who answers for the personal data, for receipts; absent: the app's name stands for it.
+    pub controller: Option<Controller>,
 }
 
 /// Rolling caps per user.
@@ -183,6 +190,9 @@ impl Default for Settings {
             passkeys: None,
             question_cool_down_ms: DAY_MS,
             question_skip_ms: 30 * DAY_MS,
+            jurisdiction: None,
+            age_gate: None,
+            controller: None,
         }
     }
 }
@@ -231,6 +241,10 @@ impl Settings {
             return wrong("password_chars_min", "out_of_range", "must be 8 to 64");
         }
         self.passkeys.as_ref().map_or(Ok(()), Passkeys::check)
+        self.jurisdiction.as_deref().map_or(Ok(()), |code| check_jurisdiction("settings.jurisdiction", code))?;
+        self.age_gate.as_ref().map_or(Ok(()), AgeGate::check)?;
+        self.controller.as_ref().map_or(Ok(()), Controller::check)?;
+        Ok(())
     }
 }
 

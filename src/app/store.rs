@@ -76,6 +76,14 @@ pub(super) fn app(conn: &mut Conn, id: AppId) -> Result<AppRow> {
     row.ok_or_else(|| Error::not_found("app"))
 }
 
+/// What people call an app.
+///
+/// # Errors
+/// 404 when there is none; what the database says.
+pub fn name(conn: &mut Conn, id: AppId) -> Result<String> {
+    app(conn, id).map(|row| row.name)
+}
+
 /// Every app's id and settings, for what is kept in memory of all of them.
 pub(super) fn all_settings(conn: &mut Conn) -> Result<Vec<(AppId, Doc<Settings>)>> {
     Ok(on!(conn, c => apps::table.select((apps::id, apps::settings)).load(c))?)

@@ -74,7 +74,8 @@ fn ingest_app(
     let speakers = batches.iter().filter_map(|(_, batch)| batch.sender.user());
     let mut directory = Directory::load(conn, app, (items().map(|item| &item.subject), speakers))?;
     let gone = directory.gone(conn, app, (&floor.master_key, items()))?;
-    let mut reaches = Reaches::new(app);
+    let received_ms = batches.iter().map(|(_, batch)| batch.received_ms).max().unwrap_or(0);
+    let mut reaches = Reaches::new(app, received_ms);
     let mut outcomes = Vec::with_capacity(items().count());
     let mut entries = Vec::with_capacity(items().count());
     for (n, batch) in &batches {

@@ -153,14 +153,15 @@ pub(super) enum Reach {
 /// Links and consents, loaded as they are needed.
 pub(super) struct Reaches {
     app: AppId,
+    now_ms: i64,
     links: HashMap<ThingId, Vec<Link>>,
     ledgers: HashMap<UserId, Ledger>,
     purposes: Option<Purposes>,
 }
 
 impl Reaches {
-    pub(super) fn new(app: AppId) -> Self {
-        Self { app, links: HashMap::new(), ledgers: HashMap::new(), purposes: None }
+    pub(super) fn new(app: AppId, now_ms: i64) -> Self {
+        Self { app, now_ms, links: HashMap::new(), ledgers: HashMap::new(), purposes: None }
     }
 
     pub(super) fn app(&self) -> AppId {
@@ -209,7 +210,7 @@ impl Reaches {
 
     fn permits(&self, user: UserId, purpose: &str, partner: Option<PartnerId>) -> bool {
         let (Some(ledger), Some(purposes)) = (self.ledgers.get(&user), &self.purposes) else { return false };
-        ledger.standing(purposes, &Need { purpose: purpose.to_owned(), partner }).permits()
+        ledger.standing(purposes, &Need { purpose: purpose.to_owned(), partner }, self.now_ms).permits()
     }
 
     /// Whom an event about this subject reaches at this time.

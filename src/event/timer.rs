@@ -32,7 +32,7 @@ fn tick_app(
     (app, now_ms): (AppId, i64),
     subjects: &BTreeMap<String, Option<UserId>>,
 ) -> Result<()> {
-    let mut reaches = Reaches::new(app);
+    let mut reaches = Reaches::new(app, now_ms);
     reaches.need_ledgers(conn, subjects.values().filter_map(|user| *user))?;
     // Whoever took their consent back is not to be followed any longer.
     let (followed, gone): (Vec<String>, Vec<String>) =

@@ -262,6 +262,7 @@ pub(super) fn messages_of(
                 critical: terms.offer.class == Class::Critical,
                 trigger_needs: needs.clone(),
                 consent_ids: choice.consent_ids.clone(),
+                until_ms: known.consent_until_ms(to.user_id, &choice.consent_ids),
             },
             consent_epoch,
             app_consent_epoch,

@@ -9,7 +9,7 @@ use crate::app::{self, Cap, Settings};
 use crate::campaign;
 use crate::clock::{DAY_MS, Time};
 use crate::error::Result;
-use crate::id::{AppId, ChoiceId, DecisionId, OfferId, UserId};
+use crate::id::{AppId, ChoiceId, ConsentId, DecisionId, OfferId, UserId};
 use crate::people::consent::{self, Channel, Need};
 use crate::people::device;
 use crate::people::profile::{self, Person};
@@ -129,9 +129,14 @@ impl Known {
     /// How a need stands with a user's ledger.
     pub fn standing(&self, user: UserId, need: &Need) -> consent::Standing {
         match self.ledgers.get(&user) {
-            Some(ledger) => ledger.standing(&self.purposes, need),
-            None => consent::Ledger::default().standing(&self.purposes, need),
+            Some(ledger) => ledger.standing(&self.purposes, need, self.now_ms),
+            None => consent::Ledger::default().standing(&self.purposes, need, self.now_ms),
         }
+    }
+
+    /// When the first of these records of a user stops to count by itself.
+    pub fn consent_until_ms(&self, user: UserId, ids: &[ConsentId]) -> Option<i64> {
+        self.ledgers.get(&user)?.until_ms(ids)
     }
 
     /// A device of a user.

@@ -81,6 +81,8 @@ refusals! {
     NotGranted = "not_granted" at Consent: "You have not agreed to messages of this purpose.";
     Withdrawn = "withdrawn" at Consent: "You withdrew your consent to messages of this purpose.";
     AskAgain = "ask_again" at Consent: "The text that you agreed to has changed, and you were not asked again yet.";
+    Expired = "expired" at Consent: "The time for which you agreed to messages of this purpose is over.";
+    AgeGate = "age_gate" at Consent: "You are not of the age at which people agree for themselves, or have not said so.";
     UnknownPurpose = "unknown_purpose" at Consent: "Its purpose is not known.";
     TopicOff = "topic_off" at Preference: "This topic is switched off in your preferences.";
     UnknownTopic = "unknown_topic" at Preference: "Its topic is not known.";
@@ -117,6 +119,8 @@ impl From<consent::Reason> for Refusal {
             consent::Reason::NotGranted => Self::NotGranted,
             consent::Reason::Withdrawn => Self::Withdrawn,
             consent::Reason::AskAgain => Self::AskAgain,
+            consent::Reason::Expired => Self::Expired,
+            consent::Reason::AgeGate => Self::AgeGate,
             consent::Reason::UnknownPurpose => Self::UnknownPurpose,
         }
     }

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 pub enum Scope {
     /// A user's consents: grants and withdrawals.
     Consent(UserId),
-    /// The app's purposes: a new text version that has to be asked again.
+    /// What counts in the whole app: a new text version that has to be asked again, another age gate.
     AppConsent,
 }
 

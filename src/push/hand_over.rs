@@ -83,7 +83,9 @@ impl Dispatcher {
             if now_ms >= claimed.push.deadline_ms && !planted(Bug::NoDeadlineCheck) {
                 return Err(Held::Expired);
             }
-            if !flight.may_go() {
+            // Exactly the end of a consent no longer counts. The claim finds out whether another one has taken its place.
+            let over = claimed.push.consent_until_ms.is_some_and(|at_ms| now_ms >= at_ms);
+            if over && !planted(Bug::NoConsentCheck) || !flight.may_go() {
                 return Err(Held::Fenced);
             }
             let (outgoing, bearer) = lane.request(&claimed.push, now_ms)?;

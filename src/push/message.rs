@@ -169,6 +169,9 @@ pub struct Allowed {
     pub trigger_needs: Vec<Need>,
     /// The records that allowed it, one for each need that rests on consent.
     pub consent_ids: Vec<ConsentId>,
+    /// When the first of them stops to count by itself, UTC milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_ms: Option<i64>,
 }
 
 /// A message to be planned.
@@ -292,6 +295,8 @@ pub struct Push {
     pub collapse_id: String,
     /// UTC milliseconds.
     pub deadline_ms: i64,
+    /// When its consent ends by itself, UTC milliseconds.
+    pub consent_until_ms: Option<i64>,
     /// As [`render`] made it.
     pub payload: Bytes,
 }

@@ -11,7 +11,7 @@ use super::wish;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::id::{AppId, CampaignId, ConsentId, DeviceId, MessageId, UserId};
-use crate::people::consent::{self, Ledger, Purposes, Standing};
+use crate::people::consent::{self, Ledger, Purposes, Reason, Standing};
 use crate::people::device::{self, Hold};
 use crate::planted::{Bug, planted};
 use crate::platform::epoch::{self, Scope};
@@ -151,7 +151,7 @@ pub(super) fn claim(conn: &mut Conn, claim: &Claim<'_>) -> Result<Claims> {
         }
         alive
     });
-    consented(conn, app, &mut due, &mut ends)?;
+    consented(conn, app, (&mut due, &mut ends), now_ms)?;
     let ids: BTreeSet<DeviceId> = due.iter().map(|d| d.device_id).collect();
     let devices = device::holds(conn, app, &ids.into_iter().collect::<Vec<_>>())?;
     due.retain(|d| {
@@ -164,13 +164,14 @@ pub(super) fn claim(conn: &mut Conn, claim: &Claim<'_>) -> Result<Claims> {
     let unwanted = wish::ask(conn, app, &mut due, (&devices, now_ms))?;
     store::end(conn, app, (&ends.expired, State::Expired, "deadline"), now_ms)?;
     store::end(conn, app, (&ends.revoked, State::Revoked, "consent"), now_ms)?;
+    store::end(conn, app, (&ends.lapsed, State::Revoked, "consent_expired"), now_ms)?;
     store::end(conn, app, (&ends.token_dead, State::TokenDead, "token_dead"), now_ms)?;
     let moved: Vec<MessageId> = due.iter().map(|d| d.id).collect();
     if store::start(conn, app, &moved, now_ms)? != moved.len() {
         // Somebody else has moved one since it was read: nothing is claimed, the next step looks again.
         return Err(Error::Busy("a message was claimed twice at once"));
     }
-    let ended = unwanted || !(ends.expired.is_empty() && ends.revoked.is_empty() && ends.token_dead.is_empty());
+    let ended = unwanted || ends.any();
     let taken = due.into_iter().filter_map(|d| {
         let (flight, aboard) = (entered.remove(&d.id)?, flights.board(d.id));
         Some((d.claimed((app, now_ms)), flight, aboard))
@@ -183,53 +184,69 @@ pub(super) fn claim(conn: &mut Conn, claim: &Claim<'_>) -> Result<Claims> {
 struct Ends {
     expired: Vec<MessageId>,
     revoked: Vec<MessageId>,
+    /// Their consent has ended by itself.
+    lapsed: Vec<MessageId>,
     token_dead: Vec<MessageId>,
 }
 
-/// Evaluates consent again where an epoch has moved since the message was allowed.
-fn consented(conn: &mut Conn, app: AppId, due: &mut Vec<Due>, ends: &mut Ends) -> Result<()> {
+impl Ends {
+    fn any(&self) -> bool {
+        [&self.expired, &self.revoked, &self.lapsed, &self.token_dead].into_iter().any(|ids| !ids.is_empty())
+    }
+}
+
+/// Evaluates consent again where an epoch has moved since the message was allowed, or where a grant has ended by itself.
+fn consented(conn: &mut Conn, app: AppId, (due, ends): (&mut Vec<Due>, &mut Ends), now_ms: i64) -> Result<()> {
     if due.is_empty() || planted(Bug::NoConsentCheck) {
         return Ok(());
     }
     let epochs = Epochs::read(conn, app, due.iter().map(|d| d.user_id))?;
-    let changed: Vec<UserId> =
-        due.iter().filter(|d| !epochs.are(d.user_id, d.epochs)).map(|d| d.user_id).collect::<HashSet<_>>().into_iter().collect();
+    let stands = |d: &Due| epochs.are(d.user_id, d.epochs) && d.until_ms.is_none_or(|at_ms| now_ms < at_ms);
+    let changed: HashSet<UserId> = due.iter().filter(|d| !stands(d)).map(|d| d.user_id).collect();
+    let changed: Vec<UserId> = changed.into_iter().collect();
     if changed.is_empty() {
         return Ok(());
     }
     let ledgers = consent::ledgers(conn, app, &changed)?;
     let purposes = consent::purposes(conn, app)?;
+    let nobodys = Ledger::default();
     let mut kept = Vec::with_capacity(due.len());
-    for message in std::mem::take(due) {
-        let now = epochs.of(message.user_id);
-        if now == message.epochs {
+    for mut message in std::mem::take(due) {
+        if stands(&message) {
             kept.push(message);
             continue;
         }
         let mut allowed = message.allowed()?;
-        let Some(records) = ledgers.get(&message.user_id).and_then(|ledger| records(ledger, &purposes, &allowed)) else {
-            ends.revoked.push(message.id);
-            continue;
-        };
-        allowed.consent_ids = records;
-        store::allow(conn, app, message.id, (&allowed, now))?;
-        kept.push(message);
+        let ledger = ledgers.get(&message.user_id).unwrap_or(&nobodys);
+        match records((ledger, &purposes), &allowed, now_ms) {
+            Ok(records) => {
+                allowed.until_ms = ledger.until_ms(&records);
+                allowed.consent_ids = records;
+                store::allow(conn, app, message.id, (&allowed, epochs.of(message.user_id)))?;
+                message.until_ms = allowed.until_ms;
+                kept.push(message);
+            }
+            Err(Reason::Expired) => ends.lapsed.push(message.id),
+            Err(Reason::NotGranted | Reason::Withdrawn | Reason::AskAgain | Reason::AgeGate | Reason::UnknownPurpose) => {
+                ends.revoked.push(message.id);
+            }
+        }
     }
     *due = kept;
     Ok(())
 }
 
-/// The records that allow a message, one for each of its needs that rests on consent; nothing when one is missing.
-fn records(ledger: &Ledger, purposes: &Purposes, allowed: &Allowed) -> Option<Vec<ConsentId>> {
+/// The records that allow a message, one for each of its needs that rests on consent; the reason when one is missing.
+fn records((ledger, purposes): (&Ledger, &Purposes), allowed: &Allowed, now_ms: i64) -> Result<Vec<ConsentId>, Reason> {
     let mut records = Vec::new();
     for need in allowed.needs() {
-        match ledger.standing(purposes, &need) {
+        match ledger.standing(purposes, &need, now_ms) {
             Standing::Granted(id) => records.push(id),
             Standing::NotNeeded => {}
-            Standing::Refused(_) => return None,
+            Standing::Refused(reason) => return Err(reason),
         }
     }
-    Some(records)
+    Ok(records)
 }
 
 /// After a crash: nobody knows what became of the messages that were `sending`. One process owns the outbox; call it

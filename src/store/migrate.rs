@@ -48,6 +48,11 @@ const FILES: &[(&str, &str, &str)] = &[
         include_str!("../../migrations/2026-11-28_question/up.sql"),
         include_str!("../../migrations/2026-11-28_question/down.sql"),
     ),
+    (
+        "2026-11-28_consent",
+        include_str!("../../migrations/2026-11-28_consent/up.sql"),
+        include_str!("../../migrations/2026-11-28_consent/down.sql"),
+    ),
 ];
 
 /// The embedded migrations as diesel sees them, for one database.

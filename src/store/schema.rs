@@ -158,6 +158,9 @@ diesel::table! {
         name -> Text,
         basis -> Text,
         created_ms -> BigInt,
+        categories -> Text,
+        personal_data -> Text,
+        sale_or_share -> Bool,
     }
 }
 
@@ -169,6 +172,8 @@ diesel::table! {
         texts -> Text,
         re_ask -> Bool,
         published_ms -> BigInt,
+        valid_ms -> Nullable<BigInt>,
+        jurisdictions -> Text,
     }
 }
 
@@ -197,6 +202,23 @@ diesel::table! {
         evidence -> Text,
         source -> Text,
         at_ms -> BigInt,
+        language -> Nullable<Text>,
+        notice_hash -> Nullable<Text>,
+        jurisdiction -> Nullable<Text>,
+        expires_ms -> Nullable<BigInt>,
+        guardian -> Bool,
+    }
+}
+
+diesel::table! {
+    ages (app_id, user_id) {
+        app_id -> Text,
+        user_id -> Text,
+        jurisdiction -> Nullable<Text>,
+        minimum_years -> BigInt,
+        of_age_ms -> BigInt,
+        stated_ms -> BigInt,
+        source -> Text,
     }
 }
 
@@ -559,6 +581,7 @@ diesel::table! {
         sending_ms -> Nullable<BigInt>,
         ended_ms -> Nullable<BigInt>,
         settled -> Bool,
+        consent_until_ms -> Nullable<BigInt>,
     }
 }
 

@@ -134,9 +134,11 @@ async fn furnish(world: &World, tag: &'static str) -> Furnished {
     }
     let (other, device, _) = story::phone(&key("made"), "android");
     assert!(world.put(&format!("/v1/users/{}/devices/{other}", person.id), &server, device).await.status < 300);
-    story::consent(world, &tenant, &user_id, true).await;
     put("mails.id", &crate::mail::one_of(world, &tenant, &user_id).await);
     put("passkeys.id", "psk_00000000000070008000000000000000");
+    put("consents.id", &id(&story::consent(world, &tenant, &user_id, true).await));
+    let history = world.get(&format!("/v1/users/{}/consents/history", person.id), &server).await.expect(200);
+    put("consents.consent_id", &id(&history["items"][0]));
     put("sessions.id", &id(&world.get("/v1/me/sessions", &user).await.expect(200)["items"][0]));
 
     let leaver = id(&world.post("/v1/users", &server, json!({"external_id": key("leaver")})).await.expect(201));

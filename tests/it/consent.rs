@@ -3,7 +3,7 @@
 use crate::world::{Caller, Tenant, World};
 use kairos::id::{AppId, ConsentId, PartnerId, UserId};
 use kairos::people::consent::{
-    Basis, Channel, Extent, LOCATION, Ledger, Need, PARTNER_EVENTS, Purpose, Purposes, Reason, Row, Standing, Version,
+    Age, Basis, Channel, Extent, LOCATION, Ledger, Need, PARTNER_EVENTS, Purpose, Purposes, Reason, Row, Standing, Version, Voice,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -29,24 +29,31 @@ fn purposes() -> Purposes {
 }
 
 /// A row in short: `+ads` grants, `-ads` withdraws; `@push`, `@email`, `@sms` name the channel, `#1` the partner,
-/// `!1` the text version (else 3).
+/// `!1` the text version (else 3), `~` the end of its time (now is 1000), `^` a guardian's.
 fn row(n: usize, text: &str) -> Row {
     let granted = text.starts_with('+');
     let mut extent = Extent { purpose: String::new(), channel: None, partner: None };
     let mut version = "3".to_owned();
+    let (mut expires_ms, mut guardian) = (None, false);
     for word in text[1..].split(' ') {
         match word.split_at(1) {
             ("@", channel) => extent.channel = Channel::named(channel),
             ("#", number) => extent.partner = Some(partner(number.parse().unwrap())),
             ("!", name) => version = name.to_owned(),
+            ("~", at) => expires_ms = Some(at.parse().unwrap()),
+            ("^", _) => guardian = true,
             _ => extent.purpose = word.to_owned(),
         }
     }
-    Row { id: id(n), extent, granted, text_version: granted.then_some(version) }
+    let text_version = granted.then_some(version);
+    Row { id: id(n), extent, granted, text_version, expires_ms, guardian, voice: Voice::User }
 }
 
+/// When the law is asked.
+const NOW: i64 = 1_000;
+
 fn ledger(rows: &[&str]) -> Ledger {
-    Ledger(rows.iter().enumerate().map(|(n, text)| row(n, text)).collect())
+    Ledger { rows: rows.iter().enumerate().map(|(n, text)| row(n, text)).collect(), age: Age::NotAsked }
 }
 
 /// The table of the law: rows in order, then how the app's own need and that of partner 1 stand.
@@ -56,6 +63,7 @@ fn the_law_decides_each_case_as_written() {
     const NO: &str = "not_granted";
     const OUT: &str = "withdrawn";
     const ASK: &str = "ask_again";
+    const OVER: &str = "expired";
     let cases: &[(&[&str], &str, &str, &str)] = &[
         (&[], NO, NO, "nothing is granted by default"),
         (&["+ads"], "0", NO, "a grant without a partner never covers a partner"),
@@ -92,11 +100,22 @@ fn the_law_decides_each_case_as_written() {
         (&["-ads @push", "+ads @push !1", "+ads !3"], OUT, OUT, "and lifts no objection"),
         (&["-ads", "+ads !1"], ASK, OUT, "what is missing is said: the new text"),
         (&["+ads", "+ads #1", "-ads #1 @push"], "0", OUT, "channel and partner at once"),
+        (&["+ads ~1001"], "0", NO, "a grant counts to the last millisecond of its time"),
+        (&["+ads ~1000"], OVER, NO, "and not at the end of it"),
+        (&["+ads #1 ~1000"], NO, OVER, "a partner's grant too"),
+        (&["+ads", "+ads ~1000"], OVER, NO, "a grant that is over had taken the place of the one before it"),
+        (&["+ads ~1000", "+ads"], "1", NO, "given again it counts again"),
+        (&["+ads", "+ads @push ~1000"], "0", NO, "the wide grant stands on its own"),
+        (&["-ads @push", "+ads @push ~1000", "+ads"], OUT, OUT, "an objection was lifted for that time only"),
+        (&["+ads", "-ads @push", "+ads @push", "+ads @push ~1000"], OVER, OUT, "nor does the wide grant from before it return"),
+        (&["-ads", "+ads ~1000"], OVER, OUT, "what is missing is said: to ask once more"),
+        (&["+ads ~1000", "-ads"], OUT, OUT, "withdrawn is withdrawn, over or not"),
+        (&["+ads !1 ~1000"], ASK, NO, "the text comes before the time"),
         (&["+ads @sms #1", "-ads @push"], OUT, OUT, "what was never granted for push is not, and is said to be withdrawn"),
     ];
     for (rows, own, partners, why) in cases {
         let ledger = ledger(rows);
-        let word = |need: &Need| match ledger.standing(&purposes(), need) {
+        let word = |need: &Need| match ledger.standing(&purposes(), need, NOW) {
             Standing::Granted(by) => rows.iter().enumerate().find(|(n, _)| id(*n) == by).unwrap().0.to_string(),
             Standing::NotNeeded => "not_needed".to_owned(),
             Standing::Refused(reason) => reason.name().to_owned(),
@@ -108,7 +127,7 @@ fn the_law_decides_each_case_as_written() {
 
 #[test]
 fn a_contract_needs_no_consent_but_a_partners_offer_always_does() {
-    let standing = |rows: &[&str], need: Need| ledger(rows).standing(&purposes(), &need);
+    let standing = |rows: &[&str], need: Need| ledger(rows).standing(&purposes(), &need, NOW);
     assert_eq!(standing(&[], Need::of("care")), Standing::NotNeeded);
     assert_eq!(standing(&["-care"], Need::of("care")), Standing::NotNeeded);
     assert_eq!(standing(&["+care"], Need::of_partner("care", partner(1))), Standing::Refused(Reason::NotGranted));
@@ -118,7 +137,7 @@ fn a_contract_needs_no_consent_but_a_partners_offer_always_does() {
 #[test]
 fn built_in_purposes_exist_and_unknown_ones_are_refused() {
     let all = Purposes::new([]);
-    let ask = |rows: &[&str], need: Need| ledger(rows).standing(&all, &need);
+    let ask = |rows: &[&str], need: Need| ledger(rows).standing(&all, &need, NOW);
     assert_eq!(ask(&[], Need::of(LOCATION)), Standing::Refused(Reason::NotGranted));
     assert_eq!(ask(&["+location !1"], Need::of(LOCATION)), Standing::Granted(id(0)));
     assert_eq!(ask(&["+partner_events #1 !1"], Need::of_partner(PARTNER_EVENTS, partner(1))), Standing::Granted(id(0)));
@@ -129,7 +148,7 @@ fn built_in_purposes_exist_and_unknown_ones_are_refused() {
 #[test]
 fn a_withdrawal_lists_the_grants_that_it_ends_in_whole() {
     let before = ledger(&["+ads", "+ads @push", "+ads @email #1", "+ads #1", "+ads #1", "+news", "-ads @sms"]);
-    let ended = |text: &str| before.ended_by(&row(9, text).extent).iter().map(|r| r.id).collect::<Vec<_>>();
+    let ended = |text: &str| before.ended_by(&row(9, text).extent, NOW).iter().map(|r| r.id).collect::<Vec<_>>();
     assert_eq!(ended("-ads"), [id(0), id(1), id(2), id(4)], "all that stand; row 3 was replaced by row 4");
     assert_eq!(ended("-ads @push"), [id(1)], "wide grants go on for other channels");
     assert_eq!(ended("-ads #1"), [id(2), id(4)]);
@@ -141,12 +160,16 @@ fn any_row() -> impl Strategy<Value = Row> {
     let channel = prop_oneof![3 => Just(None), 2 => Just(Some(Channel::Push)), 1 => Just(Some(Channel::Email))];
     let partner_id = prop_oneof![3 => Just(None), 2 => Just(Some(partner(1))), 1 => Just(Some(partner(2)))];
     let version = prop_oneof![1 => Just("1"), 4 => Just("3")];
-    (prop::bool::ANY, prop::bool::weighted(0.8), channel, partner_id, version).prop_map(
-        |(granted, ads, channel, partner, version)| Row {
+    let expires_ms = prop_oneof![4 => Just(None), 1 => Just(Some(NOW)), 1 => Just(Some(NOW + 1))];
+    (prop::bool::ANY, prop::bool::weighted(0.8), channel, partner_id, version, expires_ms).prop_map(
+        |(granted, ads, channel, partner, version, expires_ms)| Row {
             id: id(0),
             extent: Extent { purpose: if ads { "ads" } else { "news" }.to_owned(), channel, partner },
             granted,
             text_version: granted.then(|| version.to_owned()),
+            expires_ms: expires_ms.filter(|_| granted),
+            guardian: false,
+            voice: Voice::User,
         },
     )
 }
@@ -154,7 +177,7 @@ fn any_row() -> impl Strategy<Value = Row> {
 fn any_ledger() -> impl Strategy<Value = Ledger> {
     prop::collection::vec(any_row(), 0..12).prop_map(|mut rows| {
         rows.iter_mut().enumerate().for_each(|(n, row)| row.id = id(n));
-        Ledger(rows)
+        Ledger { rows, age: Age::NotAsked }
     })
 }
 
@@ -168,31 +191,37 @@ fn allowed_by_model(rows: &[Row], need: &Need) -> bool {
     let speaks = |row: &Row| row.extent.purpose == need.purpose && row.extent.channel.is_none_or(|c| c == Channel::Push);
     let of_partner = |row: &Row| row.extent.partner == need.partner;
     let withdraws = |row: &Row| !row.granted && speaks(row) && (row.extent.partner.is_none() || of_partner(row));
-    let grants = |row: &Row| row.granted && speaks(row) && of_partner(row) && row.text_version.as_deref() != Some("1");
+    let given = |row: &Row| row.granted && speaks(row) && of_partner(row) && row.text_version.as_deref() != Some("1");
+    let grants = |row: &Row| given(row) && row.expires_ms != Some(NOW);
     let by_name = |row: &Row| row.extent.channel.is_some();
     let objection = rows.iter().rfind(|row| by_name(row) && (withdraws(row) || grants(row))).is_some_and(|row| !row.granted);
-    rows.iter().enumerate().any(|(n, row)| grants(row) && !rows[n + 1..].iter().any(withdraws) && (by_name(row) || !objection))
+    rows.iter().enumerate().any(|(n, row)| {
+        let replaced = |later: &Row| given(later) && by_name(later) == by_name(row);
+        // A grant in the same place that is over by now had replaced it; one that counts decides in its stead.
+        let stands = !rows[n + 1..].iter().any(|later| withdraws(later) || replaced(later) && !grants(later));
+        grants(row) && stands && (by_name(row) || !objection)
+    })
 }
 
 proptest! {
     #[test]
     fn the_law_agrees_with_a_second_reading_of_it(ledger in any_ledger()) {
         for need in needs() {
-            let permits = ledger.standing(&purposes(), &need).permits();
-            prop_assert_eq!(permits, allowed_by_model(&ledger.0, &need), "{:?}", need);
+            let permits = ledger.standing(&purposes(), &need, NOW).permits();
+            prop_assert_eq!(permits, allowed_by_model(&ledger.rows, &need), "{:?}", need);
         }
     }
 
     #[test]
     fn a_record_that_allows_is_a_matching_grant_that_nothing_later_withdrew(ledger in any_ledger()) {
         for need in needs() {
-            if let Standing::Granted(by) = ledger.standing(&purposes(), &need) {
-                let at = ledger.0.iter().position(|row| row.id == by).unwrap();
-                let row = &ledger.0[at];
+            if let Standing::Granted(by) = ledger.standing(&purposes(), &need, NOW) {
+                let at = ledger.rows.iter().position(|row| row.id == by).unwrap();
+                let row = &ledger.rows[at];
                 prop_assert!(row.granted && row.extent.purpose == need.purpose && row.extent.partner == need.partner);
                 let wide = |later: &Row| !later.granted && later.extent.purpose == need.purpose && later.extent.channel.is_none()
                     && (later.extent.partner.is_none() || later.extent.partner == need.partner);
-                prop_assert!(!ledger.0[at..].iter().any(wide));
+                prop_assert!(!ledger.rows[at..].iter().any(wide));
             }
         }
     }
@@ -200,13 +229,13 @@ proptest! {
     #[test]
     fn a_withdrawal_of_a_purpose_leaves_nothing_of_it_and_touches_nothing_else(ledger in any_ledger()) {
         let mut after = ledger.clone();
-        after.0.push(row(99, "-ads"));
+        after.rows.push(row(99, "-ads"));
         for need in needs() {
-            let now = after.standing(&purposes(), &need);
+            let now = after.standing(&purposes(), &need, NOW);
             if need.purpose == "ads" {
                 prop_assert_eq!(now, Standing::Refused(Reason::Withdrawn));
             } else {
-                prop_assert_eq!(now, ledger.standing(&purposes(), &need));
+                prop_assert_eq!(now, ledger.standing(&purposes(), &need, NOW));
             }
         }
     }
@@ -214,9 +243,9 @@ proptest! {
     #[test]
     fn a_choice_never_implies_one_that_it_does_not_name(ledger in any_ledger(), choice in any_row()) {
         let mut after = ledger.clone();
-        after.0.push(Row { id: id(99), ..choice.clone() });
+        after.rows.push(Row { id: id(99), ..choice.clone() });
         for need in needs() {
-            let (was, is) = (ledger.standing(&purposes(), &need).permits(), after.standing(&purposes(), &need).permits());
+            let (was, is) = (ledger.standing(&purposes(), &need, NOW).permits(), after.standing(&purposes(), &need, NOW).permits());
             let same_partner = choice.extent.partner == need.partner;
             if choice.granted && (choice.extent.purpose != need.purpose || !same_partner) {
                 prop_assert_eq!(was, is, "a grant of {:?} changed {:?}", choice.extent, need);
@@ -227,12 +256,12 @@ proptest! {
 
     #[test]
     fn what_a_withdrawal_lists_is_what_no_longer_stands(ledger in any_ledger(), choice in any_row()) {
-        let withdrawal = Row { id: id(99), granted: false, text_version: None, ..choice };
-        let listed: Vec<ConsentId> = ledger.ended_by(&withdrawal.extent).iter().map(|r| r.id).collect();
-        let before: Vec<ConsentId> = ledger.in_force().iter().map(|r| r.id).collect();
+        let withdrawal = Row { id: id(99), granted: false, text_version: None, expires_ms: None, ..choice };
+        let listed: Vec<ConsentId> = ledger.ended_by(&withdrawal.extent, NOW).iter().map(|r| r.id).collect();
+        let before: Vec<ConsentId> = ledger.in_force(NOW).iter().map(|r| r.id).collect();
         let mut after = ledger.clone();
-        after.0.push(withdrawal);
-        let after: Vec<ConsentId> = after.in_force().iter().map(|r| r.id).collect();
+        after.rows.push(withdrawal);
+        let after: Vec<ConsentId> = after.in_force(NOW).iter().map(|r| r.id).collect();
         let gone: Vec<ConsentId> = before.into_iter().filter(|id| !after.contains(id)).collect();
         prop_assert_eq!(listed, gone);
     }
@@ -257,7 +286,8 @@ async fn sql(world: &World, text: &str) -> kairos::error::Result<()> {
     world.kairos.platform.store.write(move |conn| conn.batch(&text)).await
 }
 
-async fn add_partner(world: &World, app: AppId) -> PartnerId {
+/// A partner of an app.
+pub async fn add_partner(world: &World, app: AppId) -> PartnerId {
     let id: PartnerId = world.kairos.platform.ids.next();
     let text = format!("insert into partners (app_id, id, name, created_ms) values ('{app}', '{id}', 'Hotel', 0)");
     sql(world, &text).await.unwrap();
@@ -271,7 +301,8 @@ fn grant(more: &Value) -> Value {
     body
 }
 
-fn state_of<'a>(page: &'a Value, purpose: &str) -> &'a Value {
+/// How a purpose stands, out of a page of `/v1/me/consents`.
+pub fn state_of<'a>(page: &'a Value, purpose: &str) -> &'a Value {
     page["items"].as_array().unwrap().iter().find(|item| item["purpose"] == purpose).unwrap()
 }
 

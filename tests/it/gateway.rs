@@ -64,6 +64,7 @@ pub fn push(n: u128, gateway: Gateway) -> Push {
         topic: None,
         collapse_id: format!("c{n}"),
         deadline_ms,
+        consent_until_ms: None,
         payload: render(gateway, &content, &stamp).into(),
     }
 }

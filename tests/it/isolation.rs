@@ -142,9 +142,13 @@ pub async fn furnish(world: &mut World) -> House {
     let erasure =
         world.delete(&format!("/v1/users/{leaver}"), &by).await.expect(202)["erasure"]["id"].as_str().unwrap().to_owned();
     let passkey = passkey(world, (&stage.app.id.to_string(), &user));
+    let consents = world.get(&format!("/v1/users/{user}/consents/history"), &by).await.expect(200);
+    let consent = consents["items"][0]["id"].as_str().unwrap().to_owned();
     let samples = [
         ("/v1/erasures/{id}", vec![erasure]),
         ("/v1/me/passkeys/{id}", vec![passkey]),
+        ("/v1/me/consents/{id}/receipt", vec![consent.clone()]),
+        ("/v1/users/{id}/consents/{consent_id}/receipt", vec![user.clone(), consent]),
         ("/v1/me/sessions/{id}", vec![session]),
         ("/v1/users/{id}", vec![user.clone()]),
         ("/v1/users/{id}/devices/{installation_id}", vec![user, installation.clone()]),
@@ -184,6 +188,7 @@ pub fn body(operation: &Operation) -> Value {
         "template": {"fallback": "en", "variants": {"en": {"title": "x", "body": "x"}}}});
     match (operation.method.as_str(), operation.path.as_str()) {
         ("POST", "/v1/users/{id}/consents" | "/v1/me/consents") => consent,
+        ("POST", "/v1/users/{id}/age" | "/v1/me/age") => json!({"birth_date": "1990-05-17"}),
         ("PUT", "/v1/users/{id}/devices/{installation_id}" | "/v1/me/devices/{installation_id}") => device,
         ("POST", "/v1/purposes/{key}/versions") => json!({"version": "9", "texts": {"en": "x"}, "re_ask": true}),
         ("PATCH", "/v1/topics/{key}" | "/v1/purposes/{key}") => json!({"name": "taken over"}),

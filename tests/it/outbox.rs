@@ -18,21 +18,23 @@ use tokio::io::AsyncWriteExt as _;
 static TOKENS: AtomicU32 = AtomicU32::new(1);
 
 /// A world with a stand-in, credentials stored, one user with one phone.
-struct Post {
-    standin: StandIn,
-    person: Person,
-    phone: Phoned,
+pub struct Post {
+    pub standin: StandIn,
+    pub person: Person,
+    pub phone: Phoned,
 }
 
+/// A user's phone.
 #[derive(Clone)]
-struct Phoned {
+pub struct Phoned {
     user: UserId,
     device: DeviceId,
     token: String,
     gateway: Gateway,
 }
 
-async fn post(world: &mut World) -> Post {
+/// Opens it.
+pub async fn post(world: &mut World) -> Post {
     let standin = open_standin(&world.clock).await;
     let ca = world.database.folder().join("standin-ca.pem");
     std::fs::write(&ca, standin.ca_pem()).unwrap();
@@ -90,13 +92,15 @@ impl Post {
     }
 }
 
-fn arrivals(standin: &StandIn, id: MessageId) -> Vec<Row> {
+/// What arrived of a message at a stand-in.
+pub fn arrivals(standin: &StandIn, id: MessageId) -> Vec<Row> {
     let hyphenated = id.uuid().to_string();
     let is = |row: &Row| row.push_id.as_deref() == Some(&hyphenated) || row.push_id.as_deref() == Some(&id.to_string());
     standin.ledger().into_iter().filter(is).collect()
 }
 
-fn message(world: &World, phone: &Phoned, change: impl FnOnce(&mut NewMessage)) -> NewMessage {
+/// A message to this phone, due now.
+pub fn message(world: &World, phone: &Phoned, change: impl FnOnce(&mut NewMessage)) -> NewMessage {
     let ids = &world.kairos.platform.ids;
     let mut message = NewMessage {
         id: ids.next(),
@@ -122,6 +126,7 @@ fn message(world: &World, phone: &Phoned, change: impl FnOnce(&mut NewMessage)) 
             critical: false,
             trigger_needs: vec![],
             consent_ids: vec![],
+            until_ms: None,
         },
         consent_epoch: 0,
         app_consent_epoch: 0,
@@ -133,7 +138,7 @@ fn message(world: &World, phone: &Phoned, change: impl FnOnce(&mut NewMessage)) 
 }
 
 /// Plans as a decision does, with the epochs of this moment, and hands over after the commit.
-async fn plan(world: &World, message: &NewMessage) {
+pub async fn plan(world: &World, message: &NewMessage) {
     let (dispatcher, now_ms) = (world.kairos.dispatcher().clone(), world.now_ms());
     let (mut message, planner) = (message.clone(), dispatcher.clone());
     let planned = world
@@ -153,12 +158,13 @@ async fn plan(world: &World, message: &NewMessage) {
 }
 
 /// Puts messages into the outbox as they are, all at once.
-async fn queue(world: &World, messages: Vec<NewMessage>) {
+pub async fn queue(world: &World, messages: Vec<NewMessage>) {
     let (dispatcher, now_ms) = (world.kairos.dispatcher().clone(), world.now_ms());
     world.kairos.platform.store.write(move |c| outbox::insert_many(c, &dispatcher, &messages, now_ms)).await.unwrap();
 }
 
-async fn state(world: &World, message: &NewMessage) -> String {
+/// The state of a message and its reason.
+pub async fn state(world: &World, message: &NewMessage) -> String {
     let sql = format!("select state || coalesce(':' || reason, '') as line from messages where id = '{}'", message.id);
     world.lines(&sql).await.pop().unwrap()
 }

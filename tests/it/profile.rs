@@ -536,7 +536,7 @@ both! {
         let (people, devices, ledgers, purposes) = made.await.unwrap();
         assert_eq!((people.len(), devices.len(), ledgers.len()), (COUNT, COUNT, COUNT));
         assert!(people.values().all(|p| p.zone == "Europe/Paris"));
-        assert!(ledgers.values().all(|ledger| ledger.standing(&purposes, &Need::of("location")).permits()));
+        assert!(ledgers.values().all(|ledger| ledger.standing(&purposes, &Need::of("location"), world.now_ms()).permits()));
         let found = world.kairos.platform.store.read(move |conn| profile::resolve_external(conn, app, &["crm-0".to_owned(), "crm-x".to_owned()]));
         assert_eq!(found.await.unwrap(), [("crm-0".to_owned(), first)].into());
     }

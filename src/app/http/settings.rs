@@ -2,6 +2,8 @@
 
 use crate::app::caller::BackOffice;
 use crate::app::passkeys::Passkeys;
+use crate::app::caller::ServerKey;
+use crate::app::legal::{AgeGate, Controller};
 use crate::app::scope::Scope;
 use crate::app::settings::{Caps, QuietHours, Settings};
 use crate::app::store::{self, AppRow};
@@ -9,8 +11,9 @@ use crate::clock::Time;
 use crate::error::Result;
 use crate::http::{Body, IfMatch, ProblemBody, check_text, etag, given};
 use crate::id::AppId;
-use crate::platform::Platform;
-use crate::store::Doc;
+use crate::platform::fence::Whose;
+use crate::platform::{Platform, epoch};
+use crate::store::{Conn, Doc};
 use actix_web::{HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -101,6 +104,18 @@ pub struct SettingsPatch {
     #[serde(default, deserialize_with = "given")]
     #[schema(nullable = false, minimum = 0)]
     question_skip_ms: Option<i64>,
+    /// `null` for none.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>, example = "DE")]
+    jurisdiction: Option<Option<String>>,
+    /// Replaced as a whole; `null` for no gate.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<AgeGate>)]
+    age_gate: Option<Option<AgeGate>>,
+    /// Replaced as a whole; `null` for none.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<Controller>)]
+    controller: Option<Option<Controller>>,
 }
 
 impl SettingsPatch {
@@ -127,6 +142,9 @@ impl SettingsPatch {
         set(&mut to.passkeys, self.passkeys);
         set(&mut to.question_cool_down_ms, self.question_cool_down_ms);
         set(&mut to.question_skip_ms, self.question_skip_ms);
+        set(&mut to.jurisdiction, self.jurisdiction);
+        set(&mut to.age_gate, self.age_gate);
+        set(&mut to.controller, self.controller);
     }
 }
 
@@ -161,22 +179,31 @@ pub async fn patch(
     if let Some(name) = &patch.name {
         check_text("name", name, 100)?;
     }
-    let row = platform.write_and_tell((APPS_TOPIC, caller.app_id.to_string()), move |conn| {
+    let write = move |conn: &mut Conn| {
         let mut row = store::app(conn, caller.app_id)?;
         if_match.check(row.revision)?;
+        let mut whose = Whose::Users(Vec::new());
         if let Some(name) = patch.name {
             row.name = name;
         }
         if let Some(settings) = patch.settings {
+            let gate = row.settings.0.age_gate.clone();
             settings.apply(&mut row.settings.0);
             row.settings.0.check()?;
             store::own_rp_id(conn, &row)?;
+            if row.settings.0.age_gate != gate {
+                // Whose consent counts may have changed: what is under way is looked at again.
+                epoch::bump(conn, caller.app_id, epoch::Scope::AppConsent)?;
+                whose = Whose::All;
+            }
         }
         store::update_app(conn, &row)?;
         row.revision += 1;
-        Ok(row)
-    });
-    Ok(answer(row.await?))
+        Ok((row, whose))
+    };
+    let cache = platform.cache.clone();
+    let tell = move |_: &AppRow| cache.publish(APPS_TOPIC, &caller.app_id.to_string());
+    Ok(answer(platform.write_and_fence(caller.app_id, write, tell).await?))
 }
 
 fn answer(row: AppRow) -> HttpResponse {

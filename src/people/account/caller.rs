@@ -6,6 +6,7 @@ use crate::clock::MINUTE_MS;
 use crate::error::{Error, Problem, Result};
 use crate::http::CallerApp;
 use crate::id::{AppId, SessionId, UserId};
+use crate::people::consent::Signals;
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest, dev::Payload, web};
 use futures_util::future::LocalBoxFuture;
 
@@ -53,6 +54,11 @@ impl FromRequest for UserToken {
             let accounts = accounts.ok_or_else(|| Error::broken("the server was started without its accounts"))?;
             let caller = accounts.verify(&bearer(request.headers()).ok_or_else(missing)?).await?;
             request.extensions_mut().insert(CallerApp(caller.app_id));
+            if Signals::in_headers(request.headers()) {
+                let signals = request.app_data::<web::Data<Signals>>();
+                let signals = signals.ok_or_else(|| Error::broken("the server was started without its signals"))?;
+                signals.heard(accounts.platform(), (caller.app_id, caller.user_id), caller.session_id).await?;
+            }
             count(&request, caller.session_id.uuid()).await?;
             Ok(caller)
         })

@@ -1,5 +1,6 @@
 //! The consent law: which row of a user's ledger decides a need, and which grants a withdrawal ends. Pure.
 
+use super::age::Age;
 use super::purpose::{Basis, Purpose, Purposes};
 use crate::id::{ConsentId, PartnerId};
 use serde::{Deserialize, Serialize};
@@ -67,12 +68,34 @@ pub struct Row {
     pub granted: bool,
     /// Which text was shown.
     pub text_version: Option<String>,
+    /// From when on a grant no longer counts, UTC milliseconds; none: it lasts.
+    pub expires_ms: Option<i64>,
+    /// Whether a guardian gave it for somebody who is not of age.
+    pub guardian: bool,
+    /// Whose word it is.
+    pub voice: Voice,
+}
+
+/// Whose word a row is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Voice {
+    /// The user's own, in the app.
+    User,
+    /// A standing signal of their browser or phone.
+    Signal,
+    /// Somebody's who made it known for them.
+    Other,
 }
 
 /// All rows of one user, in the order in which they were committed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Ledger(pub Vec<Row>);
+pub struct Ledger {
+    /// The rows.
+    pub rows: Vec<Row>,
+    /// Whether the user may speak for themselves.
+    pub age: Age,
+}
 
 /// How a need stands with a user's ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,6 +119,10 @@ pub enum Reason {
     Withdrawn,
     /// It was granted for a text that has been replaced by one that must be asked again.
     AskAgain,
+    /// The time for which it was granted is over.
+    Expired,
+    /// Its giver is not of age, or has not said so, and no guardian gave it.
+    AgeGate,
     /// The app has no such purpose.
     UnknownPurpose,
 }
@@ -107,6 +134,8 @@ impl Reason {
             Self::NotGranted => "not_granted",
             Self::Withdrawn => "withdrawn",
             Self::AskAgain => "ask_again",
+            Self::Expired => "expired",
+            Self::AgeGate => "age_gate",
             Self::UnknownPurpose => "unknown_purpose",
         }
     }
@@ -140,11 +169,16 @@ impl Row {
         let of_partner = if self.granted { *partner == need.partner } else { partner.is_none() || *partner == need.partner };
         *purpose == need.purpose && of_partner && channel.is_none_or(|c| c == Channel::Push)
     }
+
+    /// Whether its time is over: exactly the end no longer counts.
+    pub(super) fn is_over(&self, now_ms: i64) -> bool {
+        self.expires_ms.is_some_and(|at_ms| at_ms <= now_ms)
+    }
 }
 
 impl Extent {
     /// Whether a withdrawal of this extent ends the whole of a grant of the other one.
-    fn ends(&self, granted: &Self) -> bool {
+    pub(super) fn ends(&self, granted: &Self) -> bool {
         self.purpose == granted.purpose
             && (self.channel.is_none() || self.channel == granted.channel)
             && (self.partner.is_none() || self.partner == granted.partner)
@@ -152,49 +186,72 @@ impl Extent {
 }
 
 impl Ledger {
-    /// How this need stands: the latest matching row decides, one that names the channel before one that does not.
-    pub fn standing(&self, purposes: &Purposes, need: &Need) -> Standing {
+    /// How this need stands now: the latest matching row decides, one that names the channel before one that does not.
+    pub fn standing(&self, purposes: &Purposes, need: &Need, now_ms: i64) -> Standing {
         let Some(purpose) = purposes.get(&need.purpose) else { return Standing::Refused(Reason::UnknownPurpose) };
         if purpose.basis == Basis::Contract && need.partner.is_none() {
             return Standing::NotNeeded;
         }
-        match self.grant(purpose, need) {
+        match self.grant((purpose, need), now_ms) {
             Ok(row) => Standing::Granted(row.id),
             Err(reason) => Standing::Refused(reason),
         }
     }
 
-    fn grant(&self, purpose: &Purpose, need: &Need) -> Result<&Row, Reason> {
+    fn grant(&self, (purpose, need): (&Purpose, &Need), now_ms: i64) -> Result<&Row, Reason> {
         let (mut naming, mut other): (Option<&Row>, Option<&Row>) = (None, None);
-        let (mut outdated_ever, mut outdated_last) = (false, false);
-        for row in self.0.iter().filter(|row| row.matches(need)) {
-            // A grant for a text that has to be asked again is as if it had not been made: it allows nothing, and it
-            // lifts no withdrawal.
-            outdated_last = row.granted && !purpose.counts(row.text_version.as_deref());
-            outdated_ever |= outdated_last;
-            if outdated_last {
+        let (mut void_ever, mut void_last): (Option<Reason>, Option<Reason>) = (None, None);
+        for row in self.rows.iter().filter(|row| row.matches(need)) {
+            let slot = if row.extent.channel.is_some() { &mut naming } else { &mut other };
+            // A grant that does not count is as if it had not been made: it allows nothing, and it lifts no withdrawal.
+            void_last = self.void(row, purpose, now_ms);
+            void_ever = void_last.or(void_ever);
+            if let Some(reason) = void_last {
+                // But one whose time is over had taken the place of those before it.
+                if reason == Reason::Expired && slot.is_some_and(|before| before.granted) {
+                    *slot = None;
+                }
                 continue;
             }
-            let slot = if row.extent.channel.is_some() { &mut naming } else { &mut other };
             *slot = Some(row);
-            // A withdrawal that names no channel ends the grants that name one. A withdrawal that names the
-            // channel stays: a wide grant does not imply what was withdrawn by name.
-            if !row.granted && row.extent.channel.is_none() && naming.is_some_and(|n| n.granted) {
-                naming = None;
+            // A withdrawal ends the grants of the other kind. One that names the channel stays: a wide grant does not
+            // imply what was withdrawn by name.
+            if !row.granted {
+                let others = if row.extent.channel.is_none() { &mut naming } else { &mut other };
+                *others = others.filter(|grant| !grant.granted);
             }
         }
         match naming.or(other) {
             Some(row) if row.granted => Ok(row),
-            Some(_) if !outdated_last => Err(Reason::Withdrawn),
-            None if !outdated_ever => Err(Reason::NotGranted),
-            Some(_) | None => Err(Reason::AskAgain),
+            Some(_) => Err(void_last.unwrap_or(Reason::Withdrawn)),
+            None => Err(void_ever.unwrap_or(Reason::NotGranted)),
         }
     }
 
-    /// The grants that stand: neither withdrawn in whole, nor replaced by a later row of the same extent.
-    pub fn in_force(&self) -> Vec<&Row> {
+    /// Why a row does not count, if it does not.
+    fn void(&self, row: &Row, purpose: &Purpose, now_ms: i64) -> Option<Reason> {
+        if !row.granted {
+            None
+        } else if !purpose.counts(row.text_version.as_deref()) {
+            Some(Reason::AskAgain)
+        } else if row.is_over(now_ms) {
+            Some(Reason::Expired)
+        } else if !row.guardian && !self.age.reached(now_ms) {
+            Some(Reason::AgeGate)
+        } else {
+            None
+        }
+    }
+
+    /// When the first of these records stops to count by itself.
+    pub fn until_ms(&self, ids: &[ConsentId]) -> Option<i64> {
+        self.rows.iter().filter(|row| ids.contains(&row.id)).filter_map(|row| row.expires_ms).min()
+    }
+
+    /// The grants that stand: neither withdrawn in whole, nor replaced by a later row of the same extent, nor over.
+    pub fn in_force(&self, now_ms: i64) -> Vec<&Row> {
         let mut standing: Vec<&Row> = Vec::new();
-        for row in &self.0 {
+        for row in &self.rows {
             standing.retain(|grant| {
                 let replaced = grant.extent == row.extent;
                 let ended = !row.granted && row.extent.ends(&grant.extent);
@@ -204,12 +261,13 @@ impl Ledger {
                 standing.push(row);
             }
         }
+        standing.retain(|row| !row.is_over(now_ms));
         standing
     }
 
     /// The grants that stand and that a withdrawal of this extent would end in whole.
-    pub fn ended_by(&self, extent: &Extent) -> Vec<&Row> {
-        self.in_force().into_iter().filter(|grant| extent.ends(&grant.extent)).collect()
+    pub fn ended_by(&self, extent: &Extent, now_ms: i64) -> Vec<&Row> {
+        self.in_force(now_ms).into_iter().filter(|grant| extent.ends(&grant.extent)).collect()
     }
 
     /// What of another ledger is appended to this one when its user turns out to be the same person, so that nothing is
@@ -238,6 +296,12 @@ impl Ledger {
 
     /// The last row about a purpose.
     pub fn last(&self, purpose: &str) -> Option<&Row> {
-        self.0.iter().rev().find(|row| row.extent.purpose == purpose)
+        self.rows.iter().rev().find(|row| row.extent.purpose == purpose)
+    }
+
+    /// The withdrawal that ended the whole of a grant, if there is one.
+    pub fn end_of(&self, grant: ConsentId) -> Option<&Row> {
+        let at = self.rows.iter().position(|row| row.id == grant)?;
+        self.rows[at..].iter().find(|row| !row.granted && row.extent.ends(&self.rows[at].extent))
     }
 }

@@ -1,24 +1,39 @@
 //! Consent: purposes with versioned texts, and the append-only ledger of what each user granted and withdrew.
 //!
 //! Nothing is granted by default. [`law`] says which row decides; a change moves the user's consent epoch, so that no
-//! send that relied on the old state is handed over.
+//! send that relied on the old state is handed over. What changes by time alone, the end of a grant, is written on the
+//! messages that rely on it, and asked with the slot in hand like their deadline.
 
+mod age;
+mod catalogue;
+mod gate;
+mod heard;
 mod law;
 pub mod personal;
 mod purpose;
+mod signal;
 mod store;
+mod text;
 
-pub use law::{Channel, Extent, Ledger, Need, Reason, Row, Standing};
-pub use purpose::{BUILT_IN, BUILT_IN_VERSION, Basis, BuiltIn, LOCATION, PARTNER_EVENTS, Purpose, Purposes, Version};
-pub use store::{Declared, Text};
+pub use age::{Age, Stated, of_age_ms};
+pub use catalogue::{change, declare, declared, publish, purposes, texts};
+pub use gate::{Gate, gate, state_age};
+pub use heard::Signals;
+pub use law::{Channel, Extent, Ledger, Need, Reason, Row, Standing, Voice};
+pub use purpose::{
+    BUILT_IN, BUILT_IN_VERSION, Basis, BuiltIn, CATEGORIES, Class, Declared, LOCATION, PARTNER_EVENTS, Purpose, Purposes, Version,
+};
+pub use signal::{due, forbids};
+pub use text::{Local, Text, Words};
 
-use crate::app::Who;
-use crate::error::{Error, Problem, Result};
+use crate::app::{Settings, Who};
+use crate::error::{Error, Result};
 use crate::http::FreeJson;
-use crate::id::{AppId, ConsentId, KeyId, OperatorId, PartnerId, UserId};
+use crate::id::{AppId, ConsentId, Ids, KeyId, OperatorId, PartnerId, UserId};
 use crate::platform::epoch;
 use crate::store::Conn;
-use std::collections::{BTreeMap, HashMap};
+use serde_json::{Map, Value, json};
+use std::collections::HashMap;
 
 /// A record of the ledger with its proof.
 #[derive(Debug, Clone)]
@@ -27,11 +42,49 @@ pub struct Record {
     pub user: UserId,
     /// What the law reads.
     pub row: Row,
+    /// Which words the person saw.
+    pub shown: Shown,
     /// What was shown, where, in which language, by which app version.
     pub evidence: FreeJson,
     /// Who made the choice known.
     pub source: Source,
     /// When it was recorded.
+    pub at_ms: i64,
+}
+
+/// Which words a person saw; with the purpose and the text version they lead to the text.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// The language of the text.
+    pub language: Option<String>,
+    /// SHA-256 of the text, in hex.
+    pub hash: Option<String>,
+    /// The jurisdiction under which the choice was made.
+    pub jurisdiction: Option<String>,
+}
+
+/// A choice to be recorded.
+#[derive(Debug, Clone)]
+pub struct Choice {
+    /// Whose it is.
+    pub user: UserId,
+    /// The record's id.
+    pub id: ConsentId,
+    /// What it is about.
+    pub extent: Extent,
+    /// Granted, or withdrawn.
+    pub granted: bool,
+    /// Which text was shown.
+    pub text_version: Option<String>,
+    /// The jurisdiction, where it is not the app's.
+    pub jurisdiction: Option<String>,
+    /// Whether a guardian made it for somebody who is not of age.
+    pub guardian: bool,
+    /// What was shown, where, in which language (`locale`), by which app version.
+    pub evidence: FreeJson,
+    /// Who made it known.
+    pub source: Source,
+    /// When it is recorded.
     pub at_ms: i64,
 }
 
@@ -46,6 +99,8 @@ pub enum Source {
     Operator(OperatorId),
     /// This program itself, for the example app.
     Seed,
+    /// The user's browser or phone, by Global Privacy Control.
+    Gpc,
 }
 
 impl std::fmt::Display for Source {
@@ -55,6 +110,7 @@ impl std::fmt::Display for Source {
             Self::Server(key) => write!(f, "server:{key}"),
             Self::Operator(id) => write!(f, "operator:{id}"),
             Self::Seed => f.write_str("seed"),
+            Self::Gpc => f.write_str("gpc"),
         }
     }
 }
@@ -73,9 +129,19 @@ impl Source {
         match text.split_once(':').unwrap_or((text, "")) {
             ("user", "") => Ok(Self::User),
             ("seed", "") => Ok(Self::Seed),
+            ("gpc", "") => Ok(Self::Gpc),
             ("server", key) => key.parse().map(Self::Server).map_err(Error::broken),
             ("operator", id) => id.parse().map(Self::Operator).map_err(Error::broken),
             _ => Err(Error::broken("the ledger holds an unknown source")),
+        }
+    }
+
+    /// Whose word it is to the law.
+    fn voice(self) -> Voice {
+        match self {
+            Self::User => Voice::User,
+            Self::Gpc => Voice::Signal,
+            Self::Server(_) | Self::Operator(_) | Self::Seed => Voice::Other,
         }
     }
 }
@@ -91,40 +157,48 @@ pub struct Recorded {
     pub ended: Vec<Record>,
 }
 
-/// The ledgers of these users; every one of them is in the answer.
+/// The ledgers of these users, with their ages where the app has a gate; every one of them is in the answer.
 ///
 /// # Errors
 /// What the database says.
 pub fn ledgers(conn: &mut Conn, app: AppId, users: &[UserId]) -> Result<HashMap<UserId, Ledger>> {
-    store::ledgers(conn, app, users)
+    let mut ledgers = store::ledgers(conn, app, users)?;
+    gate::judge(conn, app, &mut ledgers)?;
+    Ok(ledgers)
 }
 
-/// All purposes of an app, the built-in ones included.
-///
-/// # Errors
-/// What the database says.
-pub fn purposes(conn: &mut Conn, app: AppId) -> Result<Purposes> {
-    store::purposes(conn, app)
+fn ledger(conn: &mut Conn, app: AppId, user: UserId) -> Result<Ledger> {
+    Ok(ledgers(conn, app, &[user])?.remove(&user).unwrap_or_default())
 }
 
 /// Records a grant or a withdrawal and moves the user's consent epoch. The caller of a
 /// withdrawal writes with [`Platform::write_and_fence`](crate::platform::Platform::write_and_fence).
 ///
-/// A choice that the last row of its purpose says already is not written again.
+/// A choice that the last row of its purpose says already is not written again; a grant that would count longer is.
 ///
 /// # Errors
-/// 400 that names `purpose`, `partner`, `text_version` or `evidence`.
-pub fn record(conn: &mut Conn, app: AppId, record: Record) -> Result<Recorded> {
-    check(conn, app, &record)?;
+/// 400 that names `purpose`, `partner`, `text_version`, `jurisdiction`, `guardian` or `evidence`; 403 `age_gate` when the
+/// user may not consent for themselves; 409 `gpc` when the user's own signal forbids what others bring in.
+pub fn record(conn: &mut Conn, app: AppId, choice: Choice) -> Result<Recorded> {
+    let (record, needs_consent) = proven(conn, app, choice)?;
     // First of all: the epoch's row keeps other writers of this user's ledger out until the end of the transaction.
     epoch::bump(conn, app, epoch::Scope::Consent(record.user))?;
-    let ledger = store::ledgers(conn, app, &[record.user])?.remove(&record.user).unwrap_or_default();
+    let ledger = ledger(conn, app, record.user)?;
+    if record.row.granted {
+        if needs_consent && !record.row.guardian && !ledger.age.reached(record.at_ms) {
+            return Err(gate::refusal());
+        }
+        if record.row.voice == Voice::Other && signal::forbids(&ledger, &record.row.extent) {
+            let detail = "The user's browser or phone says Global Privacy Control: only the user can grant this, in the app.";
+            return Err(Error::conflict("gpc", detail));
+        }
+    }
     if let Some(last) = ledger.last(&record.row.extent.purpose).filter(|last| says_the_same(last, &record.row)) {
         let known = store::records(conn, app, record.user, &[last.id])?.pop();
         let record = known.ok_or_else(|| Error::broken("a ledger row vanished"))?;
         return Ok(Recorded { record, new: false, ended: Vec::new() });
     }
-    let ended = if record.row.granted { Vec::new() } else { ledger.ended_by(&record.row.extent) };
+    let ended = if record.row.granted { Vec::new() } else { ledger.ended_by(&record.row.extent, record.at_ms) };
     let ended: Vec<ConsentId> = ended.iter().map(|row| row.id).collect();
     let ended = store::records(conn, app, record.user, &ended)?;
     store::append(conn, app, std::slice::from_ref(&record))?;
@@ -132,26 +206,59 @@ pub fn record(conn: &mut Conn, app: AppId, record: Record) -> Result<Recorded> {
 }
 
 fn says_the_same(last: &Row, now: &Row) -> bool {
-    let same_text = !now.granted || last.text_version == now.text_version;
-    last.extent == now.extent && last.granted == now.granted && same_text
+    let same_grant = last.text_version == now.text_version && last.expires_ms == now.expires_ms && last.guardian == now.guardian;
+    last.extent == now.extent && last.granted == now.granted && (!now.granted || same_grant)
 }
 
-fn check(conn: &mut Conn, app: AppId, record: &Record) -> Result<()> {
+/// A choice with the words that were shown and the end of its validity, and whether it has to rest on consent.
+fn proven(conn: &mut Conn, app: AppId, choice: Choice) -> Result<(Record, bool)> {
+    let settings = crate::app::settings(conn, app)?;
+    let basis = check(conn, app, &choice)?;
+    let Choice { user, id, extent, granted, text_version, guardian, evidence, source, at_ms, .. } = choice;
+    let jurisdiction = choice.jurisdiction.or_else(|| settings.jurisdiction.clone());
+    if let Some(code) = &jurisdiction {
+        crate::app::check_jurisdiction("jurisdiction", code)?;
+    }
+    let text = match &text_version {
+        Some(version) => texts(conn, app, Some(&extent.purpose))?.into_iter().find(|text| text.version == *version),
+        None => None,
+    };
+    let code = jurisdiction.as_deref();
+    let words = text.as_ref().and_then(|text| text.shown(code, locales(&evidence, &settings)));
+    let shown = Shown {
+        language: words.map(|words| words.language.to_owned()),
+        hash: words.map(|words| words.hash()),
+        jurisdiction: jurisdiction.clone(),
+    };
+    let valid_ms = text.as_ref().filter(|_| granted).and_then(|text| text.valid_ms_in(code));
+    let expires_ms = valid_ms.map(|span_ms| at_ms.saturating_add(span_ms));
+    let needs_consent = basis == Basis::Consent || extent.partner.is_some();
+    let row = Row { id, extent, granted, text_version, expires_ms, guardian, voice: source.voice() };
+    Ok((Record { user, row, shown, evidence, source, at_ms }, needs_consent))
+}
+
+/// The language that the evidence names, then the app's own.
+fn locales<'a>(evidence: &'a FreeJson, settings: &'a Settings) -> [Option<&'a str>; 2] {
+    let named = |key: &str| evidence.0.get(key).and_then(Value::as_str);
+    [named("locale").or_else(|| named("language")), Some(&settings.locale)]
+}
+
+fn check(conn: &mut Conn, app: AppId, choice: &Choice) -> Result<Basis> {
     let purposes = store::purposes(conn, app)?;
-    let Extent { purpose: key, partner, .. } = &record.row.extent;
+    let Extent { purpose: key, partner, .. } = &choice.extent;
     let Some(purpose) = purposes.get(key) else {
         return Err(Error::invalid("purpose", "unknown", "this app has no such purpose; /v1/purposes lists them"));
     };
     if let Some(partner) = partner
-        && !store::has_partner(conn, app, *partner)?
+        && !has_partner(conn, app, *partner)?
     {
         return Err(Error::invalid("partner", "unknown", "this app has no such partner"));
     }
-    match (record.row.text_version.as_deref(), record.row.granted) {
+    match (choice.text_version.as_deref(), choice.granted) {
         (None, false) => {}
         (None, true) => return Err(Error::invalid("text_version", "required", "a grant names the text that was shown")),
         // What is brought in from elsewhere may have been granted long ago; the law says whether it still counts.
-        (Some(version), granted) if !granted || record.source != Source::User => {
+        (Some(version), granted) if !granted || choice.source != Source::User => {
             if !purpose.knows(version) {
                 return Err(Error::invalid("text_version", "unknown", "this purpose has no such text version"));
             }
@@ -162,14 +269,18 @@ fn check(conn: &mut Conn, app: AppId, record: &Record) -> Result<()> {
         }
         (Some(_), _) => {}
     }
-    if record.row.granted && record.evidence.0.is_empty() {
+    if choice.guardian && choice.source == Source::User {
+        let message = "a guardian's consent is brought in by the app's server, with its evidence";
+        return Err(Error::invalid("guardian", "forbidden", message));
+    }
+    if choice.granted && choice.evidence.0.is_empty() {
         return Err(Error::invalid(
             "evidence",
             "required",
             "a grant keeps what was shown, where, in which language, by which app version",
         ));
     }
-    Ok(())
+    Ok(purpose.basis)
 }
 
 /// What many users granted at once, brought in with one proof.
@@ -187,26 +298,65 @@ pub struct Grant {
     pub at_ms: i64,
 }
 
-/// Records one grant for many users, each under its own record id.
+/// Records one grant for many users, each under its own record id. Whether the age gate lets it count is for the law to
+/// say.
 ///
 /// # Errors
-/// As [`record`]; none is written then.
+/// As [`record`], its refusals by age and signal apart; none is written then.
 pub fn grant_many(conn: &mut Conn, app: AppId, users: &[(UserId, ConsentId)], grant: &Grant) -> Result<()> {
+    let Some((user, id)) = users.first().copied() else { return Ok(()) };
+    let Grant { extent, text_version, evidence, source, at_ms } = grant.clone();
+    let (guardian, jurisdiction, text_version) = (false, None, Some(text_version));
+    let first = Choice { user, id, extent, granted: true, text_version, jurisdiction, guardian, evidence, source, at_ms };
+    let (first, _) = proven(conn, app, first)?;
     let records: Vec<Record> = users
         .iter()
-        .map(|(user, id)| Record {
-            user: *user,
-            row: Row { id: *id, extent: grant.extent.clone(), granted: true, text_version: Some(grant.text_version.clone()) },
-            evidence: grant.evidence.clone(),
-            source: grant.source,
-            at_ms: grant.at_ms,
-        })
+        .map(|(user, id)| Record { user: *user, row: Row { id: *id, ..first.row.clone() }, ..first.clone() })
         .collect();
-    let Some(first) = records.first() else { return Ok(()) };
-    check(conn, app, first)?;
     let users: Vec<UserId> = users.iter().map(|(user, _)| *user).collect();
     epoch::bump_users(conn, app, &users)?;
     store::append(conn, app, &records)
+}
+
+/// What a user's Global Privacy Control signal still has to withdraw.
+///
+/// # Errors
+/// What the database says.
+pub fn objections(conn: &mut Conn, app: AppId, user: UserId, now_ms: i64) -> Result<Vec<Extent>> {
+    let sharing = declared(conn, app)?.into_iter().filter(|purpose| purpose.class.sale_or_share);
+    let sharing: Vec<String> = sharing.map(|purpose| purpose.key).collect();
+    Ok(signal::due(&ledger(conn, app, user)?, &sharing, now_ms))
+}
+
+/// Records what a user's Global Privacy Control signal withdraws, and moves the user's consent epoch. The caller writes
+/// with [`Platform::write_and_fence`](crate::platform::Platform::write_and_fence).
+///
+/// # Errors
+/// What the database says.
+pub fn object(conn: &mut Conn, app: AppId, (user, ids): (UserId, &Ids), now_ms: i64) -> Result<Vec<Record>> {
+    epoch::bump(conn, app, epoch::Scope::Consent(user))?;
+    let evidence = json!({"method": "gpc", "signal": "Sec-GPC: 1"});
+    let evidence: Map<String, Value> = evidence.as_object().cloned().unwrap_or_default();
+    let jurisdiction = crate::app::settings(conn, app)?.jurisdiction;
+    let record = |extent: Extent| Record {
+        user,
+        row: Row {
+            id: ids.next(),
+            extent,
+            granted: false,
+            text_version: None,
+            expires_ms: None,
+            guardian: false,
+            voice: Voice::Signal,
+        },
+        shown: Shown { jurisdiction: jurisdiction.clone(), ..Shown::default() },
+        evidence: FreeJson(evidence.clone()),
+        source: Source::Gpc,
+        at_ms: now_ms,
+    };
+    let records: Vec<Record> = objections(conn, app, user, now_ms)?.into_iter().map(record).collect();
+    store::append(conn, app, &records)?;
+    Ok(records)
 }
 
 /// A user's records by id, in commit order.
@@ -225,84 +375,18 @@ pub fn history(conn: &mut Conn, app: AppId, user: UserId, page: (i64, i64)) -> R
     store::history(conn, app, user, page)
 }
 
-/// The purposes that an app declared itself and the built-in ones, by key.
-///
-/// # Errors
-/// What the database says.
-pub fn declared(conn: &mut Conn, app: AppId) -> Result<Vec<Declared>> {
-    let mut all = store::declared(conn, app)?;
-    all.extend(BUILT_IN.iter().map(|b| Declared {
-        key: b.key.to_owned(),
-        name: b.name.to_owned(),
-        basis: Basis::Consent,
-        created_ms: 0,
-    }));
-    all.sort_by(|a, b| a.key.cmp(&b.key));
-    Ok(all)
-}
-
-/// The text versions of one purpose or of all, oldest first; the built-in texts come before the app's own.
-///
-/// # Errors
-/// What the database says.
-pub fn texts(conn: &mut Conn, app: AppId, purpose: Option<&str>) -> Result<Vec<Text>> {
-    let built_in = BUILT_IN.iter().filter(|b| purpose.is_none_or(|key| key == b.key)).map(|b| Text {
-        purpose: b.key.to_owned(),
-        version: BUILT_IN_VERSION.to_owned(),
-        texts: BTreeMap::from([("en".to_owned(), b.text.to_owned())]),
-        re_ask: false,
-        published_ms: 0,
-    });
-    Ok(built_in.chain(store::texts(conn, app, purpose)?).collect())
-}
-
-/// Declares a purpose with its first text.
-///
-/// # Errors
-/// 409 when the key is taken.
-pub fn declare(conn: &mut Conn, app: AppId, purpose: &Declared, text: &Text) -> Result<()> {
-    if BUILT_IN.iter().any(|b| b.key == purpose.key) {
-        return Err(Error::conflict("already_exists", "This purpose is built in; publish your own text version of it."));
-    }
-    store::declare(conn, app, purpose)?;
-    store::publish(conn, app, text)
-}
-
-/// Gives a declared purpose another name for people.
-///
-/// # Errors
-/// 404 when the app has not declared it.
-pub fn rename(conn: &mut Conn, app: AppId, key: &str, name: &str) -> Result<()> {
-    if store::rename(conn, app, key, name)? { Ok(()) } else { Err(Error::not_found("purpose")) }
-}
-
-/// Publishes a new text version. With `re_ask` it moves the app's consent epoch: what was granted before no longer
-/// counts, and the caller writes with [`Platform::write_and_fence`](crate::platform::Platform::write_and_fence).
-///
-/// # Errors
-/// 404 for an unknown purpose, 409 when the version exists.
-pub fn publish(conn: &mut Conn, app: AppId, text: &Text) -> Result<Text> {
-    conn.serialise(&format!("purpose:{app}:{}", text.purpose))?;
-    let purposes = store::purposes(conn, app)?;
-    let known = purposes.get(&text.purpose).ok_or_else(|| Error::not_found("purpose"))?;
-    if known.knows(&text.version) {
-        let problem = Problem::new(409, "already_exists", "This purpose has a text version of that name.");
-        return Err(problem.field("version", "duplicate", "choose another name").into());
-    }
-    // Versions of one purpose rise strictly in time, whatever the clock does.
-    let last_ms = store::texts(conn, app, Some(&text.purpose))?.last().map_or(0, |t| t.published_ms);
-    let text = Text { published_ms: text.published_ms.max(last_ms + 1), ..text.clone() };
-    store::publish(conn, app, &text)?;
-    if text.re_ask {
-        epoch::bump(conn, app, epoch::Scope::AppConsent)?;
-    }
-    Ok(text)
-}
-
 /// Whether a partner exists in this app, for choices that name one.
 ///
 /// # Errors
 /// What the database says.
 pub fn has_partner(conn: &mut Conn, app: AppId, partner: PartnerId) -> Result<bool> {
-    store::has_partner(conn, app, partner)
+    Ok(store::partner(conn, app, partner)?.is_some())
+}
+
+/// What a partner of the app is called, for receipts that name it.
+///
+/// # Errors
+/// What the database says.
+pub fn partner_name(conn: &mut Conn, app: AppId, partner: PartnerId) -> Result<Option<String>> {
+    store::partner(conn, app, partner)
 }

@@ -1,7 +1,8 @@
 //! Purposes: on what basis, in which text version, and from which version on people have to be asked again. Pure.
 
+use super::text::Text;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A user's fixes are stored and evaluated only under this purpose.
 pub const LOCATION: &str = "location";
@@ -18,15 +19,27 @@ pub struct BuiltIn {
     pub name: &'static str,
     /// Its English text.
     pub text: &'static str,
+    /// What of a person it is about.
+    pub personal_data: &'static str,
+    /// Whether it sells or shares.
+    pub sale_or_share: bool,
 }
 
 /// The purposes that every app has without declaring them.
 pub const BUILT_IN: [BuiltIn; 2] = [
-    BuiltIn { key: LOCATION, name: "Location", text: "This app may use where your phone is to tell you about what is near you." },
+    BuiltIn {
+        key: LOCATION,
+        name: "Location",
+        text: "This app may use where your phone is to tell you about what is near you.",
+        personal_data: "location",
+        sale_or_share: false,
+    },
     BuiltIn {
         key: PARTNER_EVENTS,
         name: "Partner events",
         text: "This app may match what this partner tells it about your visit or booking with your profile.",
+        personal_data: "visits and bookings",
+        sale_or_share: true,
     },
 ];
 
@@ -114,5 +127,81 @@ impl Purposes {
     /// One purpose.
     pub fn get(&self, key: &str) -> Option<&Purpose> {
         self.0.get(key)
+    }
+}
+
+/// A declared purpose without its texts.
+#[derive(Debug, Clone)]
+pub struct Declared {
+    /// Its key.
+    pub key: String,
+    /// Its name, for people.
+    pub name: String,
+    /// On what it rests.
+    pub basis: Basis,
+    /// When it was declared.
+    pub created_ms: i64,
+    /// What else is known of it.
+    pub class: Class,
+}
+
+/// What kind of purpose it is: for receipts and signals, not for the law.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Class {
+    /// Purpose classes of the Data Privacy Vocabulary, out of [`CATEGORIES`].
+    pub categories: BTreeSet<String>,
+    /// The kinds of personal data that it is about.
+    pub personal_data: BTreeSet<String>,
+    /// Whether it sells personal data or shares them with others.
+    pub sale_or_share: bool,
+}
+
+/// The purpose classes of the W3C Data Privacy Vocabulary (`https://w3id.org/dpv#…`) that a purpose may be mapped to.
+pub const CATEGORIES: [&str; 21] = [
+    "CommunicationForCustomerCare",
+    "FraudPreventionAndDetection",
+    "IdentityVerification",
+    "LegalCompliance",
+    "PersonalisedAdvertising",
+    "PublicBenefit",
+    "RequestedServiceProvision",
+    "ResearchAndDevelopment",
+    "RightsFulfilment",
+    "SellDataToThirdParties",
+    "SellInsightsFromData",
+    "ServiceMonitoring",
+    "ServiceOptimisation",
+    "ServicePersonalisation",
+    "ServiceProvision",
+    "ServiceRegistration",
+    "ServiceUsageAnalytics",
+    "SocialMediaMarketing",
+    "TargetedAdvertising",
+    "TechnicalServiceProvision",
+    "UserInterfacePersonalisation",
+];
+
+impl BuiltIn {
+    /// As if the app had declared it.
+    pub(super) fn declared(&self) -> Declared {
+        let class = Class {
+            categories: BTreeSet::from(["ServicePersonalisation".to_owned()]),
+            personal_data: BTreeSet::from([self.personal_data.to_owned()]),
+            sale_or_share: self.sale_or_share,
+        };
+        Declared { key: self.key.to_owned(), name: self.name.to_owned(), basis: Basis::Consent, created_ms: 0, class }
+    }
+
+    /// Its own text.
+    pub(super) fn text(&self) -> Text {
+        Text {
+            purpose: self.key.to_owned(),
+            version: BUILT_IN_VERSION.to_owned(),
+            texts: BTreeMap::from([("en".to_owned(), self.text.to_owned())]),
+            re_ask: false,
+            published_ms: 0,
+            valid_ms: None,
+            jurisdictions: BTreeMap::new(),
+        }
     }
 }

@@ -1,20 +1,21 @@
 //! `/v1/me/consents` and `/v1/users/{id}/consents`: what stands, the whole history, granting and withdrawing.
 
+use super::record::{ConsentOut, text_of};
 use super::{rows_of, user_id};
-use crate::app::{BackOffice, Scope};
+use crate::app::{BackOffice, Scope, settings};
 use crate::clock::Time;
 use crate::error::{Error, Result};
 use crate::http::{Body, FreeJson, Page, PageQuery, ProblemBody, Query, check_text};
 use crate::id::{AppId, ConsentId, PartnerId, UserId};
 use crate::people::account::UserToken;
-use crate::people::consent::{self, Basis, Channel, Extent, Need, Reason, Record, Row, Source, Standing};
+use crate::people::consent::{self, Basis, Channel, Choice, Extent, Local, Need, Reason, Record, Source, Standing};
 use crate::people::profile;
 use crate::platform::Platform;
 use crate::platform::fence::Whose;
 use crate::store::Conn;
 use actix_web::{HttpResponse, web};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Most bytes of evidence, as JSON.
 const EVIDENCE_LIMIT_BYTES: usize = 4096;
@@ -33,35 +34,14 @@ pub struct ConsentIn {
     channel: Option<Channel>,
     /// Which text was shown: the current one. Required to grant.
     text_version: Option<String>,
-    /// What was shown, where, in which language, by which app version; up to 4 kB. Required to grant.
+    /// What was shown, where, in which language (`locale`), by which app version (`app_version`), how (`method`); up to
+    /// 4 kB. Required to grant.
     evidence: Option<FreeJson>,
-}
-
-/// A record of the ledger.
-#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
-#[schema(as = Consent)]
-pub struct ConsentOut {
-    id: ConsentId,
-    purpose: String,
-    granted: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    partner: Option<PartnerId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    channel: Option<Channel>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    text_version: Option<String>,
-    evidence: FreeJson,
-    /// Who made it known: `user`, or `server:` and the key.
-    source: String,
-    at: Time,
-}
-
-impl From<Record> for ConsentOut {
-    fn from(record: Record) -> Self {
-        let Row { id, extent: Extent { purpose, channel, partner }, granted, text_version } = record.row;
-        let (evidence, source, at) = (record.evidence, record.source.to_string(), Time(record.at_ms));
-        Self { id, purpose, granted, partner, channel, text_version, evidence, source, at }
-    }
+    /// The jurisdiction under which it is made: a country (`DE`) or a part of one (`US-CA`); left out for the app's.
+    jurisdiction: Option<String>,
+    /// Whether a guardian made it for somebody who is not of age; only the app's server can say so.
+    #[serde(default)]
+    guardian: bool,
 }
 
 /// The record, from when it holds, and what it ended.
@@ -97,8 +77,18 @@ pub struct ConsentState {
     basis: Basis,
     /// The text to show before granting.
     text_version: String,
-    /// That text by locale.
+    /// That text by locale, in the app's jurisdiction.
     texts: BTreeMap<String, String>,
+    /// What differs in other jurisdictions.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    jurisdictions: BTreeMap<String, Local>,
+    /// How long a grant for it counts in the app's jurisdiction, in milliseconds; absent: until it is withdrawn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    valid_ms: Option<i64>,
+    /// Purpose classes of the Data Privacy Vocabulary.
+    categories: BTreeSet<String>,
+    /// Whether it sells personal data or shares them with others.
+    sale_or_share: bool,
     /// How the app's own pushes stand with it; partners stand on their own grants.
     standing: StandingWord,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -113,14 +103,16 @@ struct Found {
     purposes: consent::Purposes,
     ledger: consent::Ledger,
     grants: Vec<Record>,
+    jurisdiction: Option<String>,
 }
 
 async fn state(platform: &Platform, app: AppId, user: UserId, page: PageQuery) -> Result<web::Json<Page<ConsentState>>> {
     page.rows()?;
+    let now_ms = platform.clock.now_ms();
     let found = platform.store.read(move |conn| {
         profile::person(conn, app, user)?;
         let ledger = consent::ledgers(conn, app, &[user])?.remove(&user).unwrap_or_default();
-        let standing: Vec<ConsentId> = ledger.in_force().iter().map(|row| row.id).collect();
+        let standing: Vec<ConsentId> = ledger.in_force(now_ms).iter().map(|row| row.id).collect();
         // Oldest first, so that the current text of each purpose stays.
         let texts = consent::texts(conn, app, None)?.into_iter().map(|text| (text.purpose.clone(), text)).collect();
         Ok(Found {
@@ -129,12 +121,13 @@ async fn state(platform: &Platform, app: AppId, user: UserId, page: PageQuery) -
             purposes: consent::purposes(conn, app)?,
             grants: consent::records(conn, app, user, &standing)?,
             ledger,
+            jurisdiction: settings(conn, app)?.jurisdiction,
         })
     });
-    let Found { declared, mut texts, purposes, ledger, grants } = found.await?;
+    let Found { declared, mut texts, purposes, ledger, grants, jurisdiction } = found.await?;
     let rows = rows_of(&page, declared, |purpose| purpose.key.clone())?;
     let item = |purpose: consent::Declared| {
-        let (standing, reason) = match ledger.standing(&purposes, &Need::of(purpose.key.as_str())) {
+        let (standing, reason) = match ledger.standing(&purposes, &Need::of(purpose.key.as_str()), now_ms) {
             Standing::Granted(_) => (StandingWord::Granted, None),
             Standing::NotNeeded => (StandingWord::NotNeeded, None),
             Standing::Refused(reason) => (StandingWord::Refused, Some(reason)),
@@ -143,11 +136,15 @@ async fn state(platform: &Platform, app: AppId, user: UserId, page: PageQuery) -
     };
     let states = page.page(rows, |purpose| purpose.key.clone(), item)?;
     let items = states.items.into_iter().map(|(purpose, standing, reason)| {
-        let text = texts.remove(&purpose.key);
+        let (text, code) = (texts.remove(&purpose.key), jurisdiction.as_deref());
         let of_purpose = grants.iter().filter(|g| g.row.extent.purpose == purpose.key);
         ConsentState {
             text_version: text.as_ref().map(|t| t.version.clone()).unwrap_or_default(),
-            texts: text.map(|t| t.texts).unwrap_or_default(),
+            texts: text.as_ref().map(|t| t.texts_in(code).clone()).unwrap_or_default(),
+            valid_ms: text.as_ref().and_then(|t| t.valid_ms_in(code)),
+            jurisdictions: text.map(|t| t.jurisdictions).unwrap_or_default(),
+            categories: purpose.class.categories,
+            sale_or_share: purpose.class.sale_or_share,
             grants: of_purpose.cloned().map(ConsentOut::from).collect(),
             purpose: purpose.key,
             name: purpose.name,
@@ -169,9 +166,16 @@ async fn past(platform: &Platform, app: AppId, user: UserId, page: PageQuery) ->
     };
     let rows = platform.store.read(move |conn| {
         profile::person(conn, app, user)?;
-        consent::history(conn, app, user, (after, limit))
+        Ok((consent::history(conn, app, user, (after, limit))?, consent::texts(conn, app, None)?))
     });
-    Ok(web::Json(page.page(rows.await?, |(seq, _)| seq.to_string(), |(_, record)| record.into())?))
+    let (rows, texts) = rows.await?;
+    let item = |(_, record): (i64, Record)| {
+        let text = text_of(&record, &texts);
+        let mut out = ConsentOut::from(record);
+        out.text = text;
+        out
+    };
+    Ok(web::Json(page.page(rows, |(seq, _)| seq.to_string(), item)?))
 }
 
 async fn choose(platform: &Platform, app: AppId, who: (UserId, Source), body: ConsentIn) -> Result<HttpResponse> {
@@ -185,11 +189,21 @@ async fn choose(platform: &Platform, app: AppId, who: (UserId, Source), body: Co
     }
     let granted = body.granted;
     let extent = Extent { purpose: body.purpose, channel: body.channel, partner: body.partner };
-    let row = Row { id: platform.ids.next(), extent, granted, text_version: body.text_version };
-    let record = Record { user, row, evidence, source, at_ms: platform.clock.now_ms() };
+    let choice = Choice {
+        user,
+        id: platform.ids.next(),
+        extent,
+        granted,
+        text_version: body.text_version,
+        jurisdiction: body.jurisdiction,
+        guardian: body.guardian,
+        evidence,
+        source,
+        at_ms: platform.clock.now_ms(),
+    };
     let write = move |conn: &mut Conn| {
         profile::person(conn, app, user)?;
-        let done = consent::record(conn, app, record)?;
+        let done = consent::record(conn, app, choice)?;
         Ok((done, Whose::Users(if granted { Vec::new() } else { vec![user] })))
     };
     let done = platform.write_and_fence(app, write, |_| ()).await?;
@@ -231,12 +245,14 @@ pub async fn history(
     past(&platform, caller.app_id, caller.user_id, page.0).await
 }
 
-/// Grants or withdraws. Repeating the last choice of a purpose answers 200 with the record that says so already.
+/// Grants or withdraws. Repeating the last choice of a purpose answers 200 with the record that says so already; a grant
+/// that ends by itself is renewed by repeating it.
 ///
 /// # Errors
-/// 400, 401.
+/// 400, 401, 403 `age_gate`.
 #[utoipa::path(post, path = "/v1/me/consents", tag = "me", request_body = ConsentIn, security(("user_token" = [])),
-    responses((status = 200, body = RecordedOut), (status = 201, body = RecordedOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody)))]
+    responses((status = 200, body = RecordedOut), (status = 201, body = RecordedOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
+        (status = 403, body = ProblemBody)))]
 pub async fn record(caller: UserToken, platform: web::Data<Platform>, body: Body<ConsentIn>) -> Result<HttpResponse> {
     choose(&platform, caller.app_id, (caller.user_id, Source::User), body.0).await
 }
@@ -276,13 +292,13 @@ pub async fn history_of_user(
 }
 
 /// Records a user's choice made elsewhere: support, or import. A grant may name any text version that was published;
-/// whether it still counts is for the law to say.
+/// whether it still counts is for the law to say. Against a user's Global Privacy Control only the user can grant.
 ///
 /// # Errors
-/// 400, 401, 403, 404.
+/// 400, 401, 403, 404, 409 `gpc`.
 #[utoipa::path(post, path = "/v1/users/{id}/consents", tag = "users", params(("id" = String, Path)), request_body = ConsentIn, security(("server_key" = [])),
     responses((status = 200, body = RecordedOut), (status = 201, body = RecordedOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
-        (status = 403, body = ProblemBody), (status = 404, body = ProblemBody)))]
+        (status = 403, body = ProblemBody), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
 pub async fn record_for_user(
     caller: BackOffice,
     platform: web::Data<Platform>,

@@ -3,12 +3,16 @@
 //!
 //! They live above the rooms because each needs the callers of `account` and more than one room.
 
+pub mod age;
 pub mod attributes;
 pub mod consents;
 pub mod devices;
+pub mod gpc;
 pub mod me;
 pub mod preferences;
 pub mod purposes;
+pub mod receipts;
+mod record;
 pub mod topics;
 pub mod users;
 

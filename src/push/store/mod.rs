@@ -60,6 +60,7 @@ pub(super) struct Row {
     sending_ms: Option<i64>,
     ended_ms: Option<i64>,
     settled: bool,
+    consent_until_ms: Option<i64>,
 }
 
 impl Row {
@@ -96,6 +97,7 @@ impl Row {
             sending_ms: sending.then_some(now_ms),
             ended_ms: None,
             settled: false,
+            consent_until_ms: message.allowed.until_ms,
         })
     }
 }
@@ -123,6 +125,7 @@ impl Claimed {
                 topic: row.topic.clone(),
                 collapse_id: row.collapse_id.clone(),
                 deadline_ms: row.deadline_ms,
+                consent_until_ms: row.consent_until_ms,
                 payload: row.payload.clone().into(),
             },
             mode: message.mode,

@@ -53,8 +53,10 @@ pub(in crate::push) fn depth(conn: &mut Conn) -> Result<i64> {
     Ok(on!(conn, c => messages::table.filter(sql::<Bool>(WAITS)).count().get_result(c))?)
 }
 
-type DueColumns =
-    ((MessageId, UserId, DeviceId, String, Option<String>, String, String), (String, String, i64, i64, i64, String, i64, i64));
+type DueColumns = (
+    (MessageId, UserId, DeviceId, String, Option<String>, String, String),
+    (String, String, i64, i64, i64, String, i64, i64, Option<i64>),
+);
 
 /// A due message.
 pub(in crate::push) struct Due {
@@ -64,6 +66,8 @@ pub(in crate::push) struct Due {
     pub(in crate::push) token: String,
     pub(in crate::push) deadline_ms: i64,
     pub(in crate::push) epochs: (i64, i64),
+    /// When its consent ends by itself.
+    pub(in crate::push) until_ms: Option<i64>,
     pub(in crate::push) attempt: i64,
     pub(in crate::push) created_ms: i64,
     topic: Option<String>,
@@ -93,6 +97,7 @@ impl Due {
                 topic: self.topic,
                 collapse_id: self.collapse_id,
                 deadline_ms: self.deadline_ms,
+                consent_until_ms: self.until_ms,
                 payload: self.payload.into(),
             },
             mode: self.mode,
@@ -130,6 +135,7 @@ pub(in crate::push) fn due(conn: &mut Conn, app: AppId, route: Route, (now_ms, l
                 messages::attempts,
                 messages::deadline_ms,
                 messages::created_ms,
+                messages::consent_until_ms,
             ),
         ));
     let rows: Vec<DueColumns> = match conn {
@@ -137,7 +143,7 @@ pub(in crate::push) fn due(conn: &mut Conn, app: AppId, route: Route, (now_ms, l
         Conn::Postgres(c) => query.for_update().skip_locked().load(c)?,
     };
     let read = |((id, user_id, device_id, token, topic, payload, collapse_id), rest): DueColumns| {
-        let (word, consent, consent_epoch, app_consent_epoch, attempt, attempts, deadline_ms, created_ms) = rest;
+        let (word, consent, consent_epoch, app_consent_epoch, attempt, attempts, deadline_ms, created_ms, until_ms) = rest;
         let epochs = (consent_epoch, app_consent_epoch);
         let mode = mode(&word)?;
         Ok(Due {
@@ -147,6 +153,7 @@ pub(in crate::push) fn due(conn: &mut Conn, app: AppId, route: Route, (now_ms, l
             token,
             deadline_ms,
             epochs,
+            until_ms,
             topic,
             payload,
             collapse_id,
@@ -160,11 +167,13 @@ pub(in crate::push) fn due(conn: &mut Conn, app: AppId, route: Route, (now_ms, l
     rows.into_iter().map(read).collect()
 }
 
-/// Moves due messages to `sending`, unless their deadline has passed; answers how many were moved.
+/// Moves due messages to `sending`, unless their deadline or the end of their consent has passed; answers how many were
+/// moved.
 pub(in crate::push) fn start(conn: &mut Conn, app: AppId, ids: &[MessageId], now_ms: i64) -> Result<usize> {
     Ok(on!(conn, c => diesel::update(messages::table
             .filter(messages::app_id.eq(app).and(among(messages::id, ids)))
-            .filter(sql::<Bool>(WAITS).and(messages::deadline_ms.gt(now_ms))))
+            .filter(sql::<Bool>(WAITS).and(messages::deadline_ms.gt(now_ms)))
+            .filter(messages::consent_until_ms.is_null().or(messages::consent_until_ms.gt(now_ms))))
         .set((
             messages::state.eq(State::Sending.word()),
             messages::attempt.eq(messages::attempt + 1),
@@ -222,6 +231,7 @@ pub(in crate::push) fn allow(
             messages::consent.eq(&consent),
             messages::consent_epoch.eq(epochs.0),
             messages::app_consent_epoch.eq(epochs.1),
+            messages::consent_until_ms.eq(allowed.until_ms),
         ))
         .execute(c))?;
     Ok(())

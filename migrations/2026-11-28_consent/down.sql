@@ -1,0 +1,12 @@
+drop table ages;
+alter table messages drop column consent_until_ms;
+alter table purpose_versions drop column jurisdictions;
+alter table purpose_versions drop column valid_ms;
+alter table purposes drop column sale_or_share;
+alter table purposes drop column personal_data;
+alter table purposes drop column categories;
+alter table consents drop column guardian;
+alter table consents drop column expires_ms;
+alter table consents drop column jurisdiction;
+alter table consents drop column notice_hash;
+alter table consents drop column language;
