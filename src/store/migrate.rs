@@ -12,11 +12,18 @@ use diesel::migration::{Migration, MigrationMetadata, MigrationName, MigrationSo
 use diesel_migrations::MigrationHarness;
 
 /// The embedded migrations, oldest first: (version, up, down). The version is the folder's name.
-const FILES: &[(&str, &str, &str)] = &[(
-    "2026-11-22_base",
-    include_str!("../../migrations/2026-11-22_base/up.sql"),
-    include_str!("../../migrations/2026-11-22_base/down.sql"),
-)];
+const FILES: &[(&str, &str, &str)] = &[
+    (
+        "2026-11-22_base",
+        include_str!("../../migrations/2026-11-22_base/up.sql"),
+        include_str!("../../migrations/2026-11-22_base/down.sql"),
+    ),
+    (
+        "2026-11-28_webhooks",
+        include_str!("../../migrations/2026-11-28_webhooks/up.sql"),
+        include_str!("../../migrations/2026-11-28_webhooks/down.sql"),
+    ),
+];
 
 /// The embedded migrations as diesel sees them, for one database.
 pub struct Migrations(Engine);

@@ -7,8 +7,9 @@ use crate::id::{AppId, SessionId, UserId};
 use crate::on;
 use crate::store::schema::{passwords, sessions, signing_keys, users};
 use crate::store::{Conn, Doc};
+use crate::webhook::{self, Event};
 use diesel::prelude::*;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// How often a refresh is judged again because another one came between.
 const REFRESH_TRIES: u32 = 5;
@@ -87,6 +88,7 @@ pub(super) fn insert_user(conn: &mut Conn, app_id: AppId, (id, anonymous): (User
         users::updated_ms.eq(now_ms),
     );
     on!(conn, c => diesel::insert_into(users::table).values(row).execute(c))?;
+    webhook::emit(conn, app_id, &Event::of_user("user.created", (id, now_ms), "made", json!({ "anonymous": anonymous })))?;
     Ok(User { id, external_id: None, anonymous, disabled: false, created_ms: now_ms })
 }
 
@@ -94,7 +96,7 @@ pub(super) fn insert_user(conn: &mut Conn, app_id: AppId, (id, anonymous): (User
 pub(super) fn upgrade_user(conn: &mut Conn, app_id: AppId, id: UserId, now_ms: i64) -> Result<()> {
     let values = (users::anonymous.eq(false), users::revision.eq(users::revision + 1), users::updated_ms.eq(now_ms));
     on!(conn, c => diesel::update(users::table.find((app_id, id))).set(values).execute(c))?;
-    Ok(())
+    webhook::emit(conn, app_id, &Event::of_change((id, now_ms), "upgraded", vec!["anonymous".to_owned()]))
 }
 
 /// The user of an account that is not disabled.
