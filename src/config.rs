@@ -149,6 +149,7 @@ impl Config {
             ("db_readers", self.db_readers),
             ("gateway_streams", self.gateway_streams),
             ("gateway_connections", self.gateway_connections),
+            ("webhook_timeout_ms", usize::try_from(self.webhook_timeout_ms).unwrap_or(usize::MAX)),
         ] {
             if value == 0 {
                 return Err(Error::broken(format!("KAIROS_{}: must be at least 1", name.to_uppercase())));

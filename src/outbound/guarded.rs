@@ -30,7 +30,7 @@ const ADDRESSES_MAX: usize = 3;
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a look-up may take when a URL is only checked.
 const LOOK_UP_PATIENCE: Duration = Duration::from_secs(3);
-/// Most bytes of an answer's head.
+/// Most bytes of an answer's head, give or take one read.
 const HEAD_LIMIT_BYTES: usize = 64 << 10;
 /// The lowest port beside 443 that is called at public addresses.
 const PORT_MIN: u16 = 1_024;

@@ -81,14 +81,35 @@ impl Bag {
             Err(error) => drop(self.places.remove(&error.id())),
         }
     }
+}
 
-    /// How many more may go to an endpoint now.
-    fn room(&self, endpoint: &Endpoint) -> usize {
-        let of_app = self.places.values().filter(|(app, _)| *app == endpoint.app_id).count();
-        let of_endpoint = self.places.values().filter(|(_, id)| *id == endpoint.id).count();
+/// How many places are taken, by those on their way and by those about to go.
+struct Room {
+    all: usize,
+    of_apps: HashMap<AppId, usize>,
+    of_endpoints: HashMap<WebhookId, usize>,
+}
+
+impl Room {
+    fn beside(bag: &Bag) -> Self {
+        let mut room = Self { all: bag.places.len(), of_apps: HashMap::new(), of_endpoints: HashMap::new() };
+        for (app, webhook) in bag.places.values() {
+            *room.of_apps.entry(*app).or_default() += 1;
+            *room.of_endpoints.entry(*webhook).or_default() += 1;
+        }
+        room
+    }
+
+    /// Takes all places that an endpoint may have now.
+    fn take(&mut self, endpoint: &Endpoint) -> usize {
+        let of_app = self.of_apps.entry(endpoint.app_id).or_default();
+        let of_endpoint = self.of_endpoints.get(&endpoint.id).copied().unwrap_or(0);
         let most = if endpoint.failing_since_ms.is_some() { 1 } else { FLIGHTS_PER_ENDPOINT };
-        let left = [(FLIGHTS_MAX, self.places.len()), (FLIGHTS_PER_APP, of_app), (most, of_endpoint)];
-        left.into_iter().map(|(most, now)| most.saturating_sub(now)).min().unwrap_or(0)
+        let left = [(FLIGHTS_MAX, self.all), (FLIGHTS_PER_APP, *of_app), (most, of_endpoint)];
+        let taken = left.into_iter().map(|(most, now)| most.saturating_sub(now)).min().unwrap_or(0);
+        self.all += taken;
+        *of_app += taken;
+        taken
     }
 }
 
@@ -133,13 +154,17 @@ impl Courier {
     /// Claims what is due as far as there is room, and sends it; answers whether there was any, and when the next is due.
     async fn claim(&self, bag: &mut Bag) -> Result<(bool, Option<i64>)> {
         let now_ms = self.platform.clock.now_ms();
-        let (endpoints, mut next_due_ms) = self.platform.store.read(move |conn| due(conn, now_ms)).await?;
-        let mut wanted = Vec::new();
-        for endpoint in endpoints {
-            match endpoint.throttled_until_ms.filter(|until_ms| is_ahead(*until_ms, now_ms, DAY_MS)) {
-                Some(until_ms) => next_due_ms = Some(next_due_ms.map_or(until_ms, |due_ms: i64| due_ms.min(until_ms))),
-                None if bag.room(&endpoint) > 0 => wanted.push((endpoint.app_id, endpoint.id, bag.room(&endpoint))),
-                None => {}
+        let (waiting, mut next_due_ms) = self.platform.store.read(move |conn| due(conn, now_ms)).await?;
+        let (mut room, mut wanted) = (Room::beside(bag), Vec::new());
+        for (at, endpoint) in waiting {
+            let paused = endpoint.as_ref().and_then(|e| e.throttled_until_ms).filter(|ms| is_ahead(*ms, now_ms, DAY_MS));
+            if let Some(until_ms) = paused {
+                next_due_ms = Some(next_due_ms.map_or(until_ms, |due_ms: i64| due_ms.min(until_ms)));
+                continue;
+            }
+            let places = endpoint.as_ref().map(|endpoint| room.take(endpoint));
+            if places != Some(0) {
+                wanted.push((at, places.unwrap_or(0)));
             }
         }
         if wanted.is_empty() {
@@ -149,7 +174,7 @@ impl Courier {
         let claims = self.platform.store.write(move |conn| claim_all(conn, &wanted, (now_ms, until_ms))).await?;
         let mut any = false;
         for (endpoint, deliveries) in claims {
-            for delivery in deliveries.into_iter().take(FLIGHTS_MAX.saturating_sub(bag.places.len())) {
+            for delivery in deliveries {
                 let request = outgoing(&self.platform, &endpoint, (&delivery.id.to_string(), &delivery.body), delivery.user_id);
                 let flight = bag.flights.spawn(fly(self.platform.clone(), delivery, request));
                 bag.places.insert(flight.id(), (endpoint.app_id, endpoint.id));
@@ -165,31 +190,32 @@ impl Courier {
     }
 }
 
-/// The endpoints for which something is due, and when the next is due elsewhere.
-fn due(conn: &mut Conn, now_ms: i64) -> Result<(Vec<Endpoint>, Option<i64>)> {
-    let (mut endpoints, mut next_due_ms) = (Vec::new(), None::<i64>);
+type At = (AppId, WebhookId);
+
+/// Where something is due, with the endpoint if it is still there, and when the next is due elsewhere.
+fn due(conn: &mut Conn, now_ms: i64) -> Result<(Vec<(At, Option<Endpoint>)>, Option<i64>)> {
+    let (mut now, mut next_due_ms) = (Vec::new(), None::<i64>);
     for waiting in store::waiting(conn)? {
+        let at = (waiting.app_id, waiting.webhook_id);
         if waiting.due_ms <= now_ms {
-            endpoints.extend(store::by_id(conn, waiting.app_id, waiting.webhook_id)?);
+            now.push((at, store::by_id(conn, at.0, at.1)?));
         } else {
             next_due_ms = Some(next_due_ms.map_or(waiting.due_ms, |due_ms| due_ms.min(waiting.due_ms)));
         }
     }
-    Ok((endpoints, next_due_ms))
+    Ok((now, next_due_ms))
 }
 
-type Wanted = (AppId, WebhookId, usize);
-
-fn claim_all(conn: &mut Conn, wanted: &[Wanted], times: (i64, i64)) -> Result<Vec<(Endpoint, Vec<Delivery>)>> {
+fn claim_all(conn: &mut Conn, wanted: &[(At, usize)], times: (i64, i64)) -> Result<Vec<(Endpoint, Vec<Delivery>)>> {
     let mut claims = Vec::new();
-    for (app, id, room) in wanted {
-        // Read again: it may have been changed, disabled or deleted since the look.
-        let Some(endpoint) = store::by_id(conn, *app, *id)? else { continue };
-        if endpoint.enabled {
-            let deliveries = store::claim(conn, (*app, *id), *room, times)?;
-            claims.push((endpoint, deliveries));
-        } else {
-            store::give_up(conn, (*app, *id), times.0)?;
+    for (at, places) in wanted {
+        // Read again: it may have been changed, disabled or deleted since the look, or while an event was written for it.
+        match store::by_id(conn, at.0, at.1)?.filter(|endpoint| endpoint.enabled) {
+            Some(endpoint) => {
+                let deliveries = store::claim(conn, *at, *places, times)?;
+                claims.push((endpoint, deliveries));
+            }
+            None => store::give_up(conn, *at, times.0)?,
         }
     }
     Ok(claims)

@@ -355,7 +355,7 @@ async fn an_answer_is_bounded_in_size_and_time() {
     assert_eq!(stuck, Some(Failure::Cut(http::StatusCode::SERVICE_UNAVAILABLE)));
     subscriber.next(Reply::Silence);
     assert_eq!(web.send(short(subscriber.url("/"))).await.err(), Some(Failure::Timeout));
-    let huge: &'static str = format!("X: {}\r\n", "y".repeat(100_000)).leak();
+    let huge: &'static str = format!("X: {}\r\n", "y".repeat(1_000_000)).leak();
     subscriber.next(Reply::Status(200, huge));
     assert_eq!(web.send(to(&subscriber.url("/"))).await.err(), Some(Failure::Lost));
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
