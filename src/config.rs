@@ -31,6 +31,7 @@ pub struct Config {
     pub mail_from: String,
     pub smtp_timeout_ms: u64,
     pub smtp_connections: usize,
+    pub outbound_allow: String,
     pub log: String,
     pub log_format: LogFormat,
     pub body_limit_bytes: usize,
@@ -49,6 +50,7 @@ pub struct Config {
     pub gateway_connections: usize,
     pub retry_base_ms: i64,
     pub retry_limit_ms: i64,
+    pub webhook_timeout_ms: u64,
     pub leave_s: u64,
     pub drain_s: u64,
     pub http_threads: usize,
@@ -153,6 +155,7 @@ impl Config {
             ("gateway_streams", self.gateway_streams),
             ("gateway_connections", self.gateway_connections),
             ("smtp_connections", self.smtp_connections),
+            ("webhook_timeout_ms", usize::try_from(self.webhook_timeout_ms).unwrap_or(usize::MAX)),
         ] {
             if value == 0 {
                 return Err(Error::broken(format!("KAIROS_{}: must be at least 1", name.to_uppercase())));

@@ -215,4 +215,8 @@ ids! {
     ConsentId = "con";
     /// The erasure of a user.
     ErasureId = "era";
+    /// An endpoint that is told of events.
+    WebhookId = "whk";
+    /// One event on its way to one endpoint; the `webhook-id` of every attempt.
+    DeliveryId = "whd";
 }

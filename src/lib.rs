@@ -16,13 +16,14 @@
 //! - [`push`] takes messages out to phones through the gateways, and knows nothing of campaigns;
 //! - [`mail`] delivers the few mails of accounts;
 //! - [`app`] holds tenants, keys and operators; [`platform`] what handlers share; [`audit`] who changed what;
+//! - [`webhook`] tells the app's own servers and its partners what happened, signed;
 //! - [`http`], [`worker`], [`outbound`], [`store`], [`cache`] are mechanics;
 //! - [`serve`] puts it all together, [`routes`] is every URL, [`cli`] every command.
 //!
 //! Who may import whom is a total order: a module imports only from further right in
-//! `cli → serve → routes → privacy → moment → campaign → partner → event → place → push → people → mail → app → platform →
-//! http → audit → worker → outbound → store → cache → config → id → clock → error → telemetry`, and `tests/it/tidy.rs` checks
-//! it.
+//! `cli → serve → routes → privacy → moment → campaign → partner → event → place → push → people → webhook → mail → app →
+//! platform → http → audit → worker → outbound → store → cache → config → id → clock → error → telemetry`, and
+//! `tests/it/tidy.rs` checks it.
 
 pub mod app;
 pub mod audit;
@@ -49,4 +50,5 @@ pub mod routes;
 pub mod serve;
 pub mod store;
 pub mod telemetry;
+pub mod webhook;
 pub mod worker;

@@ -12,6 +12,9 @@ use crate::http::{BodyLimit, Templates, TrustedProxies, door, no_route};
 use crate::id::Ids;
 use crate::mail::Mailer;
 use crate::moment::{Live, Questions};
+use crate::outbound::Trust;
+use crate::outbound::address::Blocks;
+use crate::outbound::guarded::Guarded;
 use crate::people::account::Accounts;
 use crate::people::consent::Signals;
 use crate::place::Places;
@@ -21,6 +24,7 @@ use crate::push::Dispatcher;
 use crate::routes;
 use crate::store::{Options, Store};
 use crate::telemetry;
+use crate::webhook;
 use crate::worker::{Hint, Progress, Worker};
 use actix_web::dev::ServerHandle;
 use actix_web::middleware::from_fn;
@@ -68,6 +72,8 @@ impl Kairos {
         let channel = name_of(&master_key.derive("redis channel", b""));
         let cache = Cache::open(&config.redis_url, format!("kairos:{channel}"), name_of(&ids.bytes::<16>()))?;
         let hasher = Hasher::start(config.hash_threads)?;
+        let allow = Blocks::parse(&config.outbound_allow, "KAIROS_OUTBOUND_ALLOW")?;
+        let web = Guarded::new(&Trust::load(&config.ca_file)?, allow);
         let platform = Platform::new(Parts {
             config,
             store,
@@ -78,6 +84,7 @@ impl Kairos {
             fence: Fence::default(),
             leaving: AtomicBool::new(false),
             hasher,
+            web,
             master_key,
             lane_hint: Hint::default(),
             push_hint: Hint::default(),
@@ -97,6 +104,7 @@ impl Kairos {
         let live = Live::open(&platform, catalogue, dispatcher.clone());
         let mut workers = vec![keys.worker(), accounts.worker(), log.worker(), dispatcher.worker()];
         workers.extend(privacy::workers(&platform));
+        workers.extend(webhook::workers(&platform));
         workers.extend(live.workers());
         workers.extend(mailer.workers());
         let workers = workers.into_iter().map(Arc::new).collect();

@@ -240,11 +240,10 @@ impl Settings {
         if !(8..=64).contains(&self.password_chars_min) {
             return wrong("password_chars_min", "out_of_range", "must be 8 to 64");
         }
-        self.passkeys.as_ref().map_or(Ok(()), Passkeys::check)
+        self.passkeys.as_ref().map_or(Ok(()), Passkeys::check)?;
         self.jurisdiction.as_deref().map_or(Ok(()), |code| check_jurisdiction("settings.jurisdiction", code))?;
         self.age_gate.as_ref().map_or(Ok(()), AgeGate::check)?;
-        self.controller.as_ref().map_or(Ok(()), Controller::check)?;
-        Ok(())
+        self.controller.as_ref().map_or(Ok(()), Controller::check)
     }
 }
 

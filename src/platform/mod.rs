@@ -4,11 +4,13 @@ pub mod epoch;
 pub mod fence;
 mod hasher;
 pub mod health;
+mod pairwise;
 pub mod personal;
 mod seal;
 pub mod stopwatch;
 
 pub use hasher::Hasher;
+pub use pairwise::pairwise;
 pub use seal::MasterKey;
 
 use crate::cache::Cache;
@@ -16,6 +18,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::Result;
 use crate::id::Ids;
+use crate::outbound::guarded::Guarded;
 use crate::store::{Conn, Store};
 use crate::worker::Hint;
 use std::sync::Arc;
@@ -45,6 +48,8 @@ pub struct Parts {
     pub leaving: AtomicBool,
     /// Hashes passwords.
     pub hasher: Hasher,
+    /// Calls URLs that somebody else chose.
+    pub web: Guarded,
     /// Encrypts what is stored of gateways' credentials and private keys.
     pub master_key: MasterKey,
     /// Wakes the lanes.

@@ -4,6 +4,7 @@ use super::age::Age;
 use super::purpose::{Basis, Purpose, Purposes};
 use crate::id::{ConsentId, PartnerId};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// A way to reach a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
@@ -292,6 +293,18 @@ impl Ledger {
     /// Whether a row is about this extent, or a withdrawal about more than it.
     fn speaks_of(&self, extent: &Extent) -> bool {
         self.0.iter().any(|row| row.extent == *extent || !row.granted && row.extent.ends(extent))
+    }
+
+    /// The partners that a withdrawal of this extent concerns: those it names, and those of whose grants it ends
+    /// something.
+    pub fn concerned(&self, extent: &Extent) -> BTreeSet<PartnerId> {
+        let meets = |row: &&Row| {
+            let Extent { purpose, channel, partner } = &row.extent;
+            *purpose == extent.purpose
+                && (channel.is_none() || extent.channel.is_none() || *channel == extent.channel)
+                && (extent.partner.is_none() || *partner == extent.partner)
+        };
+        self.in_force().into_iter().filter(meets).filter_map(|row| row.extent.partner).chain(extent.partner).collect()
     }
 
     /// The last row about a purpose.

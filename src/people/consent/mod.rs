@@ -10,6 +10,7 @@ mod gate;
 mod heard;
 mod law;
 pub mod personal;
+mod notice;
 mod purpose;
 mod signal;
 mod store;
@@ -202,6 +203,7 @@ pub fn record(conn: &mut Conn, app: AppId, choice: Choice) -> Result<Recorded> {
     let ended: Vec<ConsentId> = ended.iter().map(|row| row.id).collect();
     let ended = store::records(conn, app, record.user, &ended)?;
     store::append(conn, app, std::slice::from_ref(&record))?;
+    notice::tell(conn, app, (&record, &ended), &ledger)?;
     Ok(Recorded { record, new: true, ended })
 }
 
@@ -315,7 +317,8 @@ pub fn grant_many(conn: &mut Conn, app: AppId, users: &[(UserId, ConsentId)], gr
         .collect();
     let users: Vec<UserId> = users.iter().map(|(user, _)| *user).collect();
     epoch::bump_users(conn, app, &users)?;
-    store::append(conn, app, &records)
+    store::append(conn, app, &records)?;
+    notice::tell_granted(conn, app, &records)
 }
 
 /// What a user's Global Privacy Control signal still has to withdraw.

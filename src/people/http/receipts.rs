@@ -152,7 +152,7 @@ fn facts(conn: &mut Conn, app: AppId, user: UserId, id: ConsentId) -> Result<Fac
         purpose: purpose.ok_or_else(|| Error::broken("a record of no purpose"))?,
         texts: consent::texts(conn, app, Some(key))?,
         partner,
-        app: (app, app::name(conn, app)?),
+        app: (app, app::named(conn, app)?.0),
         settings: app::settings(conn, app)?,
         withdrawn,
         record,
