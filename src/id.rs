@@ -203,4 +203,8 @@ ids! {
     PartnerId = "ptn";
     /// One row of the consent ledger.
     ConsentId = "con";
+    /// An endpoint that is told of events.
+    WebhookId = "whk";
+    /// One event on its way to one endpoint; the `webhook-id` of every attempt.
+    DeliveryId = "whd";
 }

@@ -13,13 +13,14 @@
 //! - [`campaign`] and [`partner`] say what may be said, to whom, when;
 //! - [`people`] knows who: account, profile, consent, device;
 //! - [`push`] takes messages out to phones through the gateways, and knows nothing of campaigns;
+//! - [`webhook`] tells the app's own servers and its partners what happened, signed;
 //! - [`app`] holds tenants and keys; [`platform`] what handlers share;
 //! - [`http`], [`worker`], [`outbound`], [`store`], [`cache`] are mechanics;
 //! - [`serve`] puts it all together, [`routes`] is every URL, [`cli`] every command.
 //!
 //! Who may import whom is a total order: a module imports only from further right in
-//! `cli → serve → routes → moment → campaign → partner → event → place → push → people → app → platform → http →
-//! worker → outbound → store → cache → config → id → clock → error → telemetry`, and `tests/it/tidy.rs` checks it.
+//! `cli → serve → routes → moment → campaign → partner → event → place → push → people → webhook → app → platform →
+//! http → worker → outbound → store → cache → config → id → clock → error → telemetry`, and `tests/it/tidy.rs` checks it.
 
 pub mod app;
 pub mod cache;
@@ -43,4 +44,5 @@ pub mod routes;
 pub mod serve;
 pub mod store;
 pub mod telemetry;
+pub mod webhook;
 pub mod worker;

@@ -11,6 +11,7 @@ use crate::people::http as people;
 use crate::place;
 use crate::platform::health;
 use crate::push;
+use crate::webhook;
 use actix_web::HttpResponse;
 use actix_web::web::{self, ServiceConfig};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -132,6 +133,26 @@ use utoipa_swagger_ui::SwaggerUi;
         push::http::put_fcm,
         push::http::read,
         push::http::delete,
+        webhook::http::own::create,
+        webhook::http::own::list,
+        webhook::http::own::read,
+        webhook::http::own::patch,
+        webhook::http::own::delete,
+        webhook::http::own::rotate,
+        webhook::http::own::test,
+        webhook::http::own::deliveries,
+        webhook::http::own::replay_one,
+        webhook::http::own::replay_since,
+        partner::webhooks::create,
+        partner::webhooks::list,
+        partner::webhooks::read,
+        partner::webhooks::patch,
+        partner::webhooks::delete,
+        partner::webhooks::rotate,
+        partner::webhooks::test,
+        partner::webhooks::deliveries,
+        partner::webhooks::replay_one,
+        partner::webhooks::replay_since,
         app::http::settings::read,
         app::http::settings::patch,
         app::http::keys::create,
@@ -178,6 +199,7 @@ pub fn mount(config: &mut ServiceConfig) {
         .configure(campaigns)
         .configure(events)
         .configure(decisions)
+        .configure(webhooks)
         .configure(administration);
 }
 
@@ -319,6 +341,33 @@ fn decisions(config: &mut ServiceConfig) {
     config.route("/v1/me/messages", web::get().to(moment::mine::list));
     config.route("/v1/me/messages/{id}", web::get().to(moment::mine::read));
     config.route("/v1/me/messages/{id}/why", web::get().to(moment::mine::why));
+}
+
+/// Who is told what happened: the app's own servers, its partners.
+fn webhooks(config: &mut ServiceConfig) {
+    config.route("/v1/webhooks", web::post().to(webhook::http::own::create));
+    config.route("/v1/webhooks", web::get().to(webhook::http::own::list));
+    config.route("/v1/webhooks/{id}", web::get().to(webhook::http::own::read));
+    config.route("/v1/webhooks/{id}", web::patch().to(webhook::http::own::patch));
+    config.route("/v1/webhooks/{id}", web::delete().to(webhook::http::own::delete));
+    config.route("/v1/webhooks/{id}/secret/rotate", web::post().to(webhook::http::own::rotate));
+    config.route("/v1/webhooks/{id}/test", web::post().to(webhook::http::own::test));
+    config.route("/v1/webhooks/{id}/deliveries", web::get().to(webhook::http::own::deliveries));
+    config.route("/v1/webhooks/{id}/deliveries/{delivery}/replay", web::post().to(webhook::http::own::replay_one));
+    config.route("/v1/webhooks/{id}/replay", web::post().to(webhook::http::own::replay_since));
+    config.route("/v1/partners/{id}/webhooks", web::post().to(partner::webhooks::create));
+    config.route("/v1/partners/{id}/webhooks", web::get().to(partner::webhooks::list));
+    config.route("/v1/partners/{id}/webhooks/{webhook}", web::get().to(partner::webhooks::read));
+    config.route("/v1/partners/{id}/webhooks/{webhook}", web::patch().to(partner::webhooks::patch));
+    config.route("/v1/partners/{id}/webhooks/{webhook}", web::delete().to(partner::webhooks::delete));
+    config.route("/v1/partners/{id}/webhooks/{webhook}/secret/rotate", web::post().to(partner::webhooks::rotate));
+    config.route("/v1/partners/{id}/webhooks/{webhook}/test", web::post().to(partner::webhooks::test));
+    config.route("/v1/partners/{id}/webhooks/{webhook}/deliveries", web::get().to(partner::webhooks::deliveries));
+    config.route(
+        "/v1/partners/{id}/webhooks/{webhook}/deliveries/{delivery}/replay",
+        web::post().to(partner::webhooks::replay_one),
+    );
+    config.route("/v1/partners/{id}/webhooks/{webhook}/replay", web::post().to(partner::webhooks::replay_since));
 }
 
 /// Gateways' credentials, settings, keys.

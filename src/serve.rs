@@ -11,6 +11,9 @@ use crate::event::{Log, Schemas};
 use crate::http::{BodyLimit, Templates, TrustedProxies, door, no_route};
 use crate::id::Ids;
 use crate::moment::Live;
+use crate::outbound::Trust;
+use crate::outbound::address::Blocks;
+use crate::outbound::guarded::Guarded;
 use crate::people::account::Accounts;
 use crate::place::Places;
 use crate::platform::{MasterKey, Parts, Platform, fence::Fence, stopwatch::Stopwatch};
@@ -18,6 +21,7 @@ use crate::push::Dispatcher;
 use crate::routes;
 use crate::store::{Options, Store};
 use crate::telemetry;
+use crate::webhook;
 use crate::worker::{Hint, Progress, Worker};
 use actix_web::dev::ServerHandle;
 use actix_web::middleware::from_fn;
@@ -62,6 +66,8 @@ impl Kairos {
         let store = tokio::task::spawn_blocking(move || Store::open(&options)).await.map_err(Error::broken)??;
         let channel = name_of(&master_key.derive("redis channel", b""));
         let cache = Cache::open(&config.redis_url, format!("kairos:{channel}"), name_of(&ids.bytes::<16>()))?;
+        let allow = Blocks::parse(&config.outbound_allow, "KAIROS_OUTBOUND_ALLOW")?;
+        let web = Guarded::new(&Trust::load(&config.ca_file)?, allow);
         let platform = Platform::new(Parts {
             config,
             store,
@@ -71,6 +77,7 @@ impl Kairos {
             stopwatch: Stopwatch::default(),
             fence: Fence::default(),
             leaving: AtomicBool::new(false),
+            web,
             master_key,
             lane_hint: Hint::default(),
             push_hint: Hint::default(),
@@ -85,6 +92,7 @@ impl Kairos {
         let dispatcher = Dispatcher::open(&platform).await?;
         let live = Live::open(&platform, Catalogue::default(), dispatcher.clone());
         let mut workers = vec![keys.worker(), log.worker(), log.retention(), dispatcher.worker()];
+        workers.extend(webhook::workers(&platform));
         workers.extend(live.workers());
         let workers = workers.into_iter().map(Arc::new).collect();
         Ok(Self { platform, keys, accounts, quotas, origins, log, schemas, dispatcher, workers })

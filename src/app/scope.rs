@@ -63,6 +63,10 @@ scopes! {
     PartnersRead = "partners:read",
     /// Create partners, make and revoke their keys.
     PartnersWrite = "partners:write",
+    /// Read webhooks of the app and of partners, and their deliveries.
+    WebhooksRead = "webhooks:read",
+    /// Create, change, test, replay and delete webhooks of the app and of partners.
+    WebhooksWrite = "webhooks:write",
     /// Read decisions and messages.
     DecisionsRead = "decisions:read",
     /// See which gateway credentials are stored.

@@ -1,13 +1,14 @@
 //! Where a request came from: the peer's address, or what a trusted proxy says of it.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::outbound::address::Blocks;
 use actix_web::{FromRequest, HttpRequest, dev::Payload, web};
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv6Addr};
 
 /// The addresses of proxies whose `X-Forwarded-For` is believed; kept in the app's data.
 #[derive(Debug, Clone, Default)]
-pub struct TrustedProxies(Vec<(IpAddr, u32)>);
+pub struct TrustedProxies(Blocks);
 
 /// The client's address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,27 +20,7 @@ impl TrustedProxies {
     /// # Errors
     /// One line that says what to set.
     pub fn parse(text: &str) -> Result<Self> {
-        let wrong = || Error::broken("KAIROS_TRUSTED_PROXIES: expected addresses or blocks such as 10.0.0.0/8, comma separated");
-        let mut blocks = Vec::new();
-        for part in text.split(',').map(str::trim).filter(|p| !p.is_empty()) {
-            let (address, bits) = part.split_once('/').map_or((part, None), |(address, bits)| (address, Some(bits)));
-            let address: IpAddr = address.parse().map_err(|_| wrong())?;
-            let width = if address.is_ipv4() { 32 } else { 128 };
-            let bits = bits.map_or(Ok(width), str::parse).map_err(|_| wrong())?;
-            if bits > width {
-                return Err(wrong());
-            }
-            blocks.push((address, bits));
-        }
-        Ok(Self(blocks))
-    }
-
-    fn trusts(&self, address: IpAddr) -> bool {
-        self.0.iter().any(|(block, bits)| match (block, address) {
-            (IpAddr::V4(b), IpAddr::V4(a)) => (b.to_bits() ^ a.to_bits()).checked_shr(32 - bits).unwrap_or(0) == 0,
-            (IpAddr::V6(b), IpAddr::V6(a)) => (b.to_bits() ^ a.to_bits()).checked_shr(128 - bits).unwrap_or(0) == 0,
-            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
-        })
+        Blocks::parse(text, "KAIROS_TRUSTED_PROXIES").map(Self)
     }
 
     /// The client behind a chain of proxies: the last address of `X-Forwarded-For` that no trusted proxy has.
@@ -48,7 +29,7 @@ impl TrustedProxies {
         // Read from the right: only what a trusted hop wrote down counts; what stands further left anyone can forge.
         for hop in forwarded_for.rsplit(',') {
             let Ok(hop) = hop.trim().parse::<IpAddr>() else { break };
-            if !self.trusts(client) {
+            if !self.0.contain(client) {
                 break;
             }
             client = hop.to_canonical();

@@ -1,4 +1,7 @@
-//! The one HTTP/2 transport to the gateways: many requests in flight on few connections, and the truth about each loss.
+//! Requests to others: the HTTP/2 transport to the gateways, and the guarded client for URLs that somebody else chose
+//! ([`guarded`]).
+//!
+//! The transport has many requests in flight on few connections, and tells the truth about each loss.
 //!
 //! It stands on the crate `h2`, not on hyper, because a push needs three facts that hyper keeps to itself: that a
 //! stream slot is in hand *before* the last check, that the frame is queued *within* the call that made this check (so
@@ -10,14 +13,19 @@
 //! the pool opens another connection. PINGs keep it alive and notice a dead peer. Times here are the machine's, not the
 //! domain's: they are about sockets.
 
+pub mod address;
 mod connection;
 mod exchange;
+pub mod guarded;
 mod pool;
+mod retry_after;
 mod tls;
+pub mod url;
 pub mod wire;
 
 pub use exchange::{Answer, Flying, HandOver, Loss, Outgoing, Slot};
 pub use pool::{Limits, Pool};
+pub use retry_after::retry_after_ms;
 pub use tls::Trust;
 
 use crate::error::{Error, Result};

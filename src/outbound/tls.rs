@@ -53,4 +53,11 @@ impl Trust {
         config.alpn_protocols = vec![b"h2".to_vec()];
         Ok(Self(TlsConnector::from(Arc::new(config))))
     }
+
+    /// The same trust for a peer that speaks HTTP/1.1.
+    pub(super) fn for_http1(&self) -> Self {
+        let mut config = ClientConfig::clone(self.0.config());
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Self(TlsConnector::from(Arc::new(config)))
+    }
 }

@@ -192,10 +192,10 @@ pub async fn revoke_key(
     Ok(HttpResponse::NoContent().finish())
 }
 
-fn parse(id: &str) -> Result<PartnerId> {
+pub(super) fn parse(id: &str) -> Result<PartnerId> {
     id.parse().map_err(|_| Error::not_found("partner"))
 }
 
-fn partner(conn: &mut Conn, app: AppId, id: PartnerId) -> Result<PartnerRow> {
+pub(super) fn partner(conn: &mut Conn, app: AppId, id: PartnerId) -> Result<PartnerRow> {
     store::find(conn, app, id)?.ok_or_else(|| Error::not_found("partner"))
 }

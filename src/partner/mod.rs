@@ -2,6 +2,7 @@
 
 pub mod http;
 mod store;
+pub mod webhooks;
 
 use crate::error::Result;
 use crate::id::{AppId, PartnerId};

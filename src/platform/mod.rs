@@ -3,9 +3,11 @@
 pub mod epoch;
 pub mod fence;
 pub mod health;
+mod pairwise;
 mod seal;
 pub mod stopwatch;
 
+pub use pairwise::pairwise;
 pub use seal::MasterKey;
 
 use crate::cache::Cache;
@@ -13,6 +15,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::Result;
 use crate::id::Ids;
+use crate::outbound::guarded::Guarded;
 use crate::store::{Conn, Store};
 use crate::worker::Hint;
 use std::sync::Arc;
@@ -40,6 +43,8 @@ pub struct Parts {
     pub fence: fence::Fence,
     /// Whether this node has been told to stop: a balancer should send it nothing more.
     pub leaving: AtomicBool,
+    /// Calls URLs that somebody else chose.
+    pub web: Guarded,
     /// Encrypts what is stored of gateways' credentials and private keys.
     pub master_key: MasterKey,
     /// Wakes the lanes.

@@ -23,6 +23,11 @@ const FILES: &[(&str, &str, &str)] = &[
         include_str!("../../migrations/2026-11-28_identity/up.sql"),
         include_str!("../../migrations/2026-11-28_identity/down.sql"),
     ),
+    (
+        "2026-11-28_webhooks",
+        include_str!("../../migrations/2026-11-28_webhooks/up.sql"),
+        include_str!("../../migrations/2026-11-28_webhooks/down.sql"),
+    ),
 ];
 
 /// The embedded migrations as diesel sees them, for one database.

@@ -553,6 +553,47 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    webhooks (app_id, id) {
+        app_id -> Text,
+        id -> Text,
+        partner_id -> Text,
+        url -> Text,
+        description -> Text,
+        event_types -> Text,
+        enabled -> Bool,
+        disabled_reason -> Nullable<Text>,
+        disabled_ms -> Nullable<BigInt>,
+        secret -> Binary,
+        secret_ms -> BigInt,
+        old_secret -> Nullable<Binary>,
+        old_secret_until_ms -> Nullable<BigInt>,
+        failing_since_ms -> Nullable<BigInt>,
+        throttled_until_ms -> Nullable<BigInt>,
+        created_ms -> BigInt,
+        updated_ms -> BigInt,
+    }
+}
+
+diesel::table! {
+    webhook_deliveries (app_id, id) {
+        app_id -> Text,
+        id -> Text,
+        webhook_id -> Text,
+        user_id -> Nullable<Text>,
+        event_type -> Text,
+        body -> Text,
+        state -> Text,
+        reason -> Nullable<Text>,
+        claims -> BigInt,
+        tries -> BigInt,
+        attempts -> Text,
+        due_ms -> BigInt,
+        created_ms -> BigInt,
+        ended_ms -> Nullable<BigInt>,
+    }
+}
+
 diesel::allow_tables_to_appear_in_same_query!(
     apps,
     api_keys,
@@ -592,5 +633,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     choices,
     push_credentials,
     messages,
-    receipts
+    receipts,
+    webhooks,
+    webhook_deliveries
 );

@@ -118,6 +118,13 @@ async fn furnish(world: &World, tag: &'static str) -> Furnished {
     let made = world.post(&format!("/v1/partners/{partner}/keys"), &server, json!({"name": "k"})).await.expect(201);
     put("keys.key_id", made["id"].as_str().or(made["key"]["id"].as_str()).unwrap());
 
+    for at in ["/v1/webhooks".to_owned(), format!("/v1/partners/{partner}/webhooks")] {
+        let hook = id(&world.post(&at, &server, json!({"url": "https://93.184.216.34/x"})).await.expect(201));
+        put(if at == "/v1/webhooks" { "webhooks.id" } else { "webhooks.webhook" }, &hook);
+        world.patch(&format!("{at}/{hook}"), &server, json!({"event_types": ["never"]})).await.expect(200);
+    }
+    put("deliveries.delivery", "whd_00000000000070008000000000000000");
+
     let person = story::person(world, &tenant, &key("person")).await;
     put("users.id", &person.id);
     let (user_id, user) = story::sign_up(world, &tenant, &format!("{tag}@example.com")).await;

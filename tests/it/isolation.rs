@@ -85,6 +85,15 @@ async fn partner_key(world: &World, by: &Caller) -> (String, String, Caller) {
     (partner, text("id"), Caller::Bearer(text("secret")))
 }
 
+/// A webhook at this path and a delivery to it: a user's withdrawal towards a partner. Nobody sends it in this test.
+async fn webhook_of(world: &World, by: &Caller, at: &str, (partner, user): (&str, &str)) -> (String, String) {
+    let webhook = made(world, at, by, json!({"url": "https://93.184.216.34/canary"})).await;
+    let withdrawal = json!({"purpose": "partner_events", "channel": at.contains("partners").then_some("push"), "granted": false, "partner": partner});
+    made(world, &format!("/v1/users/{user}/consents"), by, withdrawal).await;
+    let deliveries = world.get(&format!("{at}/{webhook}/deliveries"), by).await.expect(200);
+    (webhook, deliveries["items"][0]["id"].as_str().unwrap().to_owned())
+}
+
 /// An app with one of everything, made the way a real one is.
 async fn furnish(world: &mut World) -> House {
     let stage = Stage::set(world).await;
@@ -105,6 +114,9 @@ async fn furnish(world: &mut World) -> House {
     let circle = json!({"key": "ORY", "name": "canary Orly", "circle": {"lat": 48.72, "lon": 2.36, "radius_m": 3000}});
     let place = made(world, "/v1/places", &by, circle).await;
     world.put("/v1/event-types/landed", &by, json!({"max_useful_age_ms": 3_600_000})).await.expect(200);
+    let (webhook, delivery) = webhook_of(world, &by, "/v1/webhooks", (&partner, &listener.person.id)).await;
+    let of_partner = format!("/v1/partners/{partner}/webhooks");
+    let (partners_webhook, partners_delivery) = webhook_of(world, &by, &of_partner, (&partner, &listener.person.id)).await;
     let key = made(world, "/v1/keys", &by, json!({"kind": "server", "name": "canary spare", "scopes": ["app:read"]})).await;
     let installation = format!("phone-{}", &listener.person.id[4..]);
     let user = listener.person.id.clone();
@@ -120,7 +132,11 @@ async fn furnish(world: &mut World) -> House {
         ("/v1/topics/{key}", vec!["offers".to_owned()]),
         ("/v1/attributes/{scope}/{key}", vec!["user".to_owned(), "canary_tier".to_owned()]),
         ("/v1/partners/{id}", vec![partner.clone()]),
-        ("/v1/partners/{id}/keys/{key_id}", vec![partner, partners_key]),
+        ("/v1/partners/{id}/keys/{key_id}", vec![partner.clone(), partners_key]),
+        ("/v1/partners/{id}/webhooks/{webhook}", vec![partner.clone(), partners_webhook.clone()]),
+        ("/v1/partners/{id}/webhooks/{webhook}/deliveries/{delivery}", vec![partner, partners_webhook, partners_delivery]),
+        ("/v1/webhooks/{id}", vec![webhook.clone()]),
+        ("/v1/webhooks/{id}/deliveries/{delivery}", vec![webhook, delivery]),
         ("/v1/moment-kinds/{key}", vec!["landing".to_owned()]),
         ("/v1/offers/{id}", vec![offer]),
         ("/v1/campaigns/{id}", vec![campaign]),
@@ -165,6 +181,10 @@ fn body(operation: &Operation) -> Value {
         ("POST", "/v1/places") => json!({"name": "x", "circle": {"lat": 0, "lon": 0, "radius_m": 100}}),
         ("POST", "/v1/purposes") => json!({"key": "x", "name": "x", "basis": "consent", "version": "1", "texts": {"en": "x"}}),
         ("POST", "/v1/things") => json!({"key": "x", "class": "x"}),
+        ("POST", "/v1/webhooks" | "/v1/partners/{id}/webhooks") => json!({"url": "https://93.184.216.34/x"}),
+        ("POST", "/v1/webhooks/{id}/replay" | "/v1/partners/{id}/webhooks/{webhook}/replay") => {
+            json!({"since": "2026-01-01T00:00:00.000Z"})
+        }
         ("POST", "/v1/topics") => json!({"key": "x", "name": "x"}),
         _ => json!({}),
     }

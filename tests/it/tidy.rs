@@ -273,6 +273,29 @@ fn each_room_keeps_its_sql_to_itself() {
     none(&found, "all diesel of a room is in its store.rs (or store/)");
 }
 
+/// Whoever else opened connections could be led to an inner address by a URL that somebody chose.
+#[test]
+fn only_the_guarded_client_and_the_gateways_transport_call_out() {
+    let callers = ["src/outbound/", "src/push/standin/", "src/cli/"];
+    let words = [
+        "TcpStream",
+        "lookup_host",
+        "ToSocketAddrs",
+        "to_socket_addrs",
+        "hyper::client",
+        "h2::client",
+        "TlsConnector",
+        "reqwest",
+        "ureq",
+    ];
+    let mut found = Vec::new();
+    for source in files("src", &[".rs"]).iter().filter(|s| !callers.iter().any(|c| s.path.starts_with(c))) {
+        let calls = |line: &&str| words.iter().any(|word| code(line).contains(word));
+        found.extend(source.text.lines().find(calls).map(|line| format!("{}: {}", source.path, line.trim())));
+    }
+    none(&found, "use platform.web (outbound/guarded.rs) for URLs that others choose");
+}
+
 /// One query text serves both databases; what truly differs is listed here.
 #[test]
 fn the_databases_differ_only_where_it_is_written_down() {
@@ -307,8 +330,13 @@ fn pure_files_touch_neither_store_nor_clock() {
         "src/moment/choice.rs",
         "src/moment/quiet.rs",
         "src/moment/message.rs",
+        "src/outbound/address.rs",
+        "src/outbound/url.rs",
         "src/place/geometry.rs",
         "src/place/transition.rs",
+        "src/webhook/filter.rs",
+        "src/webhook/schedule.rs",
+        "src/webhook/sign.rs",
     ];
     let mut found = Vec::new();
     for source in files("src", &[".rs"]).iter().filter(|s| pure.contains(&s.path.as_str())) {

@@ -3,6 +3,7 @@
 use super::purpose::{Basis, Purpose, Purposes};
 use crate::id::{ConsentId, PartnerId};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// A way to reach a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
@@ -210,6 +211,18 @@ impl Ledger {
     /// The grants that stand and that a withdrawal of this extent would end in whole.
     pub fn ended_by(&self, extent: &Extent) -> Vec<&Row> {
         self.in_force().into_iter().filter(|grant| extent.ends(&grant.extent)).collect()
+    }
+
+    /// The partners that a withdrawal of this extent concerns: those it names, and those of whose grants it ends
+    /// something.
+    pub fn concerned(&self, extent: &Extent) -> BTreeSet<PartnerId> {
+        let meets = |row: &&Row| {
+            let Extent { purpose, channel, partner } = &row.extent;
+            *purpose == extent.purpose
+                && (channel.is_none() || extent.channel.is_none() || *channel == extent.channel)
+                && (extent.partner.is_none() || *partner == extent.partner)
+        };
+        self.in_force().into_iter().filter(meets).filter_map(|row| row.extent.partner).chain(extent.partner).collect()
     }
 
     /// The last row about a purpose.

@@ -4,6 +4,7 @@
 //! send that relied on the old state is handed over.
 
 mod law;
+mod notice;
 mod purpose;
 mod store;
 
@@ -113,6 +114,7 @@ pub fn record(conn: &mut Conn, app: AppId, record: Record) -> Result<Recorded> {
     let ended: Vec<ConsentId> = ended.iter().map(|row| row.id).collect();
     let ended = store::records(conn, app, record.user, &ended)?;
     store::append(conn, app, std::slice::from_ref(&record))?;
+    notice::tell(conn, app, (&record, &ended), &ledger)?;
     Ok(Recorded { record, new: true, ended })
 }
 
@@ -191,7 +193,8 @@ pub fn grant_many(conn: &mut Conn, app: AppId, users: &[(UserId, ConsentId)], gr
     check(conn, app, first)?;
     let users: Vec<UserId> = users.iter().map(|(user, _)| *user).collect();
     epoch::bump_users(conn, app, &users)?;
-    store::append(conn, app, &records)
+    store::append(conn, app, &records)?;
+    notice::tell_granted(conn, app, &records)
 }
 
 /// A user's records by id, in commit order.

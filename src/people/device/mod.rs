@@ -16,7 +16,9 @@ use crate::planted::{Bug, planted};
 use crate::platform::epoch;
 use crate::platform::fence::Whose;
 use crate::store::Conn;
+use crate::webhook::{self, Event};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use std::collections::{BTreeSet, HashMap};
 
 /// Most devices that one user may have.
@@ -212,6 +214,10 @@ pub fn register(conn: &mut Conn, app: AppId, registration: &Registration) -> Res
         }
     };
     settle_zone(conn, app, *user)?;
+    if known.is_none() {
+        let data = json!({ "device": device.id, "platform": traits.platform });
+        webhook::emit(conn, app, &Event::of_user("device.registered", (*user, registration.now_ms), device.id, data))?;
+    }
     Ok(Registered { device, new: known.is_none(), displaced })
 }
 

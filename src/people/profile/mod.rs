@@ -17,6 +17,8 @@ use crate::http::{IfMatch, check_text};
 use crate::id::{AppId, UserId};
 use crate::people::{check, device};
 use crate::store::Conn;
+use crate::webhook::{self, Event};
+use serde_json::json;
 use std::collections::{BTreeMap, HashMap};
 
 /// Longest external id, in characters.
@@ -38,7 +40,10 @@ pub fn create_many(conn: &mut Conn, app: AppId, users: &[NewUser]) -> Result<()>
     let declared =
         if users.iter().all(|u| u.attributes.is_empty()) { BTreeMap::new() } else { kinds(conn, app, AttributeScope::User)? };
     let users = users.iter().map(|user| user.checked(&declared)).collect::<Result<Vec<_>>>()?;
-    store::insert(conn, app, &users).map_err(taken)
+    store::insert(conn, app, &users).map_err(taken)?;
+    let made =
+        |user: &NewUser| Event::of_user("user.created", (user.id, user.now_ms), "made", json!({ "anonymous": user.anonymous }));
+    webhook::emit_all(conn, app, &users.iter().map(made).collect::<Vec<_>>())
 }
 
 /// The database knows only that a unique key was broken; of a profile that is the external id.
@@ -135,6 +140,7 @@ pub fn change(conn: &mut Conn, app: AppId, who: (UserId, &IfMatch), change: &Cha
         return Err(Error::Busy("a profile was changed by two at once"));
     }
     device::settle_zone(conn, app, user)?;
+    webhook::emit(conn, app, &Event::of_change((user, change.now_ms), before.revision, after.differs_from(&before)))?;
     person(conn, app, user)
 }
 

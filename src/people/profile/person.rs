@@ -8,7 +8,7 @@ use crate::http::check_text;
 use crate::id::UserId;
 use crate::people::check;
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A user with everything that gates, rules and templates read of them.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,6 +40,19 @@ pub struct Person {
 }
 
 impl Person {
+    /// The names of the fields in which this profile differs from an earlier state of it.
+    pub(super) fn differs_from(&self, before: &Self) -> Vec<String> {
+        let fields = [
+            ("external_id", self.external_id != before.external_id),
+            ("locale", self.locale != before.locale),
+            ("time_zone", self.time_zone != before.time_zone),
+        ];
+        let keys: BTreeSet<&String> = self.attributes.keys().chain(before.attributes.keys()).collect();
+        let changed = keys.into_iter().filter(|key| self.attributes.get(*key) != before.attributes.get(*key));
+        let fields = fields.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name.to_owned());
+        fields.chain(changed.map(|key| format!("attributes.{key}"))).collect()
+    }
+
     /// The zone that they chose for quiet hours, if any: that of the quiet hours, else that of the profile.
     pub fn chosen_zone(&self) -> Option<&str> {
         self.preferences.chosen_zone(self.time_zone.as_deref())

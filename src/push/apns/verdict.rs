@@ -1,7 +1,7 @@
 //! Apple's answers and what to do after each: a total table over (status, reason).
 
-use crate::outbound::Answer;
-use crate::push::verdict::{Verdict, retry_after_ms, word};
+use crate::outbound::{Answer, retry_after_ms};
+use crate::push::verdict::{Verdict, word};
 
 macro_rules! reasons {
     ($($name:ident),* $(,)?) => {

@@ -1,8 +1,8 @@
 //! Google's answers and what to do after each: a total table over (status, error code).
 
 use crate::clock::MINUTE_MS;
-use crate::outbound::Answer;
-use crate::push::verdict::{Verdict, retry_after_ms, word};
+use crate::outbound::{Answer, retry_after_ms};
+use crate::push::verdict::{Verdict, word};
 use serde::Deserialize;
 
 const FCM_ERROR: &str = "type.googleapis.com/google.firebase.fcm.v1.FcmError";

@@ -6,7 +6,9 @@ use crate::id::{AppId, UserId};
 use crate::on;
 use crate::store::schema::users;
 use crate::store::{Conn, Doc};
+use crate::webhook::{self, Event};
 use diesel::prelude::*;
+use serde_json::json;
 
 /// The user behind an account, as the answers of this room show it.
 #[derive(Debug, Clone, Queryable, Selectable)]
@@ -36,6 +38,7 @@ pub fn insert_user(conn: &mut Conn, app_id: AppId, (id, anonymous): (UserId, boo
         users::updated_ms.eq(now_ms),
     );
     on!(conn, c => diesel::insert_into(users::table).values(row).execute(c))?;
+    webhook::emit(conn, app_id, &Event::of_user("user.created", (id, now_ms), "made", json!({ "anonymous": anonymous })))?;
     Ok(User { id, external_id: None, anonymous, disabled: false, created_ms: now_ms })
 }
 
@@ -43,5 +46,5 @@ pub fn insert_user(conn: &mut Conn, app_id: AppId, (id, anonymous): (UserId, boo
 pub fn upgrade_user(conn: &mut Conn, app_id: AppId, id: UserId, now_ms: i64) -> Result<()> {
     let values = (users::anonymous.eq(false), users::revision.eq(users::revision + 1), users::updated_ms.eq(now_ms));
     on!(conn, c => diesel::update(users::table.find((app_id, id))).set(values).execute(c))?;
-    Ok(())
+    webhook::emit(conn, app_id, &Event::of_change((id, now_ms), "upgraded", vec!["anonymous".to_owned()]))
 }

@@ -1,0 +1,7 @@
+//! Webhooks and their deliveries in the database.
+
+mod deliveries;
+mod endpoints;
+
+pub(super) use deliveries::*;
+pub(super) use endpoints::*;
