@@ -40,6 +40,15 @@ use utoipa_swagger_ui::SwaggerUi;
         account::http::mine::patch,
         account::http::mine::end,
         account::http::mine::end_all,
+        account::federation::http::sign::id_token,
+        account::federation::http::notices::apple,
+        account::federation::http::mine::list,
+        account::federation::http::mine::create,
+        account::federation::http::mine::delete,
+        account::federation::http::providers::put,
+        account::federation::http::providers::list,
+        account::federation::http::providers::read,
+        account::federation::http::providers::delete,
         people::me::read,
         people::me::patch,
         people::preferences::read,
@@ -193,6 +202,7 @@ pub fn mount(config: &mut ServiceConfig) {
     config
         .configure(operations)
         .configure(accounts)
+        .configure(federation)
         .configure(me)
         .configure(users)
         .configure(declarations)
@@ -228,6 +238,19 @@ fn accounts(config: &mut ServiceConfig) {
     config.route("/v1/me/sessions/{id}", web::get().to(account::http::mine::get));
     config.route("/v1/me/sessions/{id}", web::patch().to(account::http::mine::patch));
     config.route("/v1/me/sessions/{id}", web::delete().to(account::http::mine::end));
+}
+
+/// Sign-in by another issuer's word.
+fn federation(config: &mut ServiceConfig) {
+    config.route("/v1/auth/id-token", web::post().to(account::federation::http::sign::id_token));
+    config.route("/v1/auth/apple/notifications", web::post().to(account::federation::http::notices::apple));
+    config.route("/v1/me/identities", web::get().to(account::federation::http::mine::list));
+    config.route("/v1/me/identities", web::post().to(account::federation::http::mine::create));
+    config.route("/v1/me/identities/{id}", web::delete().to(account::federation::http::mine::delete));
+    config.route("/v1/identity-providers", web::get().to(account::federation::http::providers::list));
+    config.route("/v1/identity-providers/{provider}", web::put().to(account::federation::http::providers::put));
+    config.route("/v1/identity-providers/{provider}", web::get().to(account::federation::http::providers::read));
+    config.route("/v1/identity-providers/{provider}", web::delete().to(account::federation::http::providers::delete));
 }
 
 /// What a user may do with their own.

@@ -14,7 +14,7 @@ use crate::moment::Live;
 use crate::outbound::Trust;
 use crate::outbound::address::Blocks;
 use crate::outbound::guarded::Guarded;
-use crate::people::account::Accounts;
+use crate::people::account::{Accounts, Federation};
 use crate::place::Places;
 use crate::platform::{MasterKey, Parts, Platform, fence::Fence, stopwatch::Stopwatch};
 use crate::push::Dispatcher;
@@ -42,6 +42,7 @@ pub struct Kairos {
     pub platform: Platform,
     keys: Keys,
     accounts: Accounts,
+    federation: Federation,
     quotas: Quotas,
     origins: Origins,
     log: Log,
@@ -87,15 +88,16 @@ impl Kairos {
         let keys = Keys::open(&platform);
         let (quotas, origins) = (Quotas::open(&platform), Origins::open(&platform));
         let accounts = Accounts::open(&platform).await?;
+        let federation = Federation::open(&platform).await?;
         let log = Log::open(&platform, &Places::default());
         let schemas = Schemas::open(&platform);
         let dispatcher = Dispatcher::open(&platform).await?;
         let live = Live::open(&platform, Catalogue::default(), dispatcher.clone());
-        let mut workers = vec![keys.worker(), log.worker(), log.retention(), dispatcher.worker()];
+        let mut workers = vec![keys.worker(), log.worker(), log.retention(), dispatcher.worker(), federation.worker()];
         workers.extend(webhook::workers(&platform));
         workers.extend(live.workers());
         let workers = workers.into_iter().map(Arc::new).collect();
-        Ok(Self { platform, keys, accounts, quotas, origins, log, schemas, dispatcher, workers })
+        Ok(Self { platform, keys, accounts, federation, quotas, origins, log, schemas, dispatcher, workers })
     }
 
     /// Says at `/readyz` that this node takes no new work soon; everything goes on as before.
@@ -137,6 +139,7 @@ impl Kairos {
     pub fn listen(&self, listener: TcpListener) -> Result<actix_web::dev::Server> {
         let platform = self.platform.clone();
         let (keys, accounts) = (self.keys.clone(), self.accounts.clone());
+        let federation = self.federation.clone();
         let (quotas, origins) = (self.quotas.clone(), self.origins.clone());
         let (log, schemas) = (self.log.clone(), self.schemas.clone());
         let templates = web::Data::new(Templates::of(routes::DOCUMENT)?);
@@ -148,6 +151,7 @@ impl Kairos {
                 .app_data(web::Data::new(platform.clone()))
                 .app_data(web::Data::new(keys.clone()))
                 .app_data(web::Data::new(accounts.clone()))
+                .app_data(web::Data::new(federation.clone()))
                 .app_data(web::Data::new(log.places().clone()))
                 .app_data(web::Data::new(log.clone()))
                 .app_data(web::Data::new(schemas.clone()))

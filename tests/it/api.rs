@@ -93,6 +93,8 @@ async fn furnish(world: &World, tag: &'static str) -> Furnished {
     put("offers.id", &offer_id);
     put("campaigns.id", &campaign_id);
     put("push-credentials.gateway", "apns");
+    world.put("/v1/identity-providers/google", &server, json!({"client_ids": ["x"]})).await.expect(200);
+    put("identity-providers.provider", "google");
 
     let texts = json!({"en": "May we?"});
     let purpose = json!({"key": key("purpose"), "name": "P", "basis": "consent", "version": "v1", "texts": texts});
@@ -136,6 +138,7 @@ async fn furnish(world: &World, tag: &'static str) -> Furnished {
     let (other, device, _) = story::phone(&key("made"), "android");
     assert!(world.put(&format!("/v1/users/{}/devices/{other}", person.id), &server, device).await.status < 300);
     story::consent(world, &tenant, &user_id, true).await;
+    put("identities.id", &world.identity(&tenant, &user_id).await);
     put("sessions.id", &id(&world.get("/v1/me/sessions", &user).await.expect(200)["items"][0]));
 
     let thing = id(&world.post("/v1/things", &server, json!({"key": key("thing")})).await.expect(201));

@@ -13,12 +13,13 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Where names are chosen by callers: another app may make a thing of its own under the same name.
-const NAMED: [&str; 5] = [
+const NAMED: [&str; 6] = [
     "/v1/moment-kinds/{key}",
     "/v1/event-types/{type}",
     "/v1/me/devices/{installation_id}",
     "/v1/push-credentials/apns",
     "/v1/push-credentials/fcm",
+    "/v1/identity-providers/{provider}",
 ];
 
 fn makes_its_own(operation: &Operation) -> bool {
@@ -122,7 +123,11 @@ async fn furnish(world: &mut World) -> House {
     let user = listener.person.id.clone();
     let session = world.get("/v1/me/sessions", &listener.person.token).await.expect(200);
     let session = session["items"][0]["id"].as_str().unwrap().to_owned();
+    world.put("/v1/identity-providers/google", &by, json!({"client_ids": ["canary-client"]})).await.expect(200);
+    let identity = world.identity(&stage.app, &listener.person.id).await;
     let samples = [
+        ("/v1/identity-providers/{provider}", vec!["google".to_owned()]),
+        ("/v1/me/identities/{id}", vec![identity]),
         ("/v1/me/sessions/{id}", vec![session]),
         ("/v1/users/{id}", vec![user.clone()]),
         ("/v1/users/{id}/devices/{installation_id}", vec![user, installation.clone()]),
@@ -174,6 +179,7 @@ fn body(operation: &Operation) -> Value {
         }
         ("POST", "/v1/messages/{id}/receipts") => json!({"kind": "opened"}),
         ("POST", "/v1/things/{id}/links") => json!({"user": "usr_00000000000070008000000000000000"}),
+        ("PUT", "/v1/identity-providers/{provider}") => json!({"client_ids": ["x"]}),
         ("POST", "/v1/attributes") => json!({"scope": "user", "key": "x", "kind": "string"}),
         ("POST", "/v1/events") => json!({"events": []}),
         ("POST", "/v1/keys") => json!({"kind": "publishable", "name": "x"}),

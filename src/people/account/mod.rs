@@ -11,6 +11,7 @@ mod arrival;
 mod caller;
 mod challenge;
 mod departure;
+pub mod federation;
 mod hasher;
 pub mod http;
 mod limit;
@@ -24,6 +25,7 @@ mod vouch;
 
 pub use access::{Accounts, SESSIONS_TOPIC};
 pub use caller::UserToken;
+pub use federation::{Federation, revoke_apple};
 pub use hasher::Hasher;
 pub use methods::{Method, Methods};
 pub use password::{check_email, check_password};

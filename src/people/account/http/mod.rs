@@ -83,7 +83,7 @@ fn rejected() -> Error {
 }
 
 /// The first tokens of a session that has begun, and its user.
-fn welcome(accounts: &Accounts, entered: Entered) -> Result<HttpResponse> {
+pub(super) fn welcome(accounts: &Accounts, entered: Entered) -> Result<HttpResponse> {
     answer(accounts, entered.user, (&entered.session, 0))
 }
 

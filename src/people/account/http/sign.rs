@@ -145,7 +145,7 @@ async fn attempt(
 
 /// What is done with the access token of a user who has an account.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Other {
+pub(in crate::people::account) enum Other {
     /// They are to sign out first.
     Refused,
     /// It is left alone: another sign-in takes nothing from it.
@@ -153,7 +153,12 @@ enum Other {
 }
 
 /// The anonymous user who asks for an account or has one, if there is an access token.
-async fn anonymous_caller(accounts: &Accounts, app_id: AppId, headers: &HeaderMap, other: Other) -> Result<Option<UserToken>> {
+pub(in crate::people::account) async fn anonymous_caller(
+    accounts: &Accounts,
+    app_id: AppId,
+    headers: &HeaderMap,
+    other: Other,
+) -> Result<Option<UserToken>> {
     let Some(token) = bearer(headers) else { return Ok(None) };
     let token = accounts.verify(&token).await?;
     if token.app_id != app_id {
