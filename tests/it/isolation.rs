@@ -348,7 +348,7 @@ both! {
         let mut tried = 0;
         for operation in operations().iter().filter(|o| o.has_body) {
             let path = house.path(operation);
-            let callers: Vec<Caller> = operation.callers[0].iter().map(|scheme| house.caller(scheme)).collect();
+            let callers: Vec<Caller> = operation.callers.first().into_iter().flatten().map(|scheme| house.caller(scheme)).collect();
             let sample = body(operation).to_string();
             for field in &operation.answered_only {
                 // First in the object, so that it is the first thing that can be wrong.
