@@ -26,6 +26,8 @@ pub struct Config {
     pub trusted_proxies: String,
     pub apns_url: String,
     pub fcm_url: String,
+    pub apple_url: String,
+    pub google_url: String,
     pub ca_file: String,
     pub smtp_url: Secret,
     pub mail_from: String,

@@ -183,6 +183,8 @@ ids! {
     PasskeyId = "psk";
     /// One sign-in of a user.
     SessionId = "ses";
+    /// Who a user is to another issuer.
+    IdentityId = "idn";
     /// One installation of the app.
     DeviceId = "dev";
     /// A non-person event source.

@@ -68,6 +68,15 @@ use utoipa_swagger_ui::SwaggerUi;
         account::http::mine::patch,
         account::http::mine::end,
         account::http::mine::end_all,
+        account::federation::http::sign::id_token,
+        account::federation::http::notices::apple,
+        account::federation::http::mine::list,
+        account::federation::http::mine::create,
+        account::federation::http::mine::delete,
+        account::federation::http::providers::put,
+        account::federation::http::providers::list,
+        account::federation::http::providers::read,
+        account::federation::http::providers::delete,
         people::me::read,
         people::me::patch,
         people::preferences::read,
@@ -270,6 +279,7 @@ pub fn mount(config: &mut ServiceConfig) {
         .configure(operations)
         .configure(accounts)
         .configure(factors)
+        .configure(federation)
         .configure(me)
         .configure(questions)
         .configure(users)
@@ -344,6 +354,17 @@ fn factors(config: &mut ServiceConfig) {
     config.route("/v1/me/password", web::delete().to(account::http::factors::delete_password));
     config.route("/.well-known/apple-app-site-association", web::get().to(app::http::associations::apple));
     config.route("/.well-known/assetlinks.json", web::get().to(app::http::associations::android));
+/// Sign-in by another issuer's word.
+fn federation(config: &mut ServiceConfig) {
+    config.route("/v1/auth/id-token", web::post().to(account::federation::http::sign::id_token));
+    config.route("/v1/auth/apple/notifications", web::post().to(account::federation::http::notices::apple));
+    config.route("/v1/me/identities", web::get().to(account::federation::http::mine::list));
+    config.route("/v1/me/identities", web::post().to(account::federation::http::mine::create));
+    config.route("/v1/me/identities/{id}", web::delete().to(account::federation::http::mine::delete));
+    config.route("/v1/identity-providers", web::get().to(account::federation::http::providers::list));
+    config.route("/v1/identity-providers/{provider}", web::put().to(account::federation::http::providers::put));
+    config.route("/v1/identity-providers/{provider}", web::get().to(account::federation::http::providers::read));
+    config.route("/v1/identity-providers/{provider}", web::delete().to(account::federation::http::providers::delete));
 }
 
 /// What a user may do with their own.

@@ -15,7 +15,7 @@ use crate::moment::{Live, Questions};
 use crate::outbound::Trust;
 use crate::outbound::address::Blocks;
 use crate::outbound::guarded::Guarded;
-use crate::people::account::Accounts;
+use crate::people::account::{Accounts, Federation};
 use crate::people::consent::Signals;
 use crate::place::Places;
 use crate::platform::{Hasher, MasterKey, Parts, Platform, fence::Fence, stopwatch::Stopwatch};
@@ -45,6 +45,7 @@ pub struct Kairos {
     pub platform: Platform,
     keys: Keys,
     accounts: Accounts,
+    federation: Federation,
     quotas: Quotas,
     origins: Origins,
     log: Log,
@@ -96,19 +97,33 @@ impl Kairos {
         let keys = Keys::open(&platform);
         let (quotas, origins) = (Quotas::open(&platform), Origins::open(&platform));
         let accounts = Accounts::open(&platform).await?;
+        let federation = Federation::open(&platform).await?;
         let log = Log::open(&platform, &Places::default());
         let schemas = Schemas::open(&platform);
         let dispatcher = Dispatcher::open(&platform).await?;
         let catalogue = Catalogue::default();
         let questions = Questions::open(catalogue.clone());
         let live = Live::open(&platform, catalogue, dispatcher.clone());
-        let mut workers = vec![keys.worker(), accounts.worker(), log.worker(), dispatcher.worker()];
+        let mut workers = vec![keys.worker(), accounts.worker(), log.worker(), dispatcher.worker(), federation.worker()];
         workers.extend(privacy::workers(&platform));
         workers.extend(webhook::workers(&platform));
         workers.extend(live.workers());
         workers.extend(mailer.workers());
         let workers = workers.into_iter().map(Arc::new).collect();
-        Ok(Self { platform, keys, accounts, quotas, origins, log, schemas, questions, dispatcher, mailer, workers })
+        Ok(Self {
+            platform,
+            keys,
+            accounts,
+            federation,
+            quotas,
+            origins,
+            log,
+            schemas,
+            questions,
+            dispatcher,
+            mailer,
+            workers,
+        })
     }
 
     /// Says at `/readyz` that this node takes no new work soon; everything goes on as before.
@@ -150,6 +165,7 @@ impl Kairos {
     pub fn listen(&self, listener: TcpListener) -> Result<actix_web::dev::Server> {
         let platform = self.platform.clone();
         let (keys, accounts, signals) = (self.keys.clone(), self.accounts.clone(), Signals::default());
+        let federation = self.federation.clone();
         let (quotas, origins) = (self.quotas.clone(), self.origins.clone());
         let (log, schemas, questions) = (self.log.clone(), self.schemas.clone(), self.questions.clone());
         let templates = web::Data::new(Templates::of(routes::DOCUMENT)?);
@@ -162,6 +178,7 @@ impl Kairos {
                 .app_data(web::Data::new(keys.clone()))
                 .app_data(web::Data::new(accounts.clone()))
                 .app_data(web::Data::new(signals.clone()))
+                .app_data(web::Data::new(federation.clone()))
                 .app_data(web::Data::new(log.places().clone()))
                 .app_data(web::Data::new(log.clone()))
                 .app_data(web::Data::new(schemas.clone()))

@@ -58,6 +58,11 @@ const FILES: &[(&str, &str, &str)] = &[
         include_str!("../../migrations/2026-11-28_webhooks/up.sql"),
         include_str!("../../migrations/2026-11-28_webhooks/down.sql"),
     ),
+    (
+        "2026-11-28_federation",
+        include_str!("../../migrations/2026-11-28_federation/up.sql"),
+        include_str!("../../migrations/2026-11-28_federation/down.sql"),
+    ),
 ];
 
 /// The embedded migrations as diesel sees them, for one database.

@@ -123,6 +123,55 @@ diesel::table! {
 }
 
 diesel::table! {
+    identity_providers (app_id, name) {
+        app_id -> Text,
+        name -> Text,
+        settings -> Text,
+        sealed -> Nullable<Binary>,
+        updated_ms -> BigInt,
+    }
+}
+
+diesel::table! {
+    identities (app_id, id) {
+        app_id -> Text,
+        id -> Text,
+        user_id -> Text,
+        provider -> Text,
+        issuer -> Text,
+        subject -> Text,
+        client_id -> Text,
+        email -> Nullable<Text>,
+        email_is_private -> Bool,
+        email_reachable -> Bool,
+        email_ms -> BigInt,
+        refresh_sealed -> Nullable<Binary>,
+        created_ms -> BigInt,
+        last_used_ms -> BigInt,
+        revoked_ms -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    identity_revocations (app_id, identity_id) {
+        app_id -> Text,
+        identity_id -> Text,
+        client_id -> Text,
+        refresh_sealed -> Binary,
+        attempts -> BigInt,
+        due_ms -> BigInt,
+    }
+}
+
+diesel::table! {
+    identity_notices (app_id, jti) {
+        app_id -> Text,
+        jti -> Text,
+        received_ms -> BigInt,
+    }
+}
+
+diesel::table! {
     attributes (app_id, scope, key) {
         app_id -> Text,
         scope -> Text,
@@ -819,6 +868,10 @@ diesel::allow_tables_to_appear_in_same_query!(
     sessions,
     emails,
     challenges,
+    identity_providers,
+    identities,
+    identity_revocations,
+    identity_notices,
     attributes,
     questions,
     purposes,

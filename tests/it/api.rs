@@ -93,6 +93,8 @@ async fn furnish(world: &World, tag: &'static str) -> Furnished {
     put("offers.id", &offer_id);
     put("campaigns.id", &campaign_id);
     put("push-credentials.gateway", "apns");
+    world.put("/v1/identity-providers/google", &server, json!({"client_ids": ["x"]})).await.expect(200);
+    put("identity-providers.provider", "google");
 
     let texts = json!({"en": "May we?"});
     let purpose = json!({"key": key("purpose"), "name": "P", "basis": "consent", "version": "v1", "texts": texts});
@@ -146,6 +148,7 @@ async fn furnish(world: &World, tag: &'static str) -> Furnished {
     put("consents.id", &id(&story::consent(world, &tenant, &user_id, true).await));
     let history = world.get(&format!("/v1/users/{}/consents/history", person.id), &server).await.expect(200);
     put("consents.consent_id", &id(&history["items"][0]));
+    put("identities.id", &world.identity(&tenant, &user_id).await);
     put("sessions.id", &id(&world.get("/v1/me/sessions", &user).await.expect(200)["items"][0]));
 
     let leaver = id(&world.post("/v1/users", &server, json!({"external_id": key("leaver")})).await.expect(201));

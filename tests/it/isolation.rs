@@ -20,6 +20,7 @@ const NAMED: [&str; 6] = [
     "/v1/me/devices/{installation_id}",
     "/v1/push-credentials/apns",
     "/v1/push-credentials/fcm",
+    "/v1/identity-providers/{provider}",
 ];
 
 fn makes_its_own(operation: &Operation) -> bool {
@@ -156,11 +157,15 @@ pub async fn furnish(world: &mut World) -> House {
     let passkey = passkey(world, (&stage.app.id.to_string(), &user));
     let consents = world.get(&format!("/v1/users/{user}/consents/history"), &by).await.expect(200);
     let consent = consents["items"][0]["id"].as_str().unwrap().to_owned();
+    world.put("/v1/identity-providers/google", &by, json!({"client_ids": ["canary-client"]})).await.expect(200);
+    let identity = world.identity(&stage.app, &listener.person.id).await;
     let samples = [
         ("/v1/erasures/{id}", vec![erasure]),
         ("/v1/me/passkeys/{id}", vec![passkey]),
         ("/v1/me/consents/{id}/receipt", vec![consent.clone()]),
         ("/v1/users/{id}/consents/{consent_id}/receipt", vec![user.clone(), consent]),
+        ("/v1/identity-providers/{provider}", vec!["google".to_owned()]),
+        ("/v1/me/identities/{id}", vec![identity]),
         ("/v1/me/sessions/{id}", vec![session]),
         ("/v1/users/{id}", vec![user.clone()]),
         ("/v1/users/{id}/devices/{installation_id}", vec![user, installation.clone()]),
@@ -219,6 +224,7 @@ pub fn body(operation: &Operation) -> Value {
         ("POST", "/v1/messages/{id}/receipts") => json!({"kind": "opened"}),
         ("POST", "/v1/things/{id}/links") => json!({"user": "usr_00000000000070008000000000000000"}),
         ("POST", "/v1/me/next-question/skip") => json!({"attribute": "canary_tier"}),
+        ("PUT", "/v1/identity-providers/{provider}") => json!({"client_ids": ["x"]}),
         ("POST", "/v1/attributes") => json!({"scope": "user", "key": "x", "kind": "string"}),
         ("POST", "/v1/events") => json!({"events": []}),
         ("POST", "/v1/keys") => json!({"kind": "publishable", "name": "x"}),

