@@ -291,7 +291,6 @@ pub fn mount(config: &mut ServiceConfig) {
         .configure(decisions)
         .configure(mails)
         .configure(webhooks)
-        .configure(administration);
         .configure(administration)
         .configure(operators);
 }
@@ -354,6 +353,8 @@ fn factors(config: &mut ServiceConfig) {
     config.route("/v1/me/password", web::delete().to(account::http::factors::delete_password));
     config.route("/.well-known/apple-app-site-association", web::get().to(app::http::associations::apple));
     config.route("/.well-known/assetlinks.json", web::get().to(app::http::associations::android));
+}
+
 /// Sign-in by another issuer's word.
 fn federation(config: &mut ServiceConfig) {
     config.route("/v1/auth/id-token", web::post().to(account::federation::http::sign::id_token));
@@ -515,6 +516,8 @@ fn mails(config: &mut ServiceConfig) {
     config.route("/v1/mail-templates/{template}/{locale}", web::delete().to(mail::templates::delete));
     config.route("/v1/mails", web::get().to(mail::mails::list));
     config.route("/v1/mails/{id}", web::get().to(mail::mails::read));
+}
+
 /// Who is told what happened: the app's own servers, its partners.
 fn webhooks(config: &mut ServiceConfig) {
     config.route("/v1/webhooks", web::post().to(webhook::http::own::create));

@@ -44,9 +44,6 @@ pub struct BackOffice {
     expires_ms: Option<i64>,
 }
 
-/// The name under which some handlers still know it.
-pub use BackOffice as ServerKey;
-
 /// Who it is in the back office.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Who {

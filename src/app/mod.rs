@@ -15,7 +15,7 @@ mod settings;
 mod store;
 
 pub(crate) use caller::bearer;
-pub use caller::{BackOffice, PartnerKey, PublishableKey, ServerKey, Who};
+pub use caller::{BackOffice, PartnerKey, PublishableKey, Who};
 pub use cors::{Origins, cors};
 pub use create::{Created, create};
 pub use key::{Key, KeyKind, Mint, Mode, NewKey};
@@ -28,4 +28,4 @@ pub(crate) use quota::{count, count_events};
 pub use scope::{Scope, Scopes};
 pub(crate) use settings::is_locale;
 pub use settings::{Cap, Caps, QuietHours, Settings, TimeOfDay};
-pub use store::{any, every, mint, named, partner_keys, revoke, settings};
+pub use store::{any, every, mint, name, partner_keys, revoke, settings};

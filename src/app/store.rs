@@ -76,12 +76,20 @@ pub(super) fn app(conn: &mut Conn, id: AppId) -> Result<AppRow> {
     row.ok_or_else(|| Error::not_found("app"))
 }
 
+/// An app's settings.
+///
+/// # Errors
+/// 404 when there is no such app; what the database says.
+pub fn settings(conn: &mut Conn, app_id: AppId) -> Result<Settings> {
+    Ok(app(conn, app_id)?.settings.0)
+}
+
 /// What people call an app.
 ///
 /// # Errors
-/// 404 when there is none; what the database says.
-pub fn name(conn: &mut Conn, id: AppId) -> Result<String> {
-    app(conn, id).map(|row| row.name)
+/// 404 when there is no such app; what the database says.
+pub fn name(conn: &mut Conn, app_id: AppId) -> Result<String> {
+    Ok(app(conn, app_id)?.name)
 }
 
 /// Every app's id and settings, for what is kept in memory of all of them.

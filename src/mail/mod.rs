@@ -156,7 +156,7 @@ pub fn queue(conn: &mut Conn, platform: &Platform, app: AppId, mail: &Mail) -> R
             return Ok(());
         }
     }
-    let (sender, settings) = app::named(conn, app)?;
+    let (sender, settings) = (app::name(conn, app)?, app::settings(conn, app)?);
     let values = render::values(&mail.template, (&platform.config.public_url, &app.to_string(), &sender), now_ms)?;
     let chain = texts::chain(mail.locale.as_deref(), &settings.locale);
     let (locale, Rendered { subject, text, html }) = words(conn, (app, name), &chain, &values)?;

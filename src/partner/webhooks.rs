@@ -2,7 +2,7 @@
 //! concerns that partner.
 
 use super::http::{parse, partner};
-use crate::app::{Scope, ServerKey};
+use crate::app::{BackOffice, Scope};
 use crate::error::Result;
 use crate::http::{Body, Page, PageQuery, ProblemBody, Query};
 use crate::platform::Platform;
@@ -13,7 +13,7 @@ use crate::webhook::http::{
 };
 use actix_web::{HttpResponse, web};
 
-async fn owner(platform: &Platform, caller: &ServerKey, id: &str) -> Result<Owner> {
+async fn owner(platform: &Platform, caller: &BackOffice, id: &str) -> Result<Owner> {
     let (app, id) = (caller.app_id, parse(id)?);
     platform.store.read(move |conn| partner(conn, app, id)).await?;
     Ok(Owner { app, partner: Some(id) })
@@ -27,7 +27,7 @@ async fn owner(platform: &Platform, caller: &ServerKey, id: &str) -> Result<Owne
     responses((status = 201, body = WebhookSecretOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody),
         (status = 409, body = ProblemBody), (status = 404, body = ProblemBody)))]
 pub async fn create(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     path: web::Path<String>,
     body: Body<WebhookIn>,
@@ -44,7 +44,7 @@ pub async fn create(
 #[utoipa::path(get, path = "/v1/partners/{id}/webhooks", tag = "partner", params(("id" = String, Path), PageQuery), security(("server_key" = [])),
     responses((status = 200, body = Page<WebhookOut>), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody)))]
 pub async fn list(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     path: web::Path<String>,
     page: Query<PageQuery>,
@@ -61,7 +61,7 @@ pub async fn list(
 #[utoipa::path(get, path = "/v1/partners/{id}/webhooks/{webhook}", tag = "partner", params(("id" = String, Path), ("webhook" = String, Path)), security(("server_key" = [])),
     responses((status = 200, body = WebhookOut), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody)))]
 pub async fn read(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     path: web::Path<(String, String)>,
 ) -> Result<web::Json<WebhookOut>> {
@@ -78,7 +78,7 @@ pub async fn read(
     responses((status = 200, body = WebhookOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody),
         (status = 404, body = ProblemBody)))]
 pub async fn patch(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     path: web::Path<(String, String)>,
     body: Body<WebhookPatch>,
@@ -94,7 +94,7 @@ pub async fn patch(
 /// 401, 403, 404.
 #[utoipa::path(delete, path = "/v1/partners/{id}/webhooks/{webhook}", tag = "partner", params(("id" = String, Path), ("webhook" = String, Path)), security(("server_key" = [])),
     responses((status = 204), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody)))]
-pub async fn delete(caller: ServerKey, platform: web::Data<Platform>, path: web::Path<(String, String)>) -> Result<HttpResponse> {
+pub async fn delete(caller: BackOffice, platform: web::Data<Platform>, path: web::Path<(String, String)>) -> Result<HttpResponse> {
     caller.need(Scope::WebhooksWrite)?;
     let owner = owner(&platform, &caller, &path.0).await?;
     desk::delete(&platform, owner, desk::webhook_id(&path.1)?).await
@@ -108,7 +108,7 @@ pub async fn delete(caller: ServerKey, platform: web::Data<Platform>, path: web:
     responses((status = 200, body = WebhookSecretOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody),
         (status = 404, body = ProblemBody)))]
 pub async fn rotate(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     path: web::Path<(String, String)>,
     body: Body<RotateIn>,
@@ -125,7 +125,7 @@ pub async fn rotate(
 #[utoipa::path(post, path = "/v1/partners/{id}/webhooks/{webhook}/test", tag = "partner", params(("id" = String, Path), ("webhook" = String, Path)), security(("server_key" = [])),
     responses((status = 200, body = TestOut), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody)))]
 pub async fn test(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     path: web::Path<(String, String)>,
 ) -> Result<web::Json<TestOut>> {
@@ -142,7 +142,7 @@ pub async fn test(
     responses((status = 200, body = Page<DeliveryOut>), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody),
         (status = 404, body = ProblemBody)))]
 pub async fn deliveries(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     path: web::Path<(String, String)>,
     query: Query<DeliveryQuery>,
@@ -159,7 +159,7 @@ pub async fn deliveries(
 #[utoipa::path(post, path = "/v1/partners/{id}/webhooks/{webhook}/deliveries/{delivery}/replay", tag = "partner", params(("id" = String, Path), ("webhook" = String, Path), ("delivery" = String, Path)), security(("server_key" = [])),
     responses((status = 202, body = DeliveryOut), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
 pub async fn replay_one(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     path: web::Path<(String, String, String)>,
 ) -> Result<HttpResponse> {
@@ -176,7 +176,7 @@ pub async fn replay_one(
     responses((status = 202, body = ReplayOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody),
         (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
 pub async fn replay_since(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     path: web::Path<(String, String)>,
     body: Body<ReplayIn>,

@@ -128,7 +128,7 @@ fn head(conn: &mut Conn, (app, user): (AppId, UserId), now_ms: i64) -> Result<Ma
     let head = json!({
         "schema": SCHEMA,
         "generated_at": Time(now_ms),
-        "controller": app::named(conn, app)?.0,
+        "controller": app::name(conn, app)?,
         "user_id": user,
         "purposes": purposes,
         "texts": shown,

@@ -2,7 +2,7 @@
 
 use super::erase;
 use super::export::Export;
-use crate::app::{Scope, ServerKey};
+use crate::app::{BackOffice, Scope};
 use crate::cache::Budget;
 use crate::clock::{HOUR_MS, Time};
 use crate::error::{Error, Problem, Result};
@@ -102,7 +102,7 @@ pub async fn export(caller: UserToken, platform: web::Data<Platform>) -> Result<
 #[utoipa::path(get, path = "/v1/users/{id}/export", tag = "users", params(("id" = String, Path)), security(("server_key" = [])),
     responses((status = 200, body = ExportOut, headers(("Content-Disposition" = String))), (status = 401, body = ProblemBody),
         (status = 403, body = ProblemBody), (status = 404, body = ProblemBody), (status = 429, body = ProblemBody)))]
-pub async fn export_user(caller: ServerKey, platform: web::Data<Platform>, path: web::Path<String>) -> Result<HttpResponse> {
+pub async fn export_user(caller: BackOffice, platform: web::Data<Platform>, path: web::Path<String>) -> Result<HttpResponse> {
     caller.need(Scope::UsersRead)?;
     document(&platform, (caller.app_id, user_id(&path)?), "server").await
 }
@@ -143,9 +143,9 @@ pub async fn leave(caller: UserToken, platform: web::Data<Platform>) -> Result<H
 #[utoipa::path(delete, path = "/v1/users/{id}", tag = "users", params(("id" = String, Path)), security(("server_key" = [])),
     responses((status = 202, body = ErasureAsked), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody),
         (status = 404, body = ProblemBody)))]
-pub async fn erase_user(caller: ServerKey, platform: web::Data<Platform>, path: web::Path<String>) -> Result<HttpResponse> {
+pub async fn erase_user(caller: BackOffice, platform: web::Data<Platform>, path: web::Path<String>) -> Result<HttpResponse> {
     caller.need(Scope::UsersWrite)?;
-    let by = format!("server:{}", caller.key_id);
+    let by = consent::Source::from(caller.who).to_string();
     let erasure = erase::ask(&platform, (caller.app_id, user_id(&path)?), by).await?;
     Ok(HttpResponse::Accepted().json(ErasureAsked { erasure: erasure.into() }))
 }
@@ -159,7 +159,7 @@ pub async fn erase_user(caller: ServerKey, platform: web::Data<Platform>, path: 
     responses((status = 204), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody),
         (status = 404, body = ProblemBody)))]
 pub async fn restore(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     path: web::Path<String>,
     body: Body<RestoreIn>,
@@ -179,7 +179,7 @@ pub async fn restore(
 #[utoipa::path(get, path = "/v1/erasures/{id}", tag = "users", params(("id" = String, Path)), security(("server_key" = [])),
     responses((status = 200, body = ErasureOut), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody),
         (status = 404, body = ProblemBody)))]
-pub async fn read(caller: ServerKey, platform: web::Data<Platform>, path: web::Path<String>) -> Result<web::Json<ErasureOut>> {
+pub async fn read(caller: BackOffice, platform: web::Data<Platform>, path: web::Path<String>) -> Result<web::Json<ErasureOut>> {
     caller.need(Scope::UsersRead)?;
     let id: ErasureId = path.parse().map_err(|_| Error::not_found("erasure"))?;
     let erasure = platform.store.read(move |conn| erasure::read(conn, caller.app_id, id)).await?;

@@ -1,9 +1,8 @@
 //! `/v1/app`: the tenant's name and settings.
 
 use crate::app::caller::BackOffice;
-use crate::app::passkeys::Passkeys;
-use crate::app::caller::ServerKey;
 use crate::app::legal::{AgeGate, Controller};
+use crate::app::passkeys::Passkeys;
 use crate::app::scope::Scope;
 use crate::app::settings::{Caps, QuietHours, Settings};
 use crate::app::store::{self, AppRow};

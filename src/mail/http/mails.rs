@@ -1,6 +1,6 @@
 //! `/v1/mails`: that there was a mail and what became of it, never what it says.
 
-use crate::app::{Scope, ServerKey};
+use crate::app::{BackOffice, Scope};
 use crate::clock::Time;
 use crate::error::{Error, Result};
 use crate::http::{Page, PageQuery, ProblemBody, Query};
@@ -72,7 +72,7 @@ impl From<Entry> for MailOut {
 /// 400, 401, 403.
 #[utoipa::path(get, path = "/v1/mails", tag = "mails", params(MailQuery), security(("server_key" = [])),
     responses((status = 200, body = Page<MailOut>), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody)))]
-pub async fn list(caller: ServerKey, platform: web::Data<Platform>, query: Query<MailQuery>) -> Result<web::Json<Page<MailOut>>> {
+pub async fn list(caller: BackOffice, platform: web::Data<Platform>, query: Query<MailQuery>) -> Result<web::Json<Page<MailOut>>> {
     caller.need(Scope::UsersRead)?;
     let Query(MailQuery { user, limit, cursor }) = query;
     let page = PageQuery { limit, cursor };
@@ -88,7 +88,7 @@ pub async fn list(caller: ServerKey, platform: web::Data<Platform>, query: Query
 /// 401, 403, 404.
 #[utoipa::path(get, path = "/v1/mails/{id}", tag = "mails", params(("id" = String, Path)), security(("server_key" = [])),
     responses((status = 200, body = MailOut), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody)))]
-pub async fn read(caller: ServerKey, platform: web::Data<Platform>, path: web::Path<String>) -> Result<web::Json<MailOut>> {
+pub async fn read(caller: BackOffice, platform: web::Data<Platform>, path: web::Path<String>) -> Result<web::Json<MailOut>> {
     caller.need(Scope::UsersRead)?;
     let id: MailId = path.parse().map_err(|_| Error::not_found("mail"))?;
     let entry = platform.store.read(move |conn| store::entry(conn, caller.app_id, id)).await?;

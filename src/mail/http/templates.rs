@@ -1,6 +1,6 @@
 //! `/v1/mail-templates`: an app's own words in the place of the built-in ones, per template and locale.
 
-use crate::app::{Scope, ServerKey, is_locale};
+use crate::app::{BackOffice, Scope, is_locale};
 use crate::clock::Time;
 use crate::error::{Error, Problem, Result};
 use crate::http::{Body, Page, PageQuery, ProblemBody, Query};
@@ -64,7 +64,7 @@ impl From<Own> for TextOut {
     responses((status = 200, body = TextOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
         (status = 403, body = ProblemBody), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
 pub async fn put(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     path: web::Path<(String, String)>,
     body: Body<TextIn>,
@@ -97,7 +97,7 @@ pub async fn put(
     params(("template" = Name, Path), ("locale" = String, Path)), security(("server_key" = [])),
     responses((status = 200, body = TextOut), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody)))]
 pub async fn read(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     path: web::Path<(String, String)>,
 ) -> Result<web::Json<TextOut>> {
@@ -113,7 +113,7 @@ pub async fn read(
 /// 400, 401, 403.
 #[utoipa::path(get, path = "/v1/mail-templates", tag = "mails", params(PageQuery), security(("server_key" = [])),
     responses((status = 200, body = Page<TextOut>), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody)))]
-pub async fn list(caller: ServerKey, platform: web::Data<Platform>, page: Query<PageQuery>) -> Result<web::Json<Page<TextOut>>> {
+pub async fn list(caller: BackOffice, platform: web::Data<Platform>, page: Query<PageQuery>) -> Result<web::Json<Page<TextOut>>> {
     caller.need(Scope::SchemaRead)?;
     let (rows, after) = (page.0.rows()?, page.0.after().to_owned());
     let found = platform.store.read(move |conn| {
@@ -131,7 +131,7 @@ pub async fn list(caller: ServerKey, platform: web::Data<Platform>, page: Query<
 #[utoipa::path(delete, path = "/v1/mail-templates/{template}/{locale}", tag = "mails",
     params(("template" = Name, Path), ("locale" = String, Path)), security(("server_key" = [])),
     responses((status = 204), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody)))]
-pub async fn delete(caller: ServerKey, platform: web::Data<Platform>, path: web::Path<(String, String)>) -> Result<HttpResponse> {
+pub async fn delete(caller: BackOffice, platform: web::Data<Platform>, path: web::Path<(String, String)>) -> Result<HttpResponse> {
     caller.need(Scope::SchemaWrite)?;
     let (name, locale) = (name(&path.0)?, canonical(&path.1));
     if !platform.store.write(move |conn| store::delete_text(conn, caller.app_id, (name, &locale))).await? {

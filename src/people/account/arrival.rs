@@ -41,6 +41,16 @@ pub(super) struct Entered {
     pub(super) gone: Gone,
 }
 
+impl Entered {
+    /// The session that has begun, unless a second factor is wanted first.
+    pub(super) fn session_id(&self) -> Option<SessionId> {
+        match &self.door {
+            Door::Open(session) => Some(session.id),
+            Door::Factor(..) => None,
+        }
+    }
+}
+
 /// What a first factor opens.
 pub(super) enum Door {
     /// A session has begun.

@@ -1,7 +1,7 @@
 //! `/v1/me/age` and `/v1/users/{id}/age`: whether a user may consent for themselves, where the app asks.
 
 use super::user_id;
-use crate::app::{Scope, ServerKey, check_jurisdiction, settings};
+use crate::app::{BackOffice, Scope, check_jurisdiction, settings};
 use crate::clock::Time;
 use crate::error::{Error, Result};
 use crate::http::{Body, ProblemBody};
@@ -117,7 +117,7 @@ pub async fn state(caller: UserToken, platform: web::Data<Platform>, body: Body<
 #[utoipa::path(get, path = "/v1/users/{id}/age", tag = "users", params(("id" = String, Path)), security(("server_key" = [])),
     responses((status = 200, body = AgeOut), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody)))]
 pub async fn read_of_user(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     path: web::Path<String>,
 ) -> Result<web::Json<AgeOut>> {
@@ -133,11 +133,11 @@ pub async fn read_of_user(
     responses((status = 200, body = AgeOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
         (status = 403, body = ProblemBody), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
 pub async fn state_for_user(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     path: web::Path<String>,
     body: Body<AgeIn>,
 ) -> Result<web::Json<AgeOut>> {
     caller.need(Scope::UsersWrite)?;
-    stated(&platform, caller.app_id, (user_id(&path)?, Source::Server(caller.key_id)), body.0).await
+    stated(&platform, caller.app_id, (user_id(&path)?, Source::from(caller.who)), body.0).await
 }

@@ -3,7 +3,7 @@
 
 use super::record::{method_of, text_of};
 use super::user_id;
-use crate::app::{self, Scope, ServerKey, Settings};
+use crate::app::{self, Scope, BackOffice, Settings};
 use crate::clock::Time;
 use crate::error::{Error, Result};
 use crate::http::ProblemBody;
@@ -152,7 +152,7 @@ fn facts(conn: &mut Conn, app: AppId, user: UserId, id: ConsentId) -> Result<Fac
         purpose: purpose.ok_or_else(|| Error::broken("a record of no purpose"))?,
         texts: consent::texts(conn, app, Some(key))?,
         partner,
-        app: (app, app::named(conn, app)?.0),
+        app: (app, app::name(conn, app)?),
         settings: app::settings(conn, app)?,
         withdrawn,
         record,
@@ -291,7 +291,7 @@ pub async fn read(
     responses((status = 200, body = ReceiptOut), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody),
         (status = 404, body = ProblemBody)))]
 pub async fn read_of_user(
-    caller: ServerKey,
+    caller: BackOffice,
     accounts: web::Data<Accounts>,
     platform: web::Data<Platform>,
     path: web::Path<(String, String)>,

@@ -9,7 +9,7 @@ use crate::http::check_text;
 use crate::id::UserId;
 use crate::people::check;
 use serde_json::{Map, Value};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// A user with everything that gates, rules and templates read of them.
 #[derive(Debug, Clone, PartialEq)]

@@ -4,14 +4,14 @@ use super::desk;
 use super::{
     DeliveryOut, DeliveryQuery, ReplayIn, ReplayOut, RotateIn, TestOut, WebhookIn, WebhookOut, WebhookPatch, WebhookSecretOut,
 };
-use crate::app::{Scope, ServerKey};
+use crate::app::{BackOffice, Scope};
 use crate::error::Result;
 use crate::http::{Body, Page, PageQuery, ProblemBody, Query};
 use crate::platform::Platform;
 use crate::webhook::Owner;
 use actix_web::{HttpResponse, web};
 
-fn own(caller: &ServerKey) -> Owner {
+fn own(caller: &BackOffice) -> Owner {
     Owner { app: caller.app_id, partner: None }
 }
 
@@ -22,7 +22,7 @@ fn own(caller: &ServerKey) -> Owner {
 #[utoipa::path(post, path = "/v1/webhooks", tag = "webhooks", request_body = WebhookIn, security(("server_key" = [])),
     responses((status = 201, body = WebhookSecretOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody),
         (status = 409, body = ProblemBody)))]
-pub async fn create(caller: ServerKey, platform: web::Data<Platform>, body: Body<WebhookIn>) -> Result<HttpResponse> {
+pub async fn create(caller: BackOffice, platform: web::Data<Platform>, body: Body<WebhookIn>) -> Result<HttpResponse> {
     caller.need(Scope::WebhooksWrite)?;
     let owner = own(&caller);
     desk::create(&platform, owner, body.0).await
@@ -35,7 +35,7 @@ pub async fn create(caller: ServerKey, platform: web::Data<Platform>, body: Body
 #[utoipa::path(get, path = "/v1/webhooks", tag = "webhooks", params(PageQuery), security(("server_key" = [])),
     responses((status = 200, body = Page<WebhookOut>), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody)))]
 pub async fn list(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     page: Query<PageQuery>,
 ) -> Result<web::Json<Page<WebhookOut>>> {
@@ -50,7 +50,7 @@ pub async fn list(
 /// 401, 403, 404.
 #[utoipa::path(get, path = "/v1/webhooks/{id}", tag = "webhooks", params(("id" = String, Path)), security(("server_key" = [])),
     responses((status = 200, body = WebhookOut), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody)))]
-pub async fn read(caller: ServerKey, platform: web::Data<Platform>, path: web::Path<String>) -> Result<web::Json<WebhookOut>> {
+pub async fn read(caller: BackOffice, platform: web::Data<Platform>, path: web::Path<String>) -> Result<web::Json<WebhookOut>> {
     caller.need(Scope::WebhooksRead)?;
     let owner = own(&caller);
     desk::read(&platform, owner, desk::webhook_id(&path)?).await
@@ -64,7 +64,7 @@ pub async fn read(caller: ServerKey, platform: web::Data<Platform>, path: web::P
     responses((status = 200, body = WebhookOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody),
         (status = 404, body = ProblemBody)))]
 pub async fn patch(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     path: web::Path<String>,
     body: Body<WebhookPatch>,
@@ -80,7 +80,7 @@ pub async fn patch(
 /// 401, 403, 404.
 #[utoipa::path(delete, path = "/v1/webhooks/{id}", tag = "webhooks", params(("id" = String, Path)), security(("server_key" = [])),
     responses((status = 204), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody)))]
-pub async fn delete(caller: ServerKey, platform: web::Data<Platform>, path: web::Path<String>) -> Result<HttpResponse> {
+pub async fn delete(caller: BackOffice, platform: web::Data<Platform>, path: web::Path<String>) -> Result<HttpResponse> {
     caller.need(Scope::WebhooksWrite)?;
     let owner = own(&caller);
     desk::delete(&platform, owner, desk::webhook_id(&path)?).await
@@ -94,7 +94,7 @@ pub async fn delete(caller: ServerKey, platform: web::Data<Platform>, path: web:
     responses((status = 200, body = WebhookSecretOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody),
         (status = 404, body = ProblemBody)))]
 pub async fn rotate(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     path: web::Path<String>,
     body: Body<RotateIn>,
@@ -110,7 +110,7 @@ pub async fn rotate(
 /// 401, 403, 404.
 #[utoipa::path(post, path = "/v1/webhooks/{id}/test", tag = "webhooks", params(("id" = String, Path)), security(("server_key" = [])),
     responses((status = 200, body = TestOut), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody)))]
-pub async fn test(caller: ServerKey, platform: web::Data<Platform>, path: web::Path<String>) -> Result<web::Json<TestOut>> {
+pub async fn test(caller: BackOffice, platform: web::Data<Platform>, path: web::Path<String>) -> Result<web::Json<TestOut>> {
     caller.need(Scope::WebhooksWrite)?;
     let owner = own(&caller);
     desk::test(&platform, owner, desk::webhook_id(&path)?).await
@@ -124,7 +124,7 @@ pub async fn test(caller: ServerKey, platform: web::Data<Platform>, path: web::P
     responses((status = 200, body = Page<DeliveryOut>), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody),
         (status = 404, body = ProblemBody)))]
 pub async fn deliveries(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     path: web::Path<String>,
     query: Query<DeliveryQuery>,
@@ -141,7 +141,7 @@ pub async fn deliveries(
 #[utoipa::path(post, path = "/v1/webhooks/{id}/deliveries/{delivery}/replay", tag = "webhooks", params(("id" = String, Path), ("delivery" = String, Path)), security(("server_key" = [])),
     responses((status = 202, body = DeliveryOut), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
 pub async fn replay_one(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     path: web::Path<(String, String)>,
 ) -> Result<HttpResponse> {
@@ -158,7 +158,7 @@ pub async fn replay_one(
     responses((status = 202, body = ReplayOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody),
         (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
 pub async fn replay_since(
-    caller: ServerKey,
+    caller: BackOffice,
     platform: web::Data<Platform>,
     path: web::Path<String>,
     body: Body<ReplayIn>,

@@ -72,7 +72,7 @@ pub(crate) enum For {
 fn relying_party(conn: &mut Conn, app_id: AppId) -> Result<Webauthn> {
     let off = || Error::conflict("no_passkeys", "This app has no passkeys: set `passkeys` at /v1/app first.");
     let settings = app::settings(conn, app_id)?.passkeys.ok_or_else(off)?;
-    let name = app::named(conn, app_id)?.0;
+    let name = app::name(conn, app_id)?;
     let origins: Result<Vec<Url>, _> = settings.origins.iter().map(|origin| Url::parse(origin)).collect();
     let mut origins = origins.map_err(Error::broken)?;
     // The first one has to be a page's.

@@ -115,7 +115,7 @@ fn by_address(conn: &mut Conn, arrival: Arrival, (guest, email): (&Guest, &str))
         }
         None => {
             let entered = newcomer(conn, arrival, guest)?;
-            let prover = Prover { user: Some(entered.user.id), session: Some(entered.session.id) };
+            let prover = Prover { user: Some(entered.user.id), session: entered.session_id() };
             (entered, prove(conn, (app_id, email), prover, now_ms)?.gone)
         }
     };

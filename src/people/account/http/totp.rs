@@ -103,7 +103,7 @@ pub async fn enroll(caller: UserToken, accounts: web::Data<Accounts>, body: Body
         }
         challenge::open(conn, &draft)?;
         let account = store::email_of(conn, app_id, user)?.map_or_else(|| "account".to_owned(), |(email, _)| email);
-        Ok((draft.token, app::named(conn, app_id)?.0, account))
+        Ok((draft.token, app::name(conn, app_id)?, account))
     };
     let (token, issuer, account) = platform.store.write(write).await?;
     let (secret, uri) = uri(&secret, (&issuer, &account))?;

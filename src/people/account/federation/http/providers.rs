@@ -1,6 +1,6 @@
 //! `/v1/identity-providers`: whose ID tokens an app takes.
 
-use crate::app::{Scope, ServerKey};
+use crate::app::{BackOffice, Scope};
 use crate::clock::Time;
 use crate::config::Secret;
 use crate::error::{Error, Result};
@@ -89,7 +89,7 @@ impl ProviderOut {
     responses((status = 200, body = ProviderOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
         (status = 403, body = ProblemBody), (status = 409, body = ProblemBody)))]
 pub async fn put(
-    key: ServerKey,
+    key: BackOffice,
     platform: web::Data<Platform>,
     path: web::Path<String>,
     body: Body<ProviderIn>,
@@ -122,7 +122,7 @@ pub async fn put(
 /// 401, 403.
 #[utoipa::path(get, path = "/v1/identity-providers", tag = "auth", security(("server_key" = [])),
     responses((status = 200, body = ProvidersOut), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody)))]
-pub async fn list(key: ServerKey, platform: web::Data<Platform>) -> Result<HttpResponse> {
+pub async fn list(key: BackOffice, platform: web::Data<Platform>) -> Result<HttpResponse> {
     key.need(Scope::AppRead)?;
     let all = platform.store.read(move |conn| store::providers(conn, key.app_id)).await?;
     Ok(HttpResponse::Ok().json(ProvidersOut { items: all.into_iter().map(ProviderOut::of).collect() }))
@@ -136,7 +136,7 @@ pub async fn list(key: ServerKey, platform: web::Data<Platform>) -> Result<HttpR
     params(("provider" = String, Path, description = "`apple`, `google`, or a name")),
     responses((status = 200, body = ProviderOut), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody),
         (status = 404, body = ProblemBody)))]
-pub async fn read(key: ServerKey, platform: web::Data<Platform>, path: web::Path<String>) -> Result<HttpResponse> {
+pub async fn read(key: BackOffice, platform: web::Data<Platform>, path: web::Path<String>) -> Result<HttpResponse> {
     key.need(Scope::AppRead)?;
     let found = platform.store.read(move |conn| store::provider(conn, key.app_id, &path)).await?;
     let provider = found.ok_or_else(|| Error::not_found("identity provider"))?;
@@ -150,7 +150,7 @@ pub async fn read(key: ServerKey, platform: web::Data<Platform>, path: web::Path
 #[utoipa::path(delete, path = "/v1/identity-providers/{provider}", tag = "auth", security(("server_key" = [])),
     params(("provider" = String, Path, description = "`apple`, `google`, or a name")),
     responses((status = 204), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody)))]
-pub async fn delete(key: ServerKey, platform: web::Data<Platform>, path: web::Path<String>) -> Result<HttpResponse> {
+pub async fn delete(key: BackOffice, platform: web::Data<Platform>, path: web::Path<String>) -> Result<HttpResponse> {
     key.need(Scope::AppWrite)?;
     if !platform.store.write(move |conn| store::delete_provider(conn, key.app_id, &path)).await? {
         return Err(Error::not_found("identity provider"));
