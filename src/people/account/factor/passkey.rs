@@ -99,7 +99,7 @@ pub(crate) fn begin_register(conn: &mut Conn, platform: &Platform, who: (AppId, 
     let handle = handle.unwrap_or_else(|| Uuid::from_bytes(platform.ids.bytes::<16>()));
     let email = store::email_of(conn, app_id, user)?.map(|(email, _)| email);
     let name = email.unwrap_or_else(|| "account".to_owned());
-    let exclude = had.iter().filter_map(|passkey| URL_SAFE_NO_PAD.decode(&passkey.credential_id).ok()).map(Into::into).collect();
+    let exclude = had.iter().filter_map(|passkey| URL_SAFE_NO_PAD.decode(&passkey.credential_id).ok()).collect();
     let (options, state) = party.start_passkey_registration(handle, &name, &name, Some(exclude)).map_err(Error::broken)?;
     let mut options = public_key(&options)?;
     // Without it no authenticator could say who its user is, and there would be no signing in with it alone.
