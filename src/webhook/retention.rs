@@ -19,7 +19,7 @@ pub(super) fn worker(platform: &Platform) -> Worker {
         async move {
             let before_ms = platform.clock.now_ms() - KEPT_MS;
             // Looked at first: to begin to write is dearer.
-            if platform.store.read(move |conn| store::oldest_end(conn)).await?.is_none_or(|end_ms| end_ms >= before_ms) {
+            if platform.store.read(store::oldest_end).await?.is_none_or(|end_ms| end_ms >= before_ms) {
                 return Ok(Progress::Idle);
             }
             let forgotten = platform.store.write(move |conn| store::prune(conn, before_ms, BATCH)).await?;
