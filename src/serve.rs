@@ -110,20 +110,7 @@ impl Kairos {
         workers.extend(live.workers());
         workers.extend(mailer.workers());
         let workers = workers.into_iter().map(Arc::new).collect();
-        Ok(Self {
-            platform,
-            keys,
-            accounts,
-            federation,
-            quotas,
-            origins,
-            log,
-            schemas,
-            questions,
-            dispatcher,
-            mailer,
-            workers,
-        })
+        Ok(Self { platform, keys, accounts, federation, quotas, origins, log, schemas, questions, dispatcher, mailer, workers })
     }
 
     /// Says at `/readyz` that this node takes no new work soon; everything goes on as before.

@@ -1,7 +1,7 @@
 //! An app's settings: every one has a default, all are served and patched at `/v1/app`.
 
-use super::passkeys::Passkeys;
 use super::legal::{AgeGate, Controller, check_jurisdiction};
+use super::passkeys::Passkeys;
 use crate::clock::{DAY_MS, HOUR_MS};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

@@ -225,20 +225,6 @@ pub(super) fn delete(conn: &mut Conn, before_ms: i64) -> Result<()> {
     Ok(())
 }
 
-/// Forgets every mail about a user.
-pub(super) fn delete_of(conn: &mut Conn, app: AppId, user: UserId) -> Result<()> {
-    let target = mails::table.filter(mails::app_id.eq(app).and(mails::user_id.eq(user)));
-    on!(conn, c => diesel::delete(target).execute(c))?;
-    Ok(())
-}
-
-/// The mails about one user are about another from now on.
-pub(super) fn hand_on(conn: &mut Conn, app: AppId, (from, to): (UserId, UserId)) -> Result<()> {
-    let target = mails::table.filter(mails::app_id.eq(app).and(mails::user_id.eq(from)));
-    on!(conn, c => diesel::update(target).set(mails::user_id.eq(to)).execute(c))?;
-    Ok(())
-}
-
 /// An app's own text.
 #[derive(Debug, Clone, Queryable, Selectable)]
 #[diesel(table_name = mail_templates)]

@@ -24,6 +24,14 @@ const NAMED_WITHIN_MS: i64 = 60_000;
 pub const ROOM: Room = Room {
     tables: &[
         Table {
+            name: "questions",
+            section: "questions",
+            key: "attribute",
+            whose: OF_USER,
+            shows: &[plain("attribute"), time("asked_ms"), flag("open"), plain("skips"), time("skipped_ms")],
+            finish: None,
+        },
+        Table {
             name: "moments",
             section: "moments",
             key: "id",

@@ -94,7 +94,11 @@ pub async fn patch(
 /// 401, 403, 404.
 #[utoipa::path(delete, path = "/v1/partners/{id}/webhooks/{webhook}", tag = "partner", params(("id" = String, Path), ("webhook" = String, Path)), security(("server_key" = [])),
     responses((status = 204), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody)))]
-pub async fn delete(caller: BackOffice, platform: web::Data<Platform>, path: web::Path<(String, String)>) -> Result<HttpResponse> {
+pub async fn delete(
+    caller: BackOffice,
+    platform: web::Data<Platform>,
+    path: web::Path<(String, String)>,
+) -> Result<HttpResponse> {
     caller.need(Scope::WebhooksWrite)?;
     let owner = owner(&platform, &caller, &path.0).await?;
     desk::delete(&platform, owner, desk::webhook_id(&path.1)?).await

@@ -13,6 +13,7 @@ use crate::platform::personal::Budget;
 use crate::platform::{MasterKey, epoch};
 use crate::push;
 use crate::store::Conn;
+use crate::webhook;
 use crate::worker::Progress;
 
 /// Asks for a user's erasure. From this answer on nobody signs in as them and nothing reaches them.
@@ -75,6 +76,8 @@ fn work(conn: &mut Conn, key: &MasterKey, (erasure, now_ms): (&Erasure, i64)) ->
         if erasure::start(conn, erasure, now_ms)? {
             let names = names(conn, erasure.app, user)?;
             erasure::bury(conn, key, erasure.app, (&names, now_ms))?;
+            account::revoke_apple(conn, (erasure.app, user), now_ms)?;
+            webhook::personal::erase(conn, key, (erasure.app, user))?;
         }
         return Ok(Found::Rows);
     }

@@ -122,7 +122,7 @@ fn head(conn: &mut Conn, (app, user): (AppId, UserId), now_ms: i64) -> Result<Ma
         .map(|text| json!({ "purpose": text.purpose, "version": text.version, "texts": text.texts }))
         .collect();
     let ledger = consent::ledgers(conn, app, &[user])?.remove(&user).unwrap_or_default();
-    let partners: BTreeSet<PartnerId> = ledger.in_force().iter().filter_map(|grant| grant.extent.partner).collect();
+    let partners: BTreeSet<PartnerId> = ledger.in_force(now_ms).iter().filter_map(|grant| grant.extent.partner).collect();
     let phones = device::list(conn, app, user, ("", 500))?;
     let gateways: BTreeSet<&str> = phones.iter().map(|phone| phone.traits.platform.name()).collect();
     let head = json!({

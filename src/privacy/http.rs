@@ -9,6 +9,7 @@ use crate::error::{Error, Problem, Result};
 use crate::http::{Body, ProblemBody};
 use crate::id::{AppId, ErasureId, UserId};
 use crate::people::account::UserToken;
+use crate::people::consent::Source;
 use crate::people::erasure::{self, Erasure, State};
 use crate::platform::Platform;
 use actix_web::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
@@ -127,11 +128,11 @@ async fn document(platform: &Platform, (app, user): (AppId, UserId), by: &str) -
 /// Leaves for good: signs out everywhere at once, and has everything erased. Signing in again before `due_at` undoes it.
 ///
 /// # Errors
-/// 401.
+/// 401 `insufficient_user_authentication`.
 #[utoipa::path(delete, path = "/v1/me", tag = "me", security(("user_token" = [])),
     responses((status = 202, body = ErasureAsked), (status = 401, body = ProblemBody)))]
 pub async fn leave(caller: UserToken, platform: web::Data<Platform>) -> Result<HttpResponse> {
-    // Here the caller proves that they have signed in lately.
+    caller.need_fresh(platform.clock.now_ms())?;
     let erasure = erase::ask(&platform, (caller.app_id, caller.user_id), "user".to_owned()).await?;
     Ok(HttpResponse::Accepted().json(ErasureAsked { erasure: erasure.into() }))
 }
@@ -145,7 +146,7 @@ pub async fn leave(caller: UserToken, platform: web::Data<Platform>) -> Result<H
         (status = 404, body = ProblemBody)))]
 pub async fn erase_user(caller: BackOffice, platform: web::Data<Platform>, path: web::Path<String>) -> Result<HttpResponse> {
     caller.need(Scope::UsersWrite)?;
-    let by = consent::Source::from(caller.who).to_string();
+    let by = Source::from(caller.who).to_string();
     let erasure = erase::ask(&platform, (caller.app_id, user_id(&path)?), by).await?;
     Ok(HttpResponse::Accepted().json(ErasureAsked { erasure: erasure.into() }))
 }

@@ -22,6 +22,7 @@ pub mod retention;
 use crate::error::Result;
 use crate::event;
 use crate::id::{AppId, UserId};
+use crate::mail;
 use crate::moment;
 use crate::people::{account, consent, device, merge as merges, profile};
 use crate::place;
@@ -30,11 +31,12 @@ use crate::platform::epoch;
 use crate::platform::personal::{self, Budget, Room};
 use crate::push;
 use crate::store::Conn;
+use crate::webhook;
 use crate::worker::{Hint, Progress, Worker};
 
 /// The rooms that hold personal data, in the order in which they forget: what is found by a device or by the user's own
 /// row comes before it, and the ledger after it.
-const ROOMS: [&Room; 9] = [
+const ROOMS: [&Room; 11] = [
     &moment::personal::ROOM,
     &push::personal::ROOM,
     &event::personal::ROOM,
@@ -44,6 +46,8 @@ const ROOMS: [&Room; 9] = [
     &merges::personal::ROOM,
     &profile::personal::ROOM,
     &consent::personal::ROOM,
+    &webhook::personal::ROOM,
+    &mail::personal::ROOM,
 ];
 
 /// Rows that one transaction touches: it is over in some ten milliseconds.

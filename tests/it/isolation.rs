@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Where names are chosen by callers: another app may make a thing of its own under the same name.
-const NAMED: [&str; 6] = [
+const NAMED: [&str; 7] = [
     "/v1/moment-kinds/{key}",
     "/v1/event-types/{type}",
     "/v1/mail-templates/{template}/{locale}",

@@ -609,20 +609,6 @@ both! {
         to.dedup();
         assert_eq!(to.len(), 30);
     }
-
-    async fn what_a_user_had_is_exported_erased_and_handed_on(world) {
-        let (one, two) = (world.person(&world.app).await, world.person(&world.app).await);
-        let (one, two): (UserId, UserId) = (one.id.parse().unwrap(), two.id.parse().unwrap());
-        for user in [one, two] {
-            queue(world, Mail { user: Some(user), ..letter(&format!("{user}@example.com"), Template::PasswordChanged) }).await;
-        }
-        let (app, store) = (world.app.id, world.kairos.platform.store.clone());
-        store.write(move |conn| mail::personal::absorb(conn, app, (one, two))).await.unwrap();
-        let held = store.read(move |conn| mail::personal::export(conn, app, two)).await.unwrap();
-        assert_eq!(held.len(), 2);
-        store.write(move |conn| mail::personal::erase(conn, app, two)).await.unwrap();
-        assert!(shown(world).await.is_empty());
-    }
 }
 
 /// What `Kairos::open` says of these settings.

@@ -3,7 +3,7 @@
 use crate::world::story::{self, EVENT};
 use crate::world::{Caller, Person, World};
 use kairos::id::{ConsentId, PartnerId, UserId};
-use kairos::people::consent::{Basis, Channel, Extent, Ledger, Need, Purpose, Purposes, Reason, Row, Standing, Version};
+use kairos::people::consent::{Basis, Channel, Extent, Ledger, Need, Purpose, Purposes, Reason, Row, Standing, Version, Voice};
 use kairos::people::merge;
 use kairos::push::standin::{Fault, Rule};
 use proptest::prelude::*;
@@ -192,9 +192,10 @@ fn ledger(first: u128) -> impl Strategy<Value = Ledger> {
     proptest::collection::vec((extent(), any::<bool>()), 0..5).prop_map(move |rows| {
         let row = |(n, (extent, granted)): (usize, (Extent, bool))| {
             let id = ConsentId::from(uuid::Uuid::from_u128(first + u128::try_from(n).unwrap()));
-            Row { id, extent, granted, text_version: granted.then(|| "1".to_owned()) }
+            let text_version = granted.then(|| "1".to_owned());
+            Row { id, extent, granted, text_version, expires_ms: None, guardian: false, voice: Voice::User }
         };
-        Ledger(rows.into_iter().enumerate().map(row).collect())
+        Ledger { rows: rows.into_iter().enumerate().map(row).collect(), ..Ledger::default() }
     })
 }
 
@@ -204,17 +205,17 @@ proptest! {
     fn a_merge_allows_nothing_that_either_ledger_had_refused_and_nothing_that_neither_had_granted(own in ledger(0), theirs in ledger(100)) {
         let version = Version { version: "1".to_owned(), re_ask: false };
         let purposes = Purposes::new(vec![("ads".to_owned(), Purpose { basis: Basis::Consent, versions: vec![version] })]);
-        let carried = own.carried_over(&theirs);
-        let merged = Ledger(own.0.iter().chain(carried).cloned().collect());
+        let carried = own.carried_over(&theirs, 0);
+        let merged = Ledger { rows: own.rows.iter().chain(carried).cloned().collect(), ..Ledger::default() };
         let app = Need::of("ads");
         let partners = [0, 1].map(|n| Need::of_partner("ads", PartnerId::from(uuid::Uuid::from_u128(n))));
         for need in [&app, &partners[0], &partners[1]] {
-            let [before, other, after] = [&own, &theirs, &merged].map(|ledger| ledger.standing(&purposes, need));
+            let [before, other, after] = [&own, &theirs, &merged].map(|ledger| ledger.standing(&purposes, need, 0));
             let refused = [before, other].contains(&Standing::Refused(Reason::Withdrawn));
             prop_assert!(!(refused && after.permits()), "{need:?}: {before:?} and {other:?} give {after:?}");
             let granted = before.permits() || other.permits();
             prop_assert!(granted || !after.permits(), "{need:?}: {before:?} and {other:?} give {after:?}");
-            prop_assert!(!own.0.is_empty() || other == after, "{need:?}: an account that said nothing takes everything over");
+            prop_assert!(!own.rows.is_empty() || other == after, "{need:?}: an account that said nothing takes everything over");
         }
     }
 }

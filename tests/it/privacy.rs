@@ -47,6 +47,20 @@ async fn open(world: &World, tenant: &Tenant) {
     world.post("/v1/places", by, circle).await.expect(201);
 }
 
+/// A passkey and an identity as if they had been registered.
+async fn ways_in(world: &World, tenant: &Tenant, (user, word): (&str, &str)) {
+    let (app, n) = (tenant.id, &user[4..]);
+    let rows = format!(
+        "insert into passkeys (app_id, id, user_id, handle, credential_id, credential, counter, backed_up, transports, name, \
+         second_factor, created_ms) values ('{app}', 'psk_{n}', '{user}', 'x', '{n}', '{{}}', 0, false, '[]', '{word}passkey', \
+         false, 0); \
+         insert into identities (app_id, id, user_id, provider, issuer, subject, client_id, email, email_is_private, \
+         email_reachable, email_ms, created_ms, last_used_ms) values ('{app}', 'idn_{n}', '{user}', 'google', 'x', \
+         '{word}subject', 'x', '{word}alias@example.com', false, true, 0, 0, 0)"
+    );
+    world.kairos.platform.store.write(move |conn| conn.batch(&rows)).await.unwrap();
+}
+
 async fn live(world: &World, tenant: &Tenant, word: &'static str) -> Life {
     let by = &tenant.server;
     let crm = format!("user:{word}crm");
@@ -56,6 +70,10 @@ async fn live(world: &World, tenant: &Tenant, word: &'static str) -> Life {
     let pair = json!({"email": format!("{word}mail@example.com"), "password": "correct horse battery"});
     let request = world.call("POST", "/v1/auth/sign-up").by(&tenant.phone).header("User-Agent", &format!("{word}agent/1"));
     let Person { id, token, .. } = Person::from(&request.json(&pair).send().await.expect(200));
+    let code = world.letter(tenant, &format!("{word}mail@example.com")).await.code();
+    let Person { token, .. } =
+        Person::from(&world.post("/v1/auth/email/verify", &token, json!({ "code": code })).await.expect(200));
+    ways_in(world, tenant, (&id, word)).await;
     let patch = json!({"external_id": format!("{word}crm"), "attributes": {"nick": format!("{word}nick")}});
     world.patch(&format!("/v1/users/{id}"), by, patch).await.expect(200);
     let sessions = world.get("/v1/me/sessions", &token).await.expect(200);
@@ -191,7 +209,9 @@ both! {
         world.delete(&format!("/v1/users/{}", gone.id), &home.server).await.refused(404, "not_found");
 
         let after = everything(world).await;
-        let left: Vec<_> = [gone.word, &gone.id, &gone.message].iter().flat_map(|word| holding(&after, word)).collect();
+        // The audit log is never shortened: it names what was done to which id, and nothing else.
+        let names = |word: &&str| holding(&after, word).into_iter().filter(|(column, _)| column.to_string() != "audit.objects");
+        let left: Vec<_> = [gone.word, &gone.id, &gone.message].iter().flat_map(names).collect();
         assert!(left.is_empty(), "{left:#?}");
         assert_eq!(world.number("select count(*) from moments").await, 2);
         if world.database.db() == Db::Sqlite {

@@ -74,6 +74,8 @@ fn least(scope: Scope) -> Role {
         | Scope::PartnersWrite
         | Scope::CredentialsRead
         | Scope::CredentialsWrite
+        | Scope::WebhooksRead
+        | Scope::WebhooksWrite
         | Scope::AuditRead => Role::Developer,
         Scope::OperatorsRead | Scope::OperatorsWrite => Role::Owner,
     }

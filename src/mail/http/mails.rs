@@ -72,7 +72,11 @@ impl From<Entry> for MailOut {
 /// 400, 401, 403.
 #[utoipa::path(get, path = "/v1/mails", tag = "mails", params(MailQuery), security(("server_key" = [])),
     responses((status = 200, body = Page<MailOut>), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody)))]
-pub async fn list(caller: BackOffice, platform: web::Data<Platform>, query: Query<MailQuery>) -> Result<web::Json<Page<MailOut>>> {
+pub async fn list(
+    caller: BackOffice,
+    platform: web::Data<Platform>,
+    query: Query<MailQuery>,
+) -> Result<web::Json<Page<MailOut>>> {
     caller.need(Scope::UsersRead)?;
     let Query(MailQuery { user, limit, cursor }) = query;
     let page = PageQuery { limit, cursor };

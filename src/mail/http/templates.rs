@@ -131,7 +131,11 @@ pub async fn list(caller: BackOffice, platform: web::Data<Platform>, page: Query
 #[utoipa::path(delete, path = "/v1/mail-templates/{template}/{locale}", tag = "mails",
     params(("template" = Name, Path), ("locale" = String, Path)), security(("server_key" = [])),
     responses((status = 204), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody)))]
-pub async fn delete(caller: BackOffice, platform: web::Data<Platform>, path: web::Path<(String, String)>) -> Result<HttpResponse> {
+pub async fn delete(
+    caller: BackOffice,
+    platform: web::Data<Platform>,
+    path: web::Path<(String, String)>,
+) -> Result<HttpResponse> {
     caller.need(Scope::SchemaWrite)?;
     let (name, locale) = (name(&path.0)?, canonical(&path.1));
     if !platform.store.write(move |conn| store::delete_text(conn, caller.app_id, (name, &locale))).await? {

@@ -98,7 +98,7 @@ impl Questions {
         };
         let demand = self.demand(conn, app, now_ms)?;
         let worth: BTreeMap<String, Worth> =
-            open.iter().filter_map(|(key, attribute)| Some((key.clone(), demand.worth(attribute, &listener)?))).collect();
+            open.iter().filter_map(|(key, attribute)| Some((key.clone(), demand.worth(attribute, &listener, now_ms)?))).collect();
         let pace = Pace { now_ms, cool_down_ms: settings.question_cool_down_ms, skip_ms: settings.question_skip_ms };
         let (key, new) = match choose(&worth, &store::asked(conn, app, user)?, pace) {
             Next::Nothing => return Ok(None),
@@ -155,8 +155,8 @@ pub(super) fn skip(conn: &mut Conn, (app, user): (AppId, UserId), attribute: &st
 
 impl Demand {
     /// What it would change to know this of a user; nothing when no rule would get to see it.
-    fn worth(&self, attribute: &Attribute, of: &Listener) -> Option<Worth> {
-        let granted = |need: &Need| of.ledger.standing(&of.purposes, need).permits();
+    fn worth(&self, attribute: &Attribute, of: &Listener, now_ms: i64) -> Option<Worth> {
+        let granted = |need: &Need| of.ledger.standing(&of.purposes, need, now_ms).permits();
         let seen = |partner: Option<PartnerId>| {
             attribute.purpose.as_ref().is_none_or(|purpose| granted(&Need { purpose: purpose.clone(), partner }))
         };

@@ -1,17 +1,89 @@
-//! What accounts hold of a user: addresses with their passwords, and sessions.
+//! What accounts hold of a user: addresses, passwords and other ways in, sessions.
 
 use super::store::{End, end_of};
 use crate::error::Result;
 use crate::id::{AppId, SessionId, UserId};
 use crate::on;
-use crate::platform::personal::{Merge, OF_USER, Room, Table, hand_over, plain, time};
+use crate::platform::personal::{Merge, OF_USER, Room, Table, document, flag, hand_over, plain, time};
 use crate::store::Conn;
 use crate::store::schema::{passwords, sessions};
 use diesel::prelude::*;
 
+/// Secrets that were made for a user, or mailed to an address of theirs: before the addresses themselves go.
+const OF_ADDRESS: &str = "(user_id = $2 or email in (select email from emails where app_id = $1 and user_id = $2) \
+    or email in (select email from passwords where app_id = $1 and user_id = $2))";
+
 /// See `platform::personal`.
 pub const ROOM: Room = Room {
     tables: &[
+        Table {
+            name: "challenges",
+            section: "mailed_secrets",
+            key: "id",
+            whose: OF_ADDRESS,
+            shows: &[plain("kind"), plain("email"), time("created_ms"), time("expires_ms"), time("used_ms")],
+            finish: None,
+        },
+        Table {
+            name: "emails",
+            section: "emails",
+            key: "email",
+            whose: OF_USER,
+            shows: &[plain("email"), time("verified_ms")],
+            finish: None,
+        },
+        Table {
+            name: "totps",
+            section: "authenticator_apps",
+            key: "user_id",
+            whose: OF_USER,
+            shows: &[time("created_ms")],
+            finish: None,
+        },
+        Table {
+            name: "recovery_codes",
+            section: "recovery_codes",
+            key: "code_hash",
+            whose: OF_USER,
+            shows: &[time("created_ms"), time("used_ms")],
+            finish: None,
+        },
+        Table {
+            name: "passkeys",
+            section: "passkeys",
+            key: "id",
+            whose: OF_USER,
+            shows: &[
+                plain("id"),
+                plain("name"),
+                flag("backed_up"),
+                document("transports"),
+                flag("second_factor"),
+                time("created_ms"),
+                time("last_used_ms"),
+            ],
+            finish: None,
+        },
+        Table {
+            name: "identities",
+            section: "identities",
+            key: "id",
+            whose: OF_USER,
+            shows: &[
+                plain("id"),
+                plain("provider"),
+                plain("issuer"),
+                plain("subject"),
+                plain("client_id"),
+                plain("email"),
+                flag("email_is_private"),
+                flag("email_reachable"),
+                time("created_ms"),
+                time("last_used_ms"),
+                time("revoked_ms"),
+            ],
+            finish: None,
+        },
         Table {
             name: "passwords",
             section: "accounts",
@@ -30,6 +102,8 @@ pub const ROOM: Room = Room {
                 plain("mode"),
                 plain("name"),
                 plain("user_agent"),
+                plain("amr"),
+                time("auth_ms"),
                 time("created_ms"),
                 time("last_used_ms"),
                 time("ended_ms"),

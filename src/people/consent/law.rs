@@ -274,10 +274,10 @@ impl Ledger {
     /// What of another ledger is appended to this one when its user turns out to be the same person, so that nothing is
     /// allowed that either has refused: every withdrawal; of the grants that stand those of whose extent this ledger says
     /// nothing, and those that it has granted too and that a withdrawal carried over before them would end.
-    pub fn carried_over<'a>(&self, theirs: &'a Self) -> Vec<&'a Row> {
-        let (own, standing) = (self.in_force(), theirs.in_force());
+    pub fn carried_over<'a>(&self, theirs: &'a Self, now_ms: i64) -> Vec<&'a Row> {
+        let (own, standing) = (self.in_force(now_ms), theirs.in_force(now_ms));
         let mut carried: Vec<&Row> = Vec::new();
-        for row in &theirs.0 {
+        for row in &theirs.rows {
             let both = || {
                 let stands = own.iter().any(|grant| grant.extent == row.extent);
                 stands && carried.iter().any(|before| !before.granted && before.extent.ends(&row.extent))
@@ -292,19 +292,19 @@ impl Ledger {
 
     /// Whether a row is about this extent, or a withdrawal about more than it.
     fn speaks_of(&self, extent: &Extent) -> bool {
-        self.0.iter().any(|row| row.extent == *extent || !row.granted && row.extent.ends(extent))
+        self.rows.iter().any(|row| row.extent == *extent || !row.granted && row.extent.ends(extent))
     }
 
     /// The partners that a withdrawal of this extent concerns: those it names, and those of whose grants it ends
     /// something.
-    pub fn concerned(&self, extent: &Extent) -> BTreeSet<PartnerId> {
+    pub fn concerned(&self, extent: &Extent, now_ms: i64) -> BTreeSet<PartnerId> {
         let meets = |row: &&Row| {
             let Extent { purpose, channel, partner } = &row.extent;
             *purpose == extent.purpose
                 && (channel.is_none() || extent.channel.is_none() || *channel == extent.channel)
                 && (extent.partner.is_none() || *partner == extent.partner)
         };
-        self.in_force().into_iter().filter(meets).filter_map(|row| row.extent.partner).chain(extent.partner).collect()
+        self.in_force(now_ms).into_iter().filter(meets).filter_map(|row| row.extent.partner).chain(extent.partner).collect()
     }
 
     /// The last row about a purpose.

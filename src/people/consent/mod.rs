@@ -9,8 +9,8 @@ mod catalogue;
 mod gate;
 mod heard;
 mod law;
-pub mod personal;
 mod notice;
+pub mod personal;
 mod purpose;
 mod signal;
 mod store;
@@ -358,7 +358,9 @@ pub fn object(conn: &mut Conn, app: AppId, (user, ids): (UserId, &Ids), now_ms: 
         at_ms: now_ms,
     };
     let records: Vec<Record> = objections(conn, app, user, now_ms)?.into_iter().map(record).collect();
+    let before = ledger(conn, app, user)?;
     store::append(conn, app, &records)?;
+    records.iter().try_for_each(|record| notice::tell(conn, app, (record, &[]), &before))?;
     Ok(records)
 }
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 pub(super) fn tell(conn: &mut Conn, app: AppId, (record, ended): (&Record, &[Record]), before: &Ledger) -> Result<()> {
     let mut events = vec![to_app(record, ended)];
     if !record.row.granted {
-        events.extend(before.concerned(&record.row.extent).into_iter().map(|partner| to_partner(record, partner)));
+        events.extend(before.concerned(&record.row.extent, record.at_ms).into_iter().map(|partner| to_partner(record, partner)));
     }
     webhook::emit_all(conn, app, &events)
 }

@@ -3,7 +3,7 @@
 
 use super::record::{method_of, text_of};
 use super::user_id;
-use crate::app::{self, Scope, BackOffice, Settings};
+use crate::app::{self, BackOffice, Scope, Settings};
 use crate::clock::Time;
 use crate::error::{Error, Result};
 use crate::http::ProblemBody;

@@ -87,7 +87,7 @@ pub(super) fn method_of(record: &Record) -> String {
     named(record, "method").unwrap_or_else(|| {
         let word = match record.source {
             Source::User => "app",
-            Source::Server(_) | Source::Seed => "server",
+            Source::Server(_) | Source::Operator(_) | Source::Seed => "server",
             Source::Gpc => "gpc",
         };
         word.to_owned()

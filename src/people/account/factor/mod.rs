@@ -7,6 +7,7 @@ pub(super) mod passkey;
 pub(super) mod recovery;
 pub(super) mod totp;
 
+use super::federation;
 use super::methods::Method;
 use super::store;
 use crate::app::Mode;
@@ -98,12 +99,19 @@ pub(super) fn wrong_code() -> Error {
 pub(super) fn need_way_in(conn: &mut Conn, app_id: AppId, user: UserId) -> Result<()> {
     // Two ways that go at once do not see each other go.
     conn.serialise(&format!("ways in:{app_id}:{user}"))?;
-    let has = store::has_password(conn, app_id, user)?
-        || store::email_of(conn, app_id, user)?.is_some_and(|(_, verified_ms)| verified_ms.is_some())
-        || !store::second_factors(conn, app_id, user)?.is_empty();
-    if has {
+    if has_way_in(conn, app_id, user)? {
         return Ok(());
     }
-    let detail = "This is the user's last way to sign in. Set a password, prove an e-mail address or register a passkey first.";
+    let detail = "This is the user's last way to sign in. Set a password, prove an e-mail address, register a passkey or link an \
+        identity first.";
     Err(Error::conflict("last_way_in", detail))
+}
+
+/// Whether a user can sign in by anything.
+pub(super) fn has_way_in(conn: &mut Conn, app_id: AppId, user: UserId) -> Result<bool> {
+    let has = store::has_password(conn, app_id, user)?
+        || store::email_of(conn, app_id, user)?.is_some_and(|(_, verified_ms)| verified_ms.is_some())
+        || !store::second_factors(conn, app_id, user)?.is_empty()
+        || federation::vouches(conn, app_id, user)?;
+    Ok(has)
 }

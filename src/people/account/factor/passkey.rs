@@ -123,7 +123,7 @@ pub(crate) fn register(
 ) -> Result<Option<Result<Passkey, String>>> {
     let now_ms = platform.clock.now_ms();
     let hash = challenge::token_hash(platform, token.expose());
-    let found = challenge::redeem(conn, Kind::RegisterPasskey, (&hash, now_ms))?;
+    let found = challenge::redeem(conn, (Some(app_id), Kind::RegisterPasskey), (&hash, now_ms))?;
     let Some(found) = found.filter(|found| found.app_id == app_id && found.user_id == Some(user)) else { return Ok(None) };
     let Registering { handle, state } = serde_json::from_value(found.state).map_err(Error::broken)?;
     let made = match relying_party(conn, app_id)?.finish_passkey_registration(credential, &state) {
@@ -182,7 +182,7 @@ pub(crate) fn assert(
 ) -> Result<Option<Asserted>> {
     let now_ms = platform.clock.now_ms();
     let hash = challenge::token_hash(platform, token.expose());
-    let found = challenge::redeem(conn, Kind::PasskeySignIn, (&hash, now_ms))?;
+    let found = challenge::redeem(conn, (Some(app_id), Kind::PasskeySignIn), (&hash, now_ms))?;
     let Some(found) = found.filter(|found| found.app_id == app_id && found.mode == mode) else { return Ok(None) };
     let Challenge { user_id, state, .. } = found;
     let Signing { state, second } = serde_json::from_value(state).map_err(Error::broken)?;

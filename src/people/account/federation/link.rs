@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::id::{AppId, IdentityId, UserId};
 use crate::people::account::caller::UserToken;
 use crate::people::account::departure::{Gone, end_others};
+use crate::people::account::factor;
 use crate::people::account::proof::{Prover, prove};
 use crate::people::account::store::{self as accounts, End};
 use crate::store::Conn;
@@ -58,11 +59,8 @@ pub(super) fn unlink(conn: &mut Conn, caller: UserToken, id: IdentityId, now_ms:
     conn.serialise(&format!("user:{}", caller.user_id))?;
     let own = store::of_user(conn, who.0, who.1)?;
     let identity = own.iter().find(|identity| identity.id == id).ok_or_else(|| Error::not_found("identity"))?;
-    if own.len() == 1 && !has_other_way_in(conn, who)? {
-        let detail = "It is the only way into this account: set a password or link another identity first.";
-        return Err(Error::conflict("last_way_in", detail));
-    }
     drop_one(conn, identity, now_ms)?;
+    factor::need_way_in(conn, who.0, who.1)?;
     end_others(conn, who, Some(caller.session_id), (End::CredentialChanged, now_ms))
 }
 
@@ -70,20 +68,20 @@ pub(super) fn unlink(conn: &mut Conn, caller: UserToken, id: IdentityId, now_ms:
 /// the account, and the user may come back with it, it is kept and opens nothing until the issuer vouches for it again.
 pub(super) fn revoke(conn: &mut Conn, identity: &Identity, (for_good, now_ms): (bool, i64)) -> Result<Gone> {
     let who = (identity.app_id, identity.user_id);
-    let others = store::of_user(conn, who.0, who.1)?.into_iter().any(|other| other.id != identity.id);
-    let has_address = accounts::email_of(conn, who.0, who.1)?.is_some_and(|(_, verified_ms)| verified_ms.is_some());
     // Apple has forgotten its refresh token already.
-    if for_good || others || has_address || has_other_way_in(conn, who)? {
+    store::update(conn, &Identity { refresh_sealed: None, revoked_ms: Some(now_ms), ..identity.clone() })?;
+    if for_good || factor::has_way_in(conn, who.0, who.1)? {
         store::delete(conn, who.0, identity.id)?;
-    } else {
-        store::update(conn, &Identity { refresh_sealed: None, revoked_ms: Some(now_ms), ..identity.clone() })?;
     }
     end_others(conn, who, None, (End::CredentialChanged, now_ms))
 }
 
-/// Whether a user gets in by something else than an identity.
-fn has_other_way_in(conn: &mut Conn, (app_id, user): (AppId, UserId)) -> Result<bool> {
-    accounts::has_password(conn, app_id, user)
+/// Whether an issuer vouches for a user.
+///
+/// # Errors
+/// What the database says.
+pub fn vouches(conn: &mut Conn, app_id: AppId, user: UserId) -> Result<bool> {
+    Ok(!store::of_user(conn, app_id, user)?.is_empty())
 }
 
 fn drop_one(conn: &mut Conn, identity: &Identity, now_ms: i64) -> Result<()> {

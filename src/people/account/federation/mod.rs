@@ -25,7 +25,7 @@ mod revocation;
 mod store;
 mod token;
 
-pub use link::{forget_identities, revoke_apple};
+pub use link::{forget_identities, revoke_apple, vouches};
 pub use provider::{AppleIds, NonceRule, Provider};
 
 use crate::config::Secret;

@@ -34,14 +34,11 @@ pub struct NewChallenge {
 pub struct Found {
     pub app_id: AppId,
     pub id: ChallengeId,
-    pub kind: String,
     pub user_id: Option<UserId>,
     pub email: Option<String>,
     pub mode: String,
-    pub token_hash: String,
     pub code_hash: String,
     pub state: Doc<Value>,
-    pub created_ms: i64,
     pub expires_ms: i64,
     pub used_ms: Option<i64>,
 }

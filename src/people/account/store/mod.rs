@@ -9,14 +9,18 @@ mod passwords;
 mod sessions;
 mod users;
 
-pub(super) use challenges::{Found, NewChallenge, challenge, consume, find, insert_challenge, newest, supersede, take_try, use_up_all};
+pub(super) use challenges::{
+    Found, NewChallenge, challenge, consume, find, insert_challenge, newest, supersede, take_try, use_up_all,
+};
 pub(super) use emails::{email_of, oldest_claim, own_email, owner};
-pub(super) use keys::{StoredKey, insert_signing_key, public_keys, retire_key, signing_keys};
 pub(super) use factors::{
     Totp, codes_left, drop_codes, drop_factors, drop_totp, insert_totp, put_codes, take_code, take_step, totp,
 };
+pub(super) use keys::{StoredKey, insert_signing_key, public_keys, retire_key, signing_keys};
 pub(super) use passkeys::{Passkey, drop_passkey, insert_passkey, name_passkey, note_use, passkey_of, passkeys, second_factors};
 pub(super) use passwords::{Credential, account, claim, drop_password, has_password, set_password};
 pub use sessions::keep_open;
-pub(super) use sessions::{End, Session, end_of, end_session, insert_session, name_session, open_sessions, others, refresh, session};
+pub(super) use sessions::{
+    End, Session, end_of, end_session, insert_session, name_session, open_sessions, others, refresh, session,
+};
 pub(super) use users::{User, arriving, insert_user, upgrade_user, user};

@@ -129,7 +129,7 @@ fn redeemed(conn: &mut Conn, caller: UserToken, (hash, now_ms): (&str, i64)) -> 
             "The link token is unknown, was used, is too old, or is for another account: sign in with the provider again.";
         Error::from(Problem::new(401, "invalid_link_token", detail))
     };
-    let found = challenge::redeem(conn, Kind::LinkIdentity, (hash, now_ms))?.ok_or_else(refused)?;
+    let found = challenge::redeem(conn, (Some(caller.app_id), Kind::LinkIdentity), (hash, now_ms))?.ok_or_else(refused)?;
     // A refusal undoes its use: the one whom it is for may still come.
     if (found.app_id, found.user_id, found.mode) != (caller.app_id, Some(caller.user_id), caller.mode) {
         return Err(refused());
