@@ -158,7 +158,7 @@ impl FromRequest for BackOffice {
 
 /// Parameters of paths whose values are names that the app's makers chose; the values of others are only kept when they
 /// are ids of ours: the audit log holds nothing personal.
-const DECLARED: [&str; 4] = ["key", "type", "scope", "gateway"];
+const DECLARED: [&str; 7] = ["key", "type", "scope", "gateway", "template", "locale", "provider"];
 
 /// Says to the audit log who makes the request.
 fn acts(request: &HttpRequest, app_id: AppId, who: Who) -> Result<()> {

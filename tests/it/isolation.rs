@@ -147,6 +147,8 @@ pub async fn furnish(world: &mut World) -> House {
     let operator = world.operator(&stage.app, "owner").await;
     let colleague =
         made(world, "/v1/operators", &by, json!({"email": "canary@example.com", "name": "canary", "role": "viewer"})).await;
+    // What is asked by being read is asked before anything is compared.
+    world.get("/v1/me/next-question", &listener.person.token).await;
     let installation = format!("phone-{}", &listener.person.id[4..]);
     let user = listener.person.id.clone();
     let session = world.get("/v1/me/sessions", &listener.person.token).await.expect(200);
@@ -358,7 +360,9 @@ both! {
 
     async fn every_route_refuses_callers_without_its_kind_of_credential(world) {
         let house = furnish(world).await;
-        for operation in operations().iter().filter(|o| !o.callers.is_empty()) {
+        // Where nothing at all is enough, what the body holds is the credential.
+        let by_body = |o: &&Operation| o.callers.is_empty() || o.callers.iter().any(BTreeSet::is_empty);
+        for operation in operations().iter().filter(|o| !by_body(o)) {
             let path = house.path(operation);
             let answer = ask(world, operation, &path, &[]).await;
             assert_eq!(answer.status, 401, "{} {path} by nobody: {}", operation.method, answer.text());

@@ -55,7 +55,7 @@ both! {
             let before = person.clone();
             world.advance(Duration::from_secs(60)).await;
             world.get("/v1/me", &before.token).await.expect(200);
-            assert_eq!(*seen.last().unwrap(), if minute < 10 { old.clone() } else { new.clone() }, "minute {minute}");
+            assert_eq!(*seen.last().unwrap(), if minute <= 10 { old.clone() } else { new.clone() }, "minute {minute}");
         }
         let private = format!("select count(*) from signing_keys where kid = '{old}' and retired_ms is not null and length(sealed) = 0");
         assert_eq!(world.number(&private).await, 1, "the private half of the old key is gone");
