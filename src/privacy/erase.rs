@@ -2,7 +2,7 @@
 
 use super::{LATER_MS, ROWS_PER_STEP, SETTLE_MS, forget};
 use crate::app;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::{AppId, SessionId, UserId};
 use crate::people::account::{self, SESSIONS_TOPIC};
 use crate::people::erasure::{self, Asked, Erasure, State};
@@ -107,15 +107,14 @@ fn names(conn: &mut Conn, app: AppId, user: UserId) -> Result<Vec<String>> {
 /// Takes an erasure back that is still waiting.
 ///
 /// # Errors
-/// What the database says.
-pub(super) async fn restore(platform: &Platform, (app, user): (AppId, UserId)) -> Result<bool> {
+/// 404 when none is waiting; what the database says.
+pub(super) async fn restore(platform: &Platform, (app, user): (AppId, UserId)) -> Result<()> {
     let now_ms = platform.clock.now_ms();
     let write = move |conn: &mut Conn| {
-        let back = erasure::restore(conn, app, user, Some(now_ms))?;
-        if back {
-            epoch::bump(conn, app, epoch::Scope::Consent(user))?;
+        if !erasure::restore(conn, app, user, Some(now_ms))? {
+            return Err(Error::not_found("erasure to undo"));
         }
-        Ok(back)
+        epoch::bump(conn, app, epoch::Scope::Consent(user))
     };
     platform.store.write(write).await
 }

@@ -167,10 +167,8 @@ pub async fn restore(
 ) -> Result<HttpResponse> {
     caller.need(Scope::UsersWrite)?;
     let RestoreIn {} = body.0;
-    if erase::restore(&platform, (caller.app_id, user_id(&path)?)).await? {
-        return Ok(HttpResponse::NoContent().finish());
-    }
-    Err(Error::not_found("erasure to undo"))
+    erase::restore(&platform, (caller.app_id, user_id(&path)?)).await?;
+    Ok(HttpResponse::NoContent().finish())
 }
 
 /// How far an erasure is: proof that it was done, without a word of whom.

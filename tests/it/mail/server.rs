@@ -34,8 +34,8 @@ pub enum Say {
     Rcpt(&'static str),
     /// Answers the content with this.
     Data(&'static str),
-    /// Takes the mail and never says so, until [`MailServer::let_go`].
-    Hold,
+    /// Takes the content and says this only after [`MailServer::let_go`].
+    Hold(&'static str),
     /// Takes the content and hangs up.
     HangUp,
 }
@@ -145,6 +145,11 @@ impl MailServer {
         self.0.heard.lock().unwrap().clear();
     }
 
+    /// The connections that are open.
+    pub fn open_now(&self) -> usize {
+        self.0.open.load(Ordering::SeqCst)
+    }
+
     /// The most connections that were open at once.
     pub fn most_open(&self) -> usize {
         self.0.most_open.load(Ordering::SeqCst)
@@ -217,13 +222,13 @@ impl Inner {
                     self.arrived.add_permits(1);
                     match say {
                         Say::HangUp => return Ok(()),
-                        Say::Hold => {
+                        Say::Hold(text) => {
                             self.holding.add_permits(1);
                             self.go.acquire().await.unwrap().forget();
+                            tell(&mut line, text).await?;
                         }
-                        _ => {}
+                        _ => tell(&mut line, "250 taken").await?,
                     }
-                    tell(&mut line, "250 taken").await?;
                 }
                 "QUIT" => return tell(&mut line, "221 bye").await,
                 _ => tell(&mut line, "250 ok").await?,

@@ -172,7 +172,7 @@ pub async fn change_password(
     let write = move |conn: &mut Conn| {
         let who = (caller.app_id, caller.user_id);
         let known = match &old {
-            Some(old) => store::account(conn, old)?.is_some_and(|user| user.id == caller.user_id),
+            Some(old) => store::holder(conn, old)? == Some(caller.user_id),
             None if store::has_password(conn, who.0, who.1)? => {
                 return Err(Error::invalid("password", "required", "say the present password too"));
             }
@@ -241,8 +241,8 @@ pub(super) async fn check_own(
     password: Secret,
 ) -> Result<()> {
     let (credential, attempt) = attempt(accounts, caller, (email, address), password).await?;
-    let found = accounts.platform().store.read(move |conn| store::account(conn, &credential)).await?;
-    if found.is_some_and(|user| user.id == caller.user_id) {
+    let found = accounts.platform().store.read(move |conn| store::holder(conn, &credential)).await?;
+    if found == Some(caller.user_id) {
         return Ok(());
     }
     attempt.failed().await;

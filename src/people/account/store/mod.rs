@@ -18,7 +18,7 @@ pub(super) use factors::{
 };
 pub(super) use keys::{StoredKey, insert_signing_key, public_keys, retire_key, signing_keys};
 pub(super) use passkeys::{Passkey, drop_passkey, insert_passkey, name_passkey, note_use, passkey_of, passkeys, second_factors};
-pub(super) use passwords::{Credential, account, claim, drop_password, has_password, set_password};
+pub(super) use passwords::{Credential, account, claim, drop_password, has_password, holder, set_password};
 pub use sessions::keep_open;
 pub(super) use sessions::{
     End, Session, end_of, end_session, insert_session, name_session, open_sessions, others, refresh, session,

@@ -24,16 +24,20 @@ pub fn has_password(conn: &mut Conn, app_id: AppId, user_id: UserId) -> Result<b
     Ok(found.is_some())
 }
 
-/// The user of an account that is not disabled.
-pub fn account(conn: &mut Conn, credential: &Credential) -> Result<Option<User>> {
-    let found: Option<UserId> = on!(conn, c => passwords::table
+/// Whose a pair is.
+pub fn holder(conn: &mut Conn, credential: &Credential) -> Result<Option<UserId>> {
+    Ok(on!(conn, c => passwords::table
         .filter(passwords::app_id.eq(credential.app_id)
             .and(passwords::email.eq(&credential.email))
             .and(passwords::password_hash.eq(&credential.password_hash)))
         .select(passwords::user_id)
         .first(c)
-        .optional())?;
-    let Some(id) = found else { return Ok(None) };
+        .optional())?)
+}
+
+/// The user of an account that is not disabled, who comes in.
+pub fn account(conn: &mut Conn, credential: &Credential) -> Result<Option<User>> {
+    let Some(id) = holder(conn, credential)? else { return Ok(None) };
     arriving(conn, credential.app_id, id)
 }
 
