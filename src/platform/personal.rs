@@ -162,7 +162,7 @@ impl Column {
         }
         let (name, value) = match kind {
             Kind::Plain | Kind::Packed => ((*name).to_owned(), value),
-            Kind::Flag => ((*name).to_owned(), Value::Bool(value == Value::Bool(true) || value == Value::from(1))),
+            Kind::Flag => ((*name).to_owned(), Value::Bool(value == true || value == 1)),
             Kind::Document => {
                 ((*name).to_owned(), serde_json::from_str(value.as_str().unwrap_or("null")).map_err(Error::broken)?)
             }

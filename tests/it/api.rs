@@ -127,7 +127,7 @@ async fn furnish(world: &World, tag: &'static str) -> Furnished {
     put("keys.key_id", made["id"].as_str().or(made["key"]["id"].as_str()).unwrap());
 
     for at in ["/v1/webhooks".to_owned(), format!("/v1/partners/{partner}/webhooks")] {
-        let hook = id(&world.post(&at, &server, json!({"url": "https://93.184.216.34/x"})).await.expect(201));
+        let hook = id(&world.post(&at, &server, json!({"url": "https://hooks.invalid/x"})).await.expect(201));
         put(if at == "/v1/webhooks" { "webhooks.id" } else { "webhooks.webhook" }, &hook);
         world.patch(&format!("{at}/{hook}"), &server, json!({"event_types": ["never"]})).await.expect(200);
     }

@@ -43,6 +43,7 @@ fn encoded(text: &str) -> String {
 }
 
 /// Every token that is not to be taken, and what is wrong with it.
+#[expect(clippy::too_many_lines, reason = "a table, one row after the other")]
 fn forgeries(world: &World, idp: &Idp, other: &Idp) -> Vec<(String, String)> {
     let now_s = world.now_ms() / 1_000;
     let good = idp.claims(world, ("corp", "victim"), json!({}));

@@ -102,13 +102,13 @@ fn passkey(world: &World, (app, user): (&str, &str)) -> String {
          second_factor, created_ms) values ('{app}', '{id}', '{user}', 'x', 'x', '{{}}', 0, false, '[]', 'canary phone', false, 0) \
          returning id as line"
     ));
-    assert_eq!(made, [id.clone()]);
+    assert_eq!(made, std::slice::from_ref(&id));
     id
 }
 
 /// A webhook at this path and a delivery to it: a user's withdrawal towards a partner. Nobody sends it in this test.
 async fn webhook_of(world: &World, by: &Caller, at: &str, (partner, user): (&str, &str)) -> (String, String) {
-    let webhook = made(world, at, by, json!({"url": "https://93.184.216.34/canary"})).await;
+    let webhook = made(world, at, by, json!({"url": "https://hooks.invalid/canary"})).await;
     let withdrawal = json!({"purpose": "partner_events", "channel": at.contains("partners").then_some("push"), "granted": false, "partner": partner});
     made(world, &format!("/v1/users/{user}/consents"), by, withdrawal).await;
     let deliveries = world.get(&format!("{at}/{webhook}/deliveries"), by).await.expect(200);
@@ -234,7 +234,7 @@ pub fn body(operation: &Operation) -> Value {
         ("POST", "/v1/places") => json!({"name": "x", "circle": {"lat": 0, "lon": 0, "radius_m": 100}}),
         ("POST", "/v1/purposes") => json!({"key": "x", "name": "x", "basis": "consent", "version": "1", "texts": {"en": "x"}}),
         ("POST", "/v1/things") => json!({"key": "x", "class": "x"}),
-        ("POST", "/v1/webhooks" | "/v1/partners/{id}/webhooks") => json!({"url": "https://93.184.216.34/x"}),
+        ("POST", "/v1/webhooks" | "/v1/partners/{id}/webhooks") => json!({"url": "https://hooks.invalid/x"}),
         ("POST", "/v1/webhooks/{id}/replay" | "/v1/partners/{id}/webhooks/{webhook}/replay") => {
             json!({"since": "2026-01-01T00:00:00.000Z"})
         }

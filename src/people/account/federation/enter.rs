@@ -3,7 +3,7 @@
 use super::bad_token;
 use super::provider::Vouched;
 use super::store::{self, Identity};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::id::{AppId, IdentityId, UserId};
 use crate::people::account::arrival::{Arrival, Entered};
 use crate::people::account::proof::{Prover, prove};
@@ -130,6 +130,5 @@ fn newcomer(conn: &mut Conn, arrival: Arrival, guest: &Guest) -> Result<Entered>
 
 /// A user who may sign in.
 fn able(conn: &mut Conn, app_id: AppId, id: UserId) -> Result<User> {
-    let user = accounts::user(conn, app_id, id)?.ok_or_else(|| Error::not_found("user"))?;
-    if user.disabled { Err(bad_token()) } else { Ok(user) }
+    accounts::arriving(conn, app_id, id)?.ok_or_else(bad_token)
 }

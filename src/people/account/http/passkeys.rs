@@ -249,7 +249,7 @@ fn open(
     let (app_id, mode, now_ms) = (caller.app_id, caller.mode, arrival.now_ms());
     let Some(asserted) = passkey::assert(conn, platform, (app_id, mode), assertion)? else { return Ok(Err(passkey::refused())) };
     let Some(hash) = asserted.second else {
-        let user = store::user(conn, app_id, asserted.user)?.filter(|user| !user.disabled);
+        let user = store::arriving(conn, app_id, asserted.user)?;
         let Some(user) = user else { return Ok(Err(passkey::refused())) };
         arrival.hold(conn)?;
         return arrival.by(&Methods::one(Method::Passkey)).known(conn, user).map(Ok);
