@@ -30,4 +30,4 @@ create table challenges (
 create index challenges_user on challenges (app_id, user_id, kind) where used_ms is null;
 create index challenges_email on challenges (app_id, email, kind) where used_ms is null;
 -- what is over, to be forgotten
-create index challenges_over on challenges (expires_ms);
+create index challenges_over on challenges (app_id, expires_ms);

@@ -6,6 +6,7 @@
 //! | events | 396 days (13 months) | `event_retention_ms`, 7 days to 10 years |
 //! | decisions, moments, choices, messages, receipts | 396 days | `decision_retention_ms`, 31 days to 10 years |
 //! | sessions | 30 days after their end, or after they can no longer be refreshed | - |
+//! | codes and links that were mailed | a day after their end | - |
 //! | profile, devices, links, preferences, consents | until the user is erased | - |
 //! | tombstones, and that an erasure was done | for ever: they name nobody | - |
 
@@ -38,7 +39,7 @@ struct Class {
     forget: fn(&mut Conn, AppId, i64, &Config) -> Result<usize>,
 }
 
-const CLASSES: [Class; 4] = [
+const CLASSES: [Class; 5] = [
     Class {
         keeps_ms: |settings| settings.location_retention_ms,
         forget: |conn, app, before_ms, _| event::personal::expire_fixes(conn, app, (before_ms, ROWS)),
@@ -57,6 +58,10 @@ const CLASSES: [Class; 4] = [
             let unused_ms = before_ms.saturating_sub(config.refresh_token_life_days.saturating_mul(DAY_MS));
             account::personal::expire(conn, app, (before_ms, unused_ms), ROWS)
         },
+    },
+    Class {
+        keeps_ms: |_| DAY_MS,
+        forget: |conn, app, before_ms, _| account::personal::expire_secrets(conn, app, (before_ms, ROWS)),
     },
 ];
 

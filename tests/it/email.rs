@@ -183,6 +183,23 @@ both! {
         verify(json!({ "token": letter.token(), "new_password": GOOD })).await.refused(401, "invalid_secret");
     }
 
+    async fn what_an_attacker_added_to_a_claim_is_gone_when_its_owner_comes(world) {
+        let tenant = world.new_app("Louvre").await;
+        let attacker = sign_up(world, &tenant, ADA).await;
+        world.identity(&tenant, &attacker.id).await;
+        let enrolled = world.post("/v1/auth/mfa/totp/enroll", &attacker.token, json!({})).await.expect(200);
+        let secret = enrolled["secret"].as_str().unwrap();
+        let code = crate::totp::code(world, secret, 0);
+        let body = json!({ "challenge_token": enrolled["challenge_token"], "code": code });
+        world.post("/v1/auth/mfa/totp/confirm", &attacker.token, body).await.expect(200);
+        let (_, letter) = ask(world, &tenant, "/v1/auth/email-code/request", ADA).await;
+        let owner = world.post("/v1/auth/email-code/verify", &tenant.phone, json!({ "token": letter.token() })).await.expect(200);
+        assert!(lives(world, &Person::from(&owner)).await, "no second factor of somebody else is asked for");
+        for table in ["totps", "recovery_codes", "identities", "passwords"] {
+            assert_eq!(world.number(&format!("select count(*) from {table}")).await, 0, "{table}");
+        }
+    }
+
     async fn who_signs_in_by_code_ends_an_unproven_claim(world) {
         let tenant = world.new_app("Louvre").await;
         let attacker = sign_up(world, &tenant, ADA).await;
@@ -266,6 +283,16 @@ both! {
         let newest = world.letter(&tenant, "eve@example.org").await;
         confirm(world, &eve, json!({ "token": newest.token() })).await.refused(409, "email_taken");
         assert_eq!(world.number("select count(*) from emails where email = 'eve@example.org'").await, 1);
+    }
+
+    async fn a_mailed_secret_is_forgotten_a_day_after_its_end(world) {
+        let tenant = world.new_app("Louvre").await;
+        ask(world, &tenant, "/v1/auth/email-code/request", ADA).await;
+        let kept = "select count(*) from challenges";
+        world.advance(Duration::from_secs(86_400 + 15 * 60)).await;
+        assert_eq!(world.number(kept).await, 1);
+        world.advance(Duration::from_secs(1)).await;
+        assert_eq!(world.number(kept).await, 0);
     }
 
     async fn links_lead_to_the_configured_address_whatever_a_request_says(world) {

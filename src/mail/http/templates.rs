@@ -8,6 +8,7 @@ use crate::mail::store::{self, Own};
 use crate::mail::texts::{Text, canonical};
 use crate::mail::{Name, render};
 use crate::platform::Platform;
+use crate::store::Conn;
 use actix_web::{HttpResponse, web};
 use serde::{Deserialize, Serialize};
 
@@ -138,9 +139,11 @@ pub async fn delete(
 ) -> Result<HttpResponse> {
     caller.need(Scope::SchemaWrite)?;
     let (name, locale) = (name(&path.0)?, canonical(&path.1));
-    if !platform.store.write(move |conn| store::delete_text(conn, caller.app_id, (name, &locale))).await? {
-        return Err(Error::not_found("mail template"));
-    }
+    let write = move |conn: &mut Conn| {
+        let gone = store::delete_text(conn, caller.app_id, (name, &locale))?;
+        if gone { Ok(()) } else { Err(Error::not_found("mail template")) }
+    };
+    platform.store.write(write).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 

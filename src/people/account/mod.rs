@@ -1,10 +1,14 @@
 //! Accounts: sign-up, sign-in, sessions and their tokens.
 //!
-//! No answer tells whether an e-mail address has an account. This version delivers no e-mail, so an address is a claim
-//! that nobody has checked, and the account is named by the pair (e-mail, password): sign-up with a pair that exists
-//! signs in, sign-up with any other pair makes an account of its own, also when the address is known already. The
-//! answers have one shape, and each attempt costs exactly one password hash, because the salt is the same for all
+//! No answer tells whether an e-mail address has an account. Until somebody has shown that they read its mail, an address
+//! is a claim, and the account is named by the pair (e-mail, password): sign-up with a pair that exists signs in, sign-up
+//! with any other pair makes an account of its own, also when the address is known already; the address then gets a mail.
+//! The answers have one shape, and each attempt costs exactly one password hash, because the salt is the same for all
 //! accounts of one address: a keyed hash of the address, secret like the master key.
+//!
+//! Whoever shows that they read the mail of an address gets the account that it leads to ([`proof`] says which, and what
+//! ends then). Every way in ends in [`arrival`], which asks for a second factor where there is one; every way out in
+//! [`departure`]. What is mailed, and what stands between two steps, is a [`challenge`].
 
 mod access;
 mod arrival;

@@ -2,11 +2,11 @@
 
 use super::store::{End, end_of};
 use crate::error::Result;
-use crate::id::{AppId, SessionId, UserId};
+use crate::id::{AppId, ChallengeId, SessionId, UserId};
 use crate::on;
 use crate::platform::personal::{Merge, OF_USER, Room, Table, document, flag, hand_over, plain, time};
 use crate::store::Conn;
-use crate::store::schema::{passwords, sessions};
+use crate::store::schema::{challenges, passwords, sessions};
 use diesel::prelude::*;
 
 /// Secrets that were made for a user, or mailed to an address of theirs: before the addresses themselves go.
@@ -150,6 +150,23 @@ pub fn expire(conn: &mut Conn, app: AppId, (ended_ms, unused_ms): (i64, i64), li
     ids.extend(unused);
     for chunk in ids.chunks(500) {
         on!(conn, c => diesel::delete(of_app().filter(sessions::id.eq_any(chunk))).execute(c))?;
+    }
+    Ok(ids.len())
+}
+
+/// Forgets codes and links that were over before a time. Answers how many there were.
+///
+/// # Errors
+/// What the database says.
+pub fn expire_secrets(conn: &mut Conn, app: AppId, (before_ms, limit): (i64, i64)) -> Result<usize> {
+    let ids: Vec<ChallengeId> = on!(conn, c => challenges::table
+        .filter(challenges::app_id.eq(app).and(challenges::expires_ms.lt(before_ms)))
+        .limit(limit)
+        .select(challenges::id)
+        .load(c))?;
+    let target = || challenges::table.filter(challenges::app_id.eq(app));
+    for chunk in ids.chunks(500) {
+        on!(conn, c => diesel::delete(target().filter(challenges::id.eq_any(chunk))).execute(c))?;
     }
     Ok(ids.len())
 }

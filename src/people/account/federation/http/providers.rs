@@ -152,8 +152,10 @@ pub async fn read(key: BackOffice, platform: web::Data<Platform>, path: web::Pat
     responses((status = 204), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody)))]
 pub async fn delete(key: BackOffice, platform: web::Data<Platform>, path: web::Path<String>) -> Result<HttpResponse> {
     key.need(Scope::AppWrite)?;
-    if !platform.store.write(move |conn| store::delete_provider(conn, key.app_id, &path)).await? {
-        return Err(Error::not_found("identity provider"));
-    }
+    let write = move |conn: &mut Conn| {
+        let gone = store::delete_provider(conn, key.app_id, &path)?;
+        if gone { Ok(()) } else { Err(Error::not_found("identity provider")) }
+    };
+    platform.store.write(write).await?;
     Ok(HttpResponse::NoContent().finish())
 }
