@@ -51,9 +51,9 @@ fn other(code: &str) -> String {
     if code == "123456" { "654321".to_owned() } else { "123456".to_owned() }
 }
 
-/// How many answers were a success; every other one has to be this refusal.
+/// How many answers were a success; every other one has to be this refusal, or that there were too many.
 fn successes(answers: &[Answer]) -> usize {
-    for answer in answers.iter().filter(|answer| answer.status >= 400) {
+    for answer in answers.iter().filter(|answer| answer.status >= 400 && answer.status != 429) {
         assert_eq!((answer.status, answer.json()["code"].as_str()), (401, Some("invalid_secret")), "{}", answer.text());
     }
     answers.iter().filter(|answer| answer.status < 400).count()
@@ -87,6 +87,10 @@ both! {
             verify(code(&asked, &other(&letter.code()))).await.refused(401, "invalid_secret");
         }
         verify(code(&asked, &letter.code())).await.refused(401, "invalid_secret");
+        // A new mail brings no new tries: they are counted by the address.
+        let (asked, letter) = ask(world, &tenant, "/v1/auth/email-code/request", ADA).await;
+        verify(code(&asked, &letter.code())).await.refused(429, "too_many_attempts");
+        world.advance(Duration::from_secs(60)).await;
         let (old_asked, old) = ask(world, &tenant, "/v1/auth/email-code/request", ADA).await;
         let (asked, letter) = ask(world, &tenant, "/v1/auth/email-code/request", ADA).await;
         verify(code(&old_asked, &old.code())).await.refused(401, "invalid_secret");
@@ -114,7 +118,7 @@ both! {
         let all = join_all((0..16).map(|_| world.post("/v1/auth/email-code/verify", &tenant.phone, guess.clone()))).await;
         assert_eq!(successes(&all), 0);
         let row = "select tries from challenges where kind = 'sign_in' and used_ms is null";
-        assert_eq!(world.number(row).await, 5);
+        assert!(world.number(row).await <= 5);
     }
 
     async fn a_secret_opens_nothing_in_another_app_or_for_another_use(world) {
@@ -259,6 +263,29 @@ both! {
         sign_in(world, &tenant, ADA, GOOD).await.refused(401, "invalid_credentials");
         sign_in(world, &tenant, "ada@example.org", GOOD).await.expect(200);
         assert!(world.letter(&tenant, ADA).await.text.contains("a…@example.org"), "the old address is told");
+    }
+
+    async fn what_was_asked_for_under_an_old_password_is_worth_nothing_under_a_new_one(world) {
+        let tenant = world.new_app("Louvre").await;
+        let ada = proven(world, &tenant, ADA).await;
+        let ask = json!({ "email": "ada@example.org", "password": GOOD });
+        world.post("/v1/auth/email/change", &ada.token, ask).await.expect(202);
+        let letter = world.letter(&tenant, "ada@example.org").await;
+        let change = json!({ "password": GOOD, "new_password": NEW });
+        let ada = Person::from(&world.post("/v1/auth/password/change", &ada.token, change).await.expect(200));
+        confirm(world, &ada, json!({ "token": letter.token() })).await.refused(401, "invalid_secret");
+        sign_in(world, &tenant, ADA, NEW).await.expect(200);
+    }
+
+    async fn an_anonymous_user_of_the_other_mode_is_nobody(world) {
+        let tenant = world.new_app("Louvre").await;
+        let test_key = world.post("/v1/keys", &tenant.server, json!({"kind": "publishable", "mode": "test", "name": "t"})).await.expect(201);
+        let test_key = Caller::App(test_key["secret"].as_str().unwrap().to_owned());
+        let person = world.person(&tenant).await;
+        let Caller::Bearer(token) = &person.token else { unreachable!() };
+        let up = world.call("POST", "/v1/auth/sign-up").by(&test_key).header("Authorization", &format!("Bearer {token}"));
+        up.json(&pair(ADA, GOOD)).send().await.refused(401, "unauthorized");
+        assert!(lives(world, &person).await);
     }
 
     async fn an_address_that_is_somebodys_cannot_be_taken_and_nobody_learns_it(world) {

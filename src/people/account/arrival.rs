@@ -169,6 +169,7 @@ impl Arrival {
     /// of theirs, on its devices too, so that what was stolen before is worth nothing afterwards.
     pub(super) fn again(mut self, conn: &mut Conn, token: UserToken, (proof, why): (Method, End)) -> Result<Entered> {
         let (app_id, now_ms) = (token.app_id, self.session.created_ms);
+        store::hold_user(conn, app_id, token.user_id)?;
         store::keep_open(conn, app_id, token.session_id)?;
         let before = store::session(conn, app_id, token.session_id)?.map(|(session, _)| session);
         let user = store::user(conn, app_id, token.user_id)?;

@@ -59,6 +59,9 @@ pub(super) fn end_others(
     keep: Option<SessionId>,
     why: (End, i64),
 ) -> Result<Gone> {
+    store::hold_user(conn, app_id, user)?;
+    // What was asked for under the old credential is worth nothing under the new one.
+    challenge::forget(conn, Kind::ChangeEmail, (app_id, user), why.1)?;
     // Who has shown the old credential and waits at the second factor does not come in either.
     challenge::forget(conn, Kind::SecondFactor, (app_id, user), why.1)?;
     let others = store::others(conn, app_id, user, keep)?;

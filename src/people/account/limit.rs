@@ -44,7 +44,7 @@ impl Attempt {
     }
 
     /// Counts a failure.
-    pub(super) async fn failed(self) {
+    pub(super) async fn failed(&self) {
         let now_ms = self.platform.clock.now_ms();
         for (bucket, limit, window_ms) in &self.failures {
             // A full budget is found by the next attempt.

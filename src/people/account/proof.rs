@@ -53,6 +53,7 @@ pub(super) fn prove(conn: &mut Conn, (app_id, email): (AppId, &str), prover: Pro
 
 /// Takes every way in from an account.
 fn purge(conn: &mut Conn, (app_id, user): (AppId, UserId), now_ms: i64) -> Result<Gone> {
+    store::hold_user(conn, app_id, user)?;
     store::drop_password(conn, app_id, user)?;
     store::drop_factors(conn, app_id, user)?;
     forget_identities(conn, (app_id, user), now_ms)?;

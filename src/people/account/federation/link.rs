@@ -21,6 +21,8 @@ const IDENTITIES_MAX: usize = 20;
 /// 409 when it is somebody else's, or the user is anonymous, or has too many.
 pub(super) fn link(conn: &mut Conn, caller: UserToken, guest: &Guest, now_ms: i64) -> Result<(Identity, Gone)> {
     let who = (caller.app_id, caller.user_id);
+    // Much can have happened since the token was checked: the issuer was asked in between.
+    accounts::keep_open(conn, who.0, caller.session_id)?;
     let user = accounts::user(conn, who.0, who.1)?.ok_or_else(|| Error::not_found("user"))?;
     if user.anonymous {
         let detail = "An anonymous user has no account to link to: send this token to POST /v1/auth/id-token with the ID token.";
@@ -56,6 +58,7 @@ pub(super) fn link(conn: &mut Conn, caller: UserToken, guest: &Guest, now_ms: i6
 /// 404; 409 when it is the last way in.
 pub(super) fn unlink(conn: &mut Conn, caller: UserToken, id: IdentityId, now_ms: i64) -> Result<Gone> {
     let who = (caller.app_id, caller.user_id);
+    accounts::keep_open(conn, who.0, caller.session_id)?;
     conn.serialise(&format!("user:{}", caller.user_id))?;
     let own = store::of_user(conn, who.0, who.1)?;
     let identity = own.iter().find(|identity| identity.id == id).ok_or_else(|| Error::not_found("identity"))?;

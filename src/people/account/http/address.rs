@@ -109,7 +109,7 @@ pub async fn verify(
     let ProofIn { token, code, new_password } = body.0;
     let presented = of_caller(&accounts, (caller, Kind::VerifyEmail), (token, code)).await?;
     let app_id = caller.map(|caller| caller.app_id);
-    let attempt = presented.attempt(&accounts, (app_id, address)).await?;
+    let attempt = presented.attempt(&accounts, (app_id, Kind::VerifyEmail), address).await?;
     let found = presented.about(&accounts, (app_id, Kind::VerifyEmail)).await?;
     let Some((app_id, email, Some(user))) = found else { return Err(failed(attempt).await) };
     let here = caller.filter(|caller| caller.user_id == user);
@@ -207,7 +207,7 @@ pub async fn confirm(
     body: Body<ConfirmIn>,
 ) -> Result<HttpResponse> {
     let presented = of_caller(&accounts, (Some(caller), Kind::ChangeEmail), (body.0.token, body.0.code)).await?;
-    let attempt = presented.attempt(&accounts, (Some(caller.app_id), address)).await?;
+    let attempt = presented.attempt(&accounts, (Some(caller.app_id), Kind::ChangeEmail), address).await?;
     let found = presented.about(&accounts, (Some(caller.app_id), Kind::ChangeEmail)).await?;
     if found.is_none_or(|(_, _, user)| user != Some(caller.user_id)) {
         return Err(failed(attempt).await);

@@ -110,8 +110,8 @@ pub async fn verify(
     body: Body<MailedIn>,
 ) -> Result<HttpResponse> {
     let presented = Presented::read(&accounts, body.0.parts())?;
-    let attempt = presented.attempt(&accounts, (Some(caller.app_id), address)).await?;
-    let anonymous = anonymous_caller(&accounts, caller.app_id, request.headers(), Other::Left).await?;
+    let attempt = presented.attempt(&accounts, (Some(caller.app_id), Kind::SignIn), address).await?;
+    let anonymous = anonymous_caller(&accounts, (caller.app_id, caller.mode), request.headers(), Other::Left).await?;
     let arrival = Arrival::new(accounts.platform(), (caller.app_id, caller.mode), request.headers(), anonymous)
         .by(&Methods::one(Method::Mail));
     let write = move |conn: &mut Conn| {

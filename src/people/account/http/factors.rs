@@ -228,6 +228,7 @@ pub async fn delete_password(caller: UserToken, accounts: web::Data<Accounts>) -
 /// A factor has changed: nobody who knew the old one stays.
 fn others_end(conn: &mut Conn, caller: UserToken, now_ms: i64) -> Result<Gone> {
     let who = (caller.app_id, caller.user_id);
+    store::keep_open(conn, who.0, caller.session_id)?;
     end_others(conn, who, Some(caller.session_id), (End::CredentialChanged, now_ms))
 }
 

@@ -140,7 +140,7 @@ pub async fn register_finish(
     check_text("challenge_token", challenge_token.expose(), 100)?;
     check_parts(&[&credential.raw_id, &credential.response.attestation_object, &credential.response.client_data_json])?;
     let platform = accounts.platform().clone();
-    let anonymous = anonymous_caller(&accounts, caller.app_id, request.headers(), Other::Left).await?;
+    let anonymous = anonymous_caller(&accounts, (caller.app_id, caller.mode), request.headers(), Other::Left).await?;
     let arrival = Arrival::new(&platform, (caller.app_id, caller.mode), request.headers(), anonymous);
     let write = move |conn: &mut Conn| {
         let who = (caller.app_id, caller.user_id, name);
@@ -224,7 +224,7 @@ pub async fn sign_in_finish(
     let assertion = body.0.check()?;
     let platform = accounts.platform().clone();
     by_address(&platform, address).await?;
-    let anonymous = anonymous_caller(&accounts, caller.app_id, request.headers(), Other::Left).await?;
+    let anonymous = anonymous_caller(&accounts, (caller.app_id, caller.mode), request.headers(), Other::Left).await?;
     let arrival = Arrival::new(&platform, (caller.app_id, caller.mode), request.headers(), anonymous);
     let write = move |conn: &mut Conn| {
         let entered = open(conn, (&platform, caller), arrival, &assertion)?;

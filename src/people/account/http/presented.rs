@@ -39,7 +39,7 @@ impl Presented {
         }
     }
 
-    /// Counts the attempt: a code by its challenge and by where it comes from, a token by where it comes from alone,
+    /// Counts the attempt: a code by its address and by where it comes from, a token by where it comes from alone,
     /// because nobody guesses 128 bits.
     ///
     /// # Errors
@@ -47,7 +47,8 @@ impl Presented {
     pub(super) async fn attempt(
         &self,
         accounts: &Accounts,
-        (app_id, address): (Option<AppId>, ClientAddress),
+        (app_id, kind): (Option<AppId>, Kind),
+        address: ClientAddress,
     ) -> Result<Option<Attempt>> {
         match (self, app_id) {
             (Self::Token(_), _) => by_address(accounts.platform(), address).await.map(|()| None),
@@ -55,7 +56,10 @@ impl Presented {
                 Err(Error::unauthorized("A code wants the publishable key of its app; a link's token does not."))
             }
             (Self::Code(id, _), Some(app_id)) => {
-                Attempt::begin(accounts.platform(), app_id, &id.to_string(), address).await.map(Some)
+                // Each new mail brings new tries, so they are counted over all mails to one address.
+                let email = self.about(accounts, (Some(app_id), kind)).await?.map(|(_, email, _)| email);
+                let who = format!("code|{}", email.unwrap_or_else(|| id.to_string()));
+                Attempt::begin(accounts.platform(), app_id, &who, address).await.map(Some)
             }
         }
     }

@@ -96,7 +96,7 @@ pub async fn reset(
     let ResetIn { token, challenge_id, code, new_password } = body.0;
     let presented = Presented::read(&accounts, (token, challenge_id, code))?;
     let app_id = caller.map(|caller| caller.app_id);
-    let attempt = presented.attempt(&accounts, (app_id, address)).await?;
+    let attempt = presented.attempt(&accounts, (app_id, Kind::ResetPassword), address).await?;
     let platform = accounts.platform().clone();
     let now_ms = platform.clock.now_ms();
     // What the secret is for is looked up first, because the password is hashed for its address; it is used up below.

@@ -1,7 +1,7 @@
 //! Ways into a session: sign-up, sign-in, anonymous.
 
 use super::{AnonymousIn, AskedOut, CredentialsIn, SessionOut, rejected, welcome};
-use crate::app::{PublishableKey, bearer};
+use crate::app::{Mode, PublishableKey, bearer};
 use crate::error::{Error, Result};
 use crate::http::{Body, ClientAddress, ProblemBody};
 use crate::id::AppId;
@@ -37,7 +37,7 @@ pub async fn sign_up(
 ) -> Result<HttpResponse> {
     let password = ("password", &body.0.password);
     check_new(accounts.platform(), caller.app_id, password, &check_email(&body.0.email)?).await?;
-    let anonymous = anonymous_caller(&accounts, caller.app_id, request.headers(), Other::Refused).await?;
+    let anonymous = anonymous_caller(&accounts, (caller.app_id, caller.mode), request.headers(), Other::Refused).await?;
     let arrival = Arrival::new(accounts.platform(), (caller.app_id, caller.mode), request.headers(), anonymous)
         .by(&Methods::one(Method::Password));
     let (credential, attempt) = attempt(&accounts, (caller.app_id, address), body.0).await?;
@@ -109,7 +109,7 @@ pub async fn sign_in(
     request: HttpRequest,
     body: Body<CredentialsIn>,
 ) -> Result<HttpResponse> {
-    let anonymous = anonymous_caller(&accounts, caller.app_id, request.headers(), Other::Left).await?;
+    let anonymous = anonymous_caller(&accounts, (caller.app_id, caller.mode), request.headers(), Other::Left).await?;
     let arrival = Arrival::new(accounts.platform(), (caller.app_id, caller.mode), request.headers(), anonymous)
         .by(&Methods::one(Method::Password));
     let (credential, attempt) = attempt(&accounts, (caller.app_id, address), body.0).await?;
@@ -174,14 +174,14 @@ pub(in crate::people::account) enum Other {
 /// The anonymous user who asks for an account or has one, if there is an access token.
 pub(in crate::people::account) async fn anonymous_caller(
     accounts: &Accounts,
-    app_id: AppId,
+    (app_id, mode): (AppId, Mode),
     headers: &HeaderMap,
     other: Other,
 ) -> Result<Option<UserToken>> {
     let Some(token) = bearer(headers) else { return Ok(None) };
     let token = accounts.verify(&token).await?;
-    if token.app_id != app_id {
-        return Err(Error::unauthorized("The access token is of another app than the key."));
+    if (token.app_id, token.mode) != (app_id, mode) {
+        return Err(Error::unauthorized("The access token is of another app than the key, or of the other mode."));
     }
     let user = accounts.platform().store.read(move |conn| store::user(conn, app_id, token.user_id)).await?;
     match (user.is_some_and(|user| user.anonymous), other) {

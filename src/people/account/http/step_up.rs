@@ -188,7 +188,12 @@ pub async fn change_password(
         gone.join(std::mem::take(&mut entered.gone));
         Ok((Some(entered), gone))
     };
-    let entered = accounts.write(caller.app_id, write).await?;
+    let entered = accounts.write(caller.app_id, write).await;
+    if let Some(attempt) = attempt.as_ref().filter(|_| !proven) {
+        // Whether another account that claims this address has the new password is told here: as at sign-up it costs.
+        attempt.failed().await;
+    }
+    let entered = entered?;
     match attempt {
         Some(attempt) => finish(&accounts, entered, attempt).await,
         None => welcome(&accounts, entered.ok_or_else(rejected)?),

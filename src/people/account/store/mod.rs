@@ -23,4 +23,4 @@ pub use sessions::keep_open;
 pub(super) use sessions::{
     End, Session, end_of, end_session, insert_session, name_session, open_sessions, others, refresh, session,
 };
-pub(super) use users::{User, arriving, insert_user, upgrade_user, user};
+pub(super) use users::{User, arriving, hold_user, insert_user, upgrade_user, user};

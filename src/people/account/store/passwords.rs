@@ -38,7 +38,10 @@ pub fn holder(conn: &mut Conn, credential: &Credential) -> Result<Option<UserId>
 /// The user of an account that is not disabled, who comes in.
 pub fn account(conn: &mut Conn, credential: &Credential) -> Result<Option<User>> {
     let Some(id) = holder(conn, credential)? else { return Ok(None) };
-    arriving(conn, credential.app_id, id)
+    let user = arriving(conn, credential.app_id, id)?;
+    // The password may have changed before its user was held.
+    let still = holder(conn, credential)? == Some(id);
+    Ok(user.filter(|_| still))
 }
 
 /// Claims an e-mail with a password for a user; false when the same pair has been claimed meanwhile.

@@ -31,9 +31,15 @@ pub fn user(conn: &mut Conn, app_id: AppId, id: UserId) -> Result<Option<User>> 
         .optional())?)
 }
 
+/// Lets those who change how a user comes in, and those who come in as them, wait for one another until they are done.
+pub fn hold_user(conn: &mut Conn, app_id: AppId, id: UserId) -> Result<()> {
+    conn.serialise(&format!("account:{app_id}:{id}"))
+}
+
 /// A user who has proven who they are and may come in. Whoever signs in while the erasure of their account can be undone
 /// does not leave.
 pub fn arriving(conn: &mut Conn, app_id: AppId, id: UserId) -> Result<Option<User>> {
+    hold_user(conn, app_id, id)?;
     erasure::restore(conn, app_id, id, None)?;
     Ok(user(conn, app_id, id)?.filter(|user| !user.disabled))
 }

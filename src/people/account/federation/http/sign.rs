@@ -90,7 +90,7 @@ pub async fn id_token(
     let IdTokenIn { provider, id_token, nonce, authorization_code, new_account } = body.0;
     let shown = shown(provider, id_token, (nonce, authorization_code))?;
     by_address(accounts.platform(), address).await?;
-    let anonymous = anonymous_caller(&accounts, caller.app_id, request.headers(), Other::Left).await?;
+    let anonymous = anonymous_caller(&accounts, (caller.app_id, caller.mode), request.headers(), Other::Left).await?;
     let guest = federation.guest(caller.app_id, shown).await?;
     let arrival = Arrival::new(accounts.platform(), (caller.app_id, caller.mode), request.headers(), anonymous)
         .by(&Methods::one(Method::Federated));
