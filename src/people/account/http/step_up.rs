@@ -101,7 +101,7 @@ pub async fn step_up(
     let (email, _) = own_email(&accounts, caller).await?;
     let (credential, attempt) = attempt(&accounts, caller, (&email, address), password).await?;
     let write = move |conn: &mut Conn| {
-        if store::account(conn, &credential)?.is_none_or(|user| user.id != caller.user_id) {
+        if store::holder(conn, &credential)? != Some(caller.user_id) {
             return Ok((None, Gone::default()));
         }
         let mut entered = arrival.again(conn, caller, (Method::Password, End::SteppedUp))?;
