@@ -92,6 +92,12 @@ use utoipa_swagger_ui::SwaggerUi;
         people::users::list,
         people::users::read,
         people::users::patch,
+        account::http::theirs::list_sessions,
+        account::http::theirs::end_sessions,
+        account::http::theirs::end_session,
+        account::http::theirs::read_factors,
+        account::http::theirs::drop_factors,
+        account::http::theirs::impersonate,
         people::preferences::read_of_user,
         people::preferences::patch_of_user,
         people::consents::read_of_user,
@@ -395,6 +401,12 @@ fn users(config: &mut ServiceConfig) {
     config.route("/v1/users", web::get().to(people::users::list));
     config.route("/v1/users/{id}", web::get().to(people::users::read));
     config.route("/v1/users/{id}", web::patch().to(people::users::patch));
+    config.route("/v1/users/{id}/sessions", web::get().to(account::http::theirs::list_sessions));
+    config.route("/v1/users/{id}/sessions", web::delete().to(account::http::theirs::end_sessions));
+    config.route("/v1/users/{id}/sessions/{session}", web::delete().to(account::http::theirs::end_session));
+    config.route("/v1/users/{id}/factors", web::get().to(account::http::theirs::read_factors));
+    config.route("/v1/users/{id}/factors", web::delete().to(account::http::theirs::drop_factors));
+    config.route("/v1/users/{id}/impersonate", web::post().to(account::http::theirs::impersonate));
     config.route("/v1/users/{id}/preferences", web::get().to(people::preferences::read_of_user));
     config.route("/v1/users/{id}/preferences", web::patch().to(people::preferences::patch_of_user));
     config.route("/v1/users/{id}/consents", web::get().to(people::consents::read_of_user));

@@ -43,6 +43,8 @@ scopes! {
     UsersRead = "users:read",
     /// Create and change users.
     UsersWrite = "users:write",
+    /// Act as a user, to see what they see.
+    UsersImpersonate = "users:impersonate",
     /// Read events and what became of them.
     EventsRead = "events:read",
     /// Send events.

@@ -84,6 +84,7 @@ refusals! {
     Expired = "expired" at Consent: "The time for which you agreed to messages of this purpose is over.";
     AgeGate = "age_gate" at Consent: "You are not of the age at which people agree for themselves, or have not said so.";
     UnknownPurpose = "unknown_purpose" at Consent: "Its purpose is not known.";
+    AccountDisabled = "account_disabled" at Consent: "Your account is disabled.";
     TopicOff = "topic_off" at Preference: "This topic is switched off in your preferences.";
     UnknownTopic = "unknown_topic" at Preference: "Its topic is not known.";
     ChannelOff = "channel_off" at Preference: "Push messages are switched off in your preferences.";
@@ -122,6 +123,7 @@ impl From<consent::Reason> for Refusal {
             consent::Reason::Expired => Self::Expired,
             consent::Reason::AgeGate => Self::AgeGate,
             consent::Reason::UnknownPurpose => Self::UnknownPurpose,
+            consent::Reason::AccountDisabled => Self::AccountDisabled,
         }
     }
 }

@@ -227,9 +227,14 @@ fn consented(conn: &mut Conn, app: AppId, (due, ends): (&mut Vec<Due>, &mut Ends
                 kept.push(message);
             }
             Err(Reason::Expired) => ends.lapsed.push(message.id),
-            Err(Reason::NotGranted | Reason::Withdrawn | Reason::AskAgain | Reason::AgeGate | Reason::UnknownPurpose) => {
-                ends.revoked.push(message.id);
-            }
+            Err(
+                Reason::NotGranted
+                | Reason::Withdrawn
+                | Reason::AskAgain
+                | Reason::AgeGate
+                | Reason::UnknownPurpose
+                | Reason::AccountDisabled,
+            ) => ends.revoked.push(message.id),
         }
     }
     *due = kept;

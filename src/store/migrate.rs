@@ -63,6 +63,11 @@ const FILES: &[(&str, &str, &str)] = &[
         include_str!("../../migrations/2026-11-28_federation/up.sql"),
         include_str!("../../migrations/2026-11-28_federation/down.sql"),
     ),
+    (
+        "2026-11-28_users",
+        include_str!("../../migrations/2026-11-28_users/up.sql"),
+        include_str!("../../migrations/2026-11-28_users/down.sql"),
+    ),
 ];
 
 /// The embedded migrations as diesel sees them, for one database.

@@ -63,6 +63,7 @@ diesel::table! {
         created_ms -> BigInt,
         updated_ms -> BigInt,
         leaving_ms -> Nullable<BigInt>,
+        claims -> Nullable<Text>,
     }
 }
 
@@ -92,6 +93,7 @@ diesel::table! {
         last_used_ms -> BigInt,
         ended_ms -> Nullable<BigInt>,
         end_reason -> Nullable<Text>,
+        actor -> Nullable<Text>,
     }
 }
 

@@ -53,7 +53,7 @@ fn row(n: usize, text: &str) -> Row {
 const NOW: i64 = 1_000;
 
 fn ledger(rows: &[&str]) -> Ledger {
-    Ledger { rows: rows.iter().enumerate().map(|(n, text)| row(n, text)).collect(), age: Age::NotAsked }
+    Ledger { rows: rows.iter().enumerate().map(|(n, text)| row(n, text)).collect(), age: Age::NotAsked, disabled: false }
 }
 
 /// The table of the law: rows in order, then how the app's own need and that of partner 1 stand.
@@ -177,7 +177,7 @@ fn any_row() -> impl Strategy<Value = Row> {
 fn any_ledger() -> impl Strategy<Value = Ledger> {
     prop::collection::vec(any_row(), 0..12).prop_map(|mut rows| {
         rows.iter_mut().enumerate().for_each(|(n, row)| row.id = id(n));
-        Ledger { rows, age: Age::NotAsked }
+        Ledger { rows, age: Age::NotAsked, disabled: false }
     })
 }
 

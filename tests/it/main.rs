@@ -66,6 +66,7 @@ mod tokens;
 mod totp;
 mod transitions;
 mod trigger;
+mod users;
 mod value;
 mod waiting;
 mod webhook;

@@ -74,7 +74,8 @@ async fn live(world: &World, tenant: &Tenant, word: &'static str) -> Life {
     let Person { token, .. } =
         Person::from(&world.post("/v1/auth/email/verify", &token, json!({ "code": code })).await.expect(200));
     ways_in(world, tenant, (&id, word)).await;
-    let patch = json!({"external_id": format!("{word}crm"), "attributes": {"nick": format!("{word}nick")}});
+    let patch = json!({"external_id": format!("{word}crm"), "attributes": {"nick": format!("{word}nick")},
+        "claims": {"club": format!("{word}club")}});
     world.patch(&format!("/v1/users/{id}"), by, patch).await.expect(200);
     let sessions = world.get("/v1/me/sessions", &token).await.expect(200);
     let session = format!("/v1/me/sessions/{}", sessions["items"][0]["id"].as_str().unwrap());

@@ -68,6 +68,7 @@ fn least(scope: Scope) -> Role {
         | Scope::KeysWrite
         | Scope::SchemaWrite
         | Scope::UsersWrite
+        | Scope::UsersImpersonate
         | Scope::EventsWrite
         | Scope::ThingsWrite
         | Scope::PlacesWrite

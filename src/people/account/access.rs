@@ -4,11 +4,12 @@ use super::Hasher;
 use super::caller::UserToken;
 use super::methods::Methods;
 use super::refresh;
-use super::signer::{self, Claims, Signer};
+use super::signer::{self, Acting, Claims, Signer};
 use super::store::{self, Session};
 use crate::app::Mode;
 use crate::config::Secret;
 use crate::error::{Error, Result};
+use crate::http::FreeJson;
 use crate::id::{AppId, Ids, SessionId};
 use crate::platform::{MasterKey, Platform};
 use crate::store::Conn;
@@ -76,7 +77,8 @@ impl Accounts {
         Ok(accounts)
     }
 
-    pub(super) fn platform(&self) -> &Platform {
+    /// The platform that it stands on.
+    pub fn platform(&self) -> &Platform {
         &self.0.platform
     }
 
@@ -109,11 +111,19 @@ impl Accounts {
         Ok(checked.token)
     }
 
-    /// The tokens of a session at a place in its chain.
-    pub(super) fn tokens(&self, session: &Session, generation: i64) -> Result<Tokens> {
+    /// The tokens of a session at a place in its chain, with the claims that the app gives its user.
+    pub(super) fn tokens(&self, session: &Session, claims: Option<FreeJson>, generation: i64) -> Result<Tokens> {
+        let platform = &self.0.platform;
+        let expires_in_s = platform.config.access_token_life_s;
+        let access = self.access_token(session, claims, expires_in_s)?;
+        let refresh = refresh::make(&platform.master_key, (session.app_id, &session.mode), session.id, generation);
+        Ok(Tokens { access, expires_in_s, refresh })
+    }
+
+    /// An access token of a session that lives for so many seconds.
+    pub(super) fn access_token(&self, session: &Session, own: Option<FreeJson>, expires_in_s: i64) -> Result<String> {
         let platform = &self.0.platform;
         let iat = platform.clock.now_ms().div_euclid(1_000);
-        let expires_in_s = platform.config.access_token_life_s;
         let claims = Claims {
             iss: platform.config.public_url.clone(),
             aud: session.app_id,
@@ -126,10 +136,10 @@ impl Accounts {
             iat,
             exp: iat + expires_in_s,
             jti: platform.ids.next::<SessionId>().uuid().as_simple().to_string(),
+            act: session.actor.clone().map(|sub| Acting { sub }),
+            claims: own,
         };
-        let access = self.0.signer.sign(&claims)?;
-        let refresh = refresh::make(&platform.master_key, (session.app_id, &session.mode), session.id, generation);
-        Ok(Tokens { access, expires_in_s, refresh })
+        self.0.signer.sign(&claims)
     }
 
     /// Signs a document that is no access token: `typ` in the header of the JWS says what it is, and our own verifier
@@ -184,6 +194,7 @@ impl Inner {
             session_id,
             mode: Mode::parse(&claims.mode)?,
             proven_ms: Some(claims.auth_time.saturating_mul(1_000)).filter(|_| !claims.amr.is_empty()),
+            acting: claims.act.is_some(),
         };
         Ok(Some(Checked { token, expires_s: claims.exp }))
     }

@@ -74,23 +74,8 @@ impl Arrival {
         headers: &HeaderMap,
         anonymous: Option<UserToken>,
     ) -> Self {
-        let now_ms = platform.clock.now_ms();
-        let session = Session {
-            app_id,
-            id: platform.ids.next(),
-            user_id: platform.ids.next(),
-            mode: mode.name().to_owned(),
-            generation: 0,
-            generation_ms: now_ms,
-            name: None,
-            user_agent: user_agent(headers),
-            amr: String::new(),
-            auth_ms: now_ms,
-            created_ms: now_ms,
-            last_used_ms: now_ms,
-            ended_ms: None,
-            end_reason: None,
-        };
+        let mut session = Session::begin((app_id, platform.ids.next()), platform.ids.next(), mode, platform.clock.now_ms());
+        session.user_agent = user_agent(headers);
         Self { platform: platform.clone(), session, anonymous }
     }
 
@@ -143,7 +128,14 @@ impl Arrival {
         let Challenge { app_id, mode, user_id, state, .. } = waiting;
         let Waiting { amr, anonymous } = serde_json::from_value(state).map_err(Error::broken)?;
         let user = user_id.ok_or_else(|| Error::broken("a second factor of nobody"))?;
-        self.anonymous = anonymous.map(|(user_id, session_id)| UserToken { app_id, user_id, session_id, mode, proven_ms: None });
+        self.anonymous = anonymous.map(|(user_id, session_id)| UserToken {
+            app_id,
+            user_id,
+            session_id,
+            mode,
+            proven_ms: None,
+            acting: false,
+        });
         self.hold(conn)?;
         self.session.amr = Methods::parse(&amr)?.and(method).to_string();
         let user = store::user(conn, app_id, user)?.filter(|user| !user.disabled);
@@ -205,7 +197,7 @@ impl Arrival {
 }
 
 /// What the client calls itself, as far as it is plain text; the rest of a long name says little.
-fn user_agent(headers: &HeaderMap) -> Option<String> {
+pub(super) fn user_agent(headers: &HeaderMap) -> Option<String> {
     let text = headers.get(USER_AGENT)?.to_str().ok()?;
     let text: String = text.chars().filter(|c| !c.is_control()).take(USER_AGENT_MAX).collect();
     Some(text).filter(|text| !text.is_empty())

@@ -1,6 +1,7 @@
 //! The extractor for a signed-in user.
 
 use super::access::{Accounts, missing};
+use super::impersonation;
 use crate::app::{Mode, bearer, count};
 use crate::clock::MINUTE_MS;
 use crate::error::{Error, Problem, Result};
@@ -23,6 +24,8 @@ pub struct UserToken {
     pub mode: Mode,
     /// When they proved last who they are; never for an anonymous user, who has nothing to prove it with.
     pub proven_ms: Option<i64>,
+    /// Whether it is somebody of the back office who acts as this user.
+    pub acting: bool,
 }
 
 /// How long a proof is good for sensitive calls, in milliseconds.
@@ -34,6 +37,9 @@ impl UserToken {
     /// # Errors
     /// 401 `insufficient_user_authentication` (RFC 9470).
     pub fn need_fresh(&self, now_ms: i64) -> Result<()> {
+        if self.acting {
+            return Err(impersonation::refused());
+        }
         if self.proven_ms.is_none_or(|proven_ms| now_ms - proven_ms < FRESH_MS) {
             return Ok(());
         }
@@ -54,7 +60,9 @@ impl FromRequest for UserToken {
             let accounts = accounts.ok_or_else(|| Error::broken("the server was started without its accounts"))?;
             let caller = accounts.verify(&bearer(request.headers()).ok_or_else(missing)?).await?;
             request.extensions_mut().insert(CallerApp(caller.app_id));
-            if Signals::in_headers(request.headers()) {
+            if caller.acting {
+                impersonation::allow(&request)?;
+            } else if Signals::in_headers(request.headers()) {
                 let signals = request.app_data::<web::Data<Signals>>();
                 let signals = signals.ok_or_else(|| Error::broken("the server was started without its signals"))?;
                 signals.heard(accounts.platform(), (caller.app_id, caller.user_id), caller.session_id).await?;

@@ -3,12 +3,16 @@
 
 use super::access::{Accounts, SESSIONS_TOPIC};
 use super::challenge::{self, Kind};
+use super::refresh::Since;
 use super::store::{self, End};
 use crate::error::Result;
 use crate::id::{AppId, SessionId, UserId};
 use crate::people::device;
 use crate::platform::fence::Whose;
 use crate::store::Conn;
+
+/// Sessions ended in one transaction.
+const BATCH: i64 = 200;
 
 /// What ended in a transaction.
 #[derive(Default)]
@@ -69,6 +73,30 @@ pub(super) fn end_others(
 }
 
 impl Accounts {
+    /// Ends a user's sessions, but one.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub(super) async fn end_all(&self, who: (AppId, UserId), keep: Option<SessionId>) -> Result<()> {
+        let now_ms = self.platform().clock.now_ms();
+        // In batches, so that a user with very many sessions holds nobody up.
+        let mut after = String::new();
+        loop {
+            let from = after.clone();
+            let write = move |conn: &mut Conn| {
+                let open = store::open_sessions(conn, who, Since::EVER, (&from, BATCH))?;
+                let ids: Vec<SessionId> = open.iter().map(|session| session.id).collect();
+                let ends: Vec<SessionId> = ids.iter().copied().filter(|id| Some(*id) != keep).collect();
+                let gone = end(conn, who, &ends, (End::Revoked, now_ms))?;
+                Ok((ids.last().copied(), gone))
+            };
+            match self.write(who.0, write).await? {
+                Some(last) => after = last.to_string(),
+                None => return Ok(()),
+            }
+        }
+    }
+
     /// Writes, tells every node which sessions have ended, and answers once the sends to their devices have let go.
     ///
     /// # Errors

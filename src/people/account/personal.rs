@@ -108,6 +108,7 @@ pub const ROOM: Room = Room {
                 time("last_used_ms"),
                 time("ended_ms"),
                 plain("end_reason"),
+                plain("actor"),
             ],
             finish: None,
         },

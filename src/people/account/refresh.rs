@@ -5,6 +5,7 @@
 //! answer with n + 1 may have been lost. When n + 1 is presented, n is dead; whoever comes with a dead token has an old
 //! copy, and the session ends.
 
+use super::impersonation::ACTING_S;
 use crate::app::Settings;
 use crate::clock::DAY_MS;
 use crate::config::Secret;
@@ -60,16 +61,36 @@ impl Life {
         }
     }
 
-    /// After which times a session has to have begun, and to have been used last, to be open still.
-    pub fn began_after(&self, now_ms: i64) -> (i64, i64) {
-        (self.whole_ms.map_or(i64::MIN, |whole_ms| now_ms - whole_ms), now_ms - self.idle_ms)
+    /// After which times sessions that are open still began and were used.
+    pub fn since(&self, now_ms: i64) -> Since {
+        Since {
+            began_ms: self.whole_ms.map_or(i64::MIN, |whole_ms| now_ms - whole_ms),
+            used_ms: now_ms - self.idle_ms,
+            acted_ms: now_ms - ACTING_S * 1_000,
+        }
     }
 
     /// Whether a session is over that began and was last used then.
     pub fn is_over(&self, (created_ms, last_used_ms): (i64, i64), now_ms: i64) -> bool {
-        let (began_after_ms, used_after_ms) = self.began_after(now_ms);
-        created_ms <= began_after_ms || last_used_ms <= used_after_ms
+        let since = self.since(now_ms);
+        created_ms <= since.began_ms || last_used_ms <= since.used_ms
     }
+}
+
+/// After which times sessions that are open still began and were used, in UTC milliseconds.
+#[derive(Debug, Clone, Copy)]
+pub struct Since {
+    /// When they began.
+    pub began_ms: i64,
+    /// When they were used last.
+    pub used_ms: i64,
+    /// When those began in which somebody acts for the user.
+    pub acted_ms: i64,
+}
+
+impl Since {
+    /// Sessions that nobody has ended, whatever their age.
+    pub const EVER: Self = Self { began_ms: i64::MIN, used_ms: i64::MIN, acted_ms: i64::MIN };
 }
 
 /// What becomes of a refresh.

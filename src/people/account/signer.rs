@@ -4,6 +4,7 @@ use super::keyring::{self, over_ms};
 use super::store::{self, StoredKey};
 use crate::clock::DAY_MS;
 use crate::error::{Error, Result};
+use crate::http::FreeJson;
 use crate::id::{AppId, Ids, SessionId, UserId};
 use crate::platform::{MasterKey, Platform};
 use crate::store::Conn;
@@ -38,6 +39,19 @@ pub(super) struct Claims {
     pub(super) iat: i64,
     pub(super) exp: i64,
     pub(super) jti: String,
+    /// Who acts as the user (RFC 8693, section 4.1).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(super) act: Option<Acting>,
+    /// What the app wants to read here of its user.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(super) claims: Option<FreeJson>,
+}
+
+/// Somebody of the back office.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Acting {
+    /// `key_…` or `opr_…`.
+    pub(super) sub: String,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -96,6 +96,8 @@ pub struct Ledger {
     pub rows: Vec<Row>,
     /// Whether the user may speak for themselves.
     pub age: Age,
+    /// Whether the app has disabled the user's account.
+    pub disabled: bool,
 }
 
 /// How a need stands with a user's ledger.
@@ -126,6 +128,8 @@ pub enum Reason {
     AgeGate,
     /// The app has no such purpose.
     UnknownPurpose,
+    /// The app has disabled the account.
+    AccountDisabled,
 }
 
 impl Reason {
@@ -138,6 +142,7 @@ impl Reason {
             Self::Expired => "expired",
             Self::AgeGate => "age_gate",
             Self::UnknownPurpose => "unknown_purpose",
+            Self::AccountDisabled => "account_disabled",
         }
     }
 }
@@ -190,6 +195,9 @@ impl Ledger {
     /// How this need stands now: the latest matching row decides, one that names the channel before one that does not.
     pub fn standing(&self, purposes: &Purposes, need: &Need, now_ms: i64) -> Standing {
         let Some(purpose) = purposes.get(&need.purpose) else { return Standing::Refused(Reason::UnknownPurpose) };
+        if self.disabled {
+            return Standing::Refused(Reason::AccountDisabled);
+        }
         if purpose.basis == Basis::Contract && need.partner.is_none() {
             return Standing::NotNeeded;
         }

@@ -158,13 +158,16 @@ pub struct Recorded {
     pub ended: Vec<Record>,
 }
 
-/// The ledgers of these users, with their ages where the app has a gate; every one of them is in the answer.
+/// The ledgers of all of these users, with their ages where the app has a gate, and whether their accounts are disabled.
 ///
 /// # Errors
 /// What the database says.
 pub fn ledgers(conn: &mut Conn, app: AppId, users: &[UserId]) -> Result<HashMap<UserId, Ledger>> {
     let mut ledgers = store::ledgers(conn, app, users)?;
     gate::judge(conn, app, &mut ledgers)?;
+    for user in store::disabled(conn, app, users)? {
+        ledgers.entry(user).or_default().disabled = true;
+    }
     Ok(ledgers)
 }
 

@@ -4,10 +4,11 @@ use crate::clock::Time;
 use crate::error::Result;
 use crate::http::{Body, FreeJson, IfMatch, ProblemBody, etag, given};
 use crate::id::UserId;
-use crate::people::account::UserToken;
+use crate::people::account::{UserToken, address_of};
 use crate::people::profile::{self, Change, Person, Writer, Writes};
 use crate::platform::Platform;
-use actix_web::{HttpResponse, HttpResponseBuilder, web};
+use crate::store::Conn;
+use actix_web::{HttpResponse, web};
 use serde::{Deserialize, Serialize};
 
 /// A user's profile.
@@ -31,12 +32,19 @@ pub struct UserOut {
     /// The zone in which their local times are read: the chosen one, else the latest device's; absent for the app's.
     #[serde(skip_serializing_if = "String::is_empty")]
     zone: String,
+    /// The address of their account.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    email: Option<String>,
+    /// Whether they have shown that they read its mail.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    email_verified: Option<bool>,
     created_at: Time,
     updated_at: Time,
 }
 
-impl From<Person> for UserOut {
-    fn from(person: Person) -> Self {
+impl UserOut {
+    pub(super) fn of(person: Person, address: Option<(String, bool)>) -> Self {
+        let (email, email_verified) = address.unzip();
         Self {
             id: person.id,
             external_id: person.external_id,
@@ -45,6 +53,8 @@ impl From<Person> for UserOut {
             locale: person.locale,
             time_zone: person.time_zone,
             zone: person.zone,
+            email,
+            email_verified,
             created_at: Time(person.created_ms),
             updated_at: Time(person.updated_ms),
         }
@@ -80,8 +90,8 @@ pub struct MePatch {
 }
 
 /// A profile with its revision as ETag.
-pub(super) fn answer(mut response: HttpResponseBuilder, person: Person) -> HttpResponse {
-    response.insert_header(etag(person.revision)).json(UserOut::from(person))
+fn answer((person, address): (Person, Option<(String, bool)>)) -> HttpResponse {
+    HttpResponse::Ok().insert_header(etag(person.revision)).json(UserOut::of(person, address))
 }
 
 /// Reads one's own profile.
@@ -91,8 +101,9 @@ pub(super) fn answer(mut response: HttpResponseBuilder, person: Person) -> HttpR
 #[utoipa::path(get, path = "/v1/me", tag = "me", security(("user_token" = [])),
     responses((status = 200, body = UserOut, headers(("ETag" = String))), (status = 401, body = ProblemBody)))]
 pub async fn read(caller: UserToken, platform: web::Data<Platform>) -> Result<HttpResponse> {
-    let person = platform.store.read(move |conn| profile::person(conn, caller.app_id, caller.user_id)).await?;
-    Ok(answer(HttpResponse::Ok(), person))
+    let (app, user) = (caller.app_id, caller.user_id);
+    let read = move |conn: &mut Conn| Ok((profile::person(conn, app, user)?, address_of(conn, app, user)?));
+    Ok(answer(platform.store.read(read).await?))
 }
 
 /// Changes one's own profile.
@@ -113,6 +124,8 @@ pub async fn patch(
     let now_ms = platform.clock.now_ms();
     let writes = Writes { attributes: attributes.0, increment: increment.0, append: append.0, set_once: set_once.0 };
     let change = Change { writes, by: Writer::User, locale, time_zone, external_id: None, now_ms };
-    let done = platform.store.write(move |conn| profile::change(conn, caller.app_id, (caller.user_id, &if_match), &change));
-    Ok(answer(HttpResponse::Ok(), done.await?))
+    let (app, user) = (caller.app_id, caller.user_id);
+    let write =
+        move |conn: &mut Conn| Ok((profile::change(conn, app, (user, &if_match), &change)?, address_of(conn, app, user)?));
+    Ok(answer(platform.store.write(write).await?))
 }

@@ -1,16 +1,24 @@
 //! `/v1/users`: the app's users, for its own back end.
 
-use super::me::{UserOut, answer};
+use super::me::UserOut;
 use super::user_id;
 use crate::app::{BackOffice, Scope};
-use crate::error::Result;
-use crate::http::{Body, FreeJson, IfMatch, Page, PageQuery, ProblemBody, Query, given};
-use crate::id::UserId;
-use crate::people::profile::{self, Change, NewUser, Writer, Writes};
+use crate::config::Secret;
+use crate::error::{Error, Result};
+use crate::http::{Body, FreeJson, IfMatch, Page, PageQuery, ProblemBody, Query, check_text, etag, given};
+use crate::id::{AppId, UserId};
+use crate::people::account::{self, Account, Accounts, Said, Search, check_email};
+use crate::people::profile::{self, Change, NewUser, Person, Writer, Writes};
 use crate::platform::Platform;
+use crate::store::Conn;
 use actix_web::http::header::LOCATION;
-use actix_web::{HttpResponse, web};
-use serde::Deserialize;
+use actix_web::{HttpResponse, HttpResponseBuilder, web};
+use serde::{Deserialize, Serialize};
+
+/// How much of an address or an external id is looked for, in characters.
+const QUERY_MIN: usize = 3;
+/// At most as much of it, in characters.
+const QUERY_MAX: usize = 100;
 
 /// A user to make.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
@@ -26,6 +34,20 @@ pub struct UserIn {
     locale: Option<String>,
     /// An IANA time zone such as `Europe/Zurich`.
     time_zone: Option<String>,
+    /// The address of their account. It goes with `email_verified: true`, with a password, or with both.
+    #[schema(max_length = 254)]
+    email: Option<String>,
+    /// Whether you know that the address is theirs.
+    #[serde(default)]
+    email_verified: bool,
+    /// 8 to 256 characters of any kind.
+    #[schema(value_type = Option<String>, format = Password, min_length = 8, max_length = 256)]
+    password: Option<Secret>,
+    /// Whether they may not come in.
+    #[serde(default)]
+    disabled: bool,
+    /// What their access tokens say under `claims`; at most 2,000 bytes of JSON.
+    claims: Option<FreeJson>,
 }
 
 /// A change of a user (JSON merge patch, and operations beside it): what is left out stays, `null` removes.
@@ -58,6 +80,45 @@ pub struct UserPatch {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
     time_zone: Option<Option<String>>,
+    /// Another address of their account; without a new password, the old one goes. Every session ends.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>, max_length = 254)]
+    email: Option<Option<String>>,
+    /// Whether you know that the address is theirs.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false)]
+    email_verified: Option<bool>,
+    /// A new password, 8 to 256 characters of any kind. Every session ends.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>, nullable = false, format = Password, min_length = 8, max_length = 256)]
+    password: Option<Secret>,
+    /// Whether they may not come in. Their sessions end at once, and nothing is pushed to them.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false)]
+    disabled: Option<bool>,
+    /// What their access tokens say under `claims`, from the next token on; at most 2,000 bytes of JSON.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<FreeJson>)]
+    claims: Option<Option<FreeJson>>,
+}
+
+/// A user as the app's back end sees them.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct UserRecord {
+    #[serde(flatten)]
+    profile: UserOut,
+    /// Whether they may not come in.
+    disabled: bool,
+    /// What their access tokens say under `claims`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    claims: Option<FreeJson>,
+}
+
+impl UserRecord {
+    fn of(person: Person, account: Account) -> Self {
+        let Account { address, disabled, claims } = account;
+        Self { profile: UserOut::of(person, address), disabled, claims }
+    }
 }
 
 /// Which users to list.
@@ -71,7 +132,18 @@ pub struct UsersQuery {
     /// `next_cursor` of the page before.
     cursor: Option<String>,
     /// Only the user with this external id.
+    #[param(max_length = 200)]
     external_id: Option<String>,
+    /// Only accounts with this address, proven or not.
+    #[param(max_length = 254)]
+    email: Option<String>,
+    /// Only users whose address or external id begins so; 3 to 100 characters.
+    #[param(min_length = 3, max_length = 100)]
+    query: Option<String>,
+    /// Only those who may not come in, or only those who may.
+    disabled: Option<bool>,
+    /// Only those who have not signed up yet, or only those who have.
+    anonymous: Option<bool>,
 }
 
 /// Makes a user.
@@ -79,21 +151,28 @@ pub struct UsersQuery {
 /// # Errors
 /// 400, 401, 403, 409.
 #[utoipa::path(post, path = "/v1/users", tag = "users", request_body = UserIn, security(("server_key" = [])),
-    responses((status = 201, body = UserOut, headers(("ETag" = String), ("Location" = String))), (status = 400, body = ProblemBody),
+    responses((status = 201, body = UserRecord, headers(("ETag" = String), ("Location" = String))), (status = 400, body = ProblemBody),
         (status = 401, body = ProblemBody), (status = 403, body = ProblemBody), (status = 409, body = ProblemBody)))]
-pub async fn create(caller: BackOffice, platform: web::Data<Platform>, body: Body<UserIn>) -> Result<HttpResponse> {
+pub async fn create(caller: BackOffice, accounts: web::Data<Accounts>, body: Body<UserIn>) -> Result<HttpResponse> {
     caller.need(Scope::UsersWrite)?;
-    let Body(UserIn { external_id, attributes, locale, time_zone }) = body;
-    let id: UserId = platform.ids.next();
+    let Body(UserIn { external_id, attributes, locale, time_zone, email, email_verified, password, disabled, claims }) = body;
+    let platform = accounts.platform();
+    let (app, id) = (caller.app_id, platform.ids.next());
+    let said = Said {
+        email_verified: email.as_ref().map(|_| email_verified).or(email_verified.then_some(true)),
+        email: email.map(Some),
+        password,
+        disabled: disabled.then_some(true),
+        claims: claims.map(Some),
+    };
+    let grant = accounts.grant(app, None, said).await?;
     let now_ms = platform.clock.now_ms();
     let user = NewUser { id, external_id, anonymous: false, attributes: attributes.0, locale, time_zone, now_ms };
-    let person = platform.store.write(move |conn| {
-        profile::create(conn, caller.app_id, &user)?;
-        profile::person(conn, caller.app_id, id)
-    });
+    let first = move |conn: &mut Conn| profile::create(conn, app, &user);
+    let seen = accounts.write_granted((app, id), grant, first, move |conn| see(conn, app, id)).await?;
     let mut response = HttpResponse::Created();
     response.insert_header((LOCATION, format!("/v1/users/{id}")));
-    Ok(answer(response, person.await?))
+    Ok(answer(response, seen))
 }
 
 /// Lists users.
@@ -101,27 +180,35 @@ pub async fn create(caller: BackOffice, platform: web::Data<Platform>, body: Bod
 /// # Errors
 /// 400, 401, 403.
 #[utoipa::path(get, path = "/v1/users", tag = "users", params(UsersQuery), security(("server_key" = [])),
-    responses((status = 200, body = Page<UserOut>), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody)))]
+    responses((status = 200, body = Page<UserRecord>), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody)))]
 pub async fn list(
     caller: BackOffice,
     platform: web::Data<Platform>,
     query: Query<UsersQuery>,
-) -> Result<web::Json<Page<UserOut>>> {
+) -> Result<web::Json<Page<UserRecord>>> {
     caller.need(Scope::UsersRead)?;
-    let Query(UsersQuery { limit, cursor, external_id }) = query;
+    let Query(UsersQuery { limit, cursor, external_id, email, query, disabled, anonymous }) = query;
     let page = PageQuery { limit, cursor };
     let (rows, after, app) = (page.rows()?, page.after().to_owned(), caller.app_id);
     if let Some(text) = &external_id {
-        crate::http::check_text("external_id", text, 200)?;
+        check_text("external_id", text, 200)?;
     }
-    let people = platform.store.read(move |conn| match external_id {
-        None => profile::list(conn, app, (&after, rows)),
-        Some(external_id) => {
-            let ids: Vec<UserId> = profile::resolve_external(conn, app, &[external_id])?.into_values().collect();
-            Ok(profile::people(conn, app, &ids)?.into_values().collect())
+    if let Some(text) = query.as_ref() {
+        check_text("query", text, QUERY_MAX)?;
+        if text.chars().count() < QUERY_MIN {
+            return Err(Error::invalid("query", "too_short", format!("needs at least {QUERY_MIN} characters")));
         }
+    }
+    let email = email.as_deref().map(check_email).transpose()?;
+    let wanted = Search { email, external_id, begins: query, disabled, anonymous };
+    let found = platform.store.read(move |conn| {
+        let ids = account::search(conn, app, &wanted, (&after, rows))?;
+        let (mut people, mut accounts) = (profile::people(conn, app, &ids)?, account::accounts_of(conn, app, &ids)?);
+        let seen = |id: &UserId| Some((people.remove(id)?, accounts.remove(id)?));
+        Ok(ids.iter().filter_map(seen).collect::<Vec<_>>())
     });
-    Ok(web::Json(page.page(people.await?, |person| person.id.to_string(), UserOut::from)?))
+    let item = |(person, account): (Person, Account)| UserRecord::of(person, account);
+    Ok(web::Json(page.page(found.await?, |(person, _)| person.id.to_string(), item)?))
 }
 
 /// Reads a user.
@@ -129,13 +216,12 @@ pub async fn list(
 /// # Errors
 /// 401, 403, 404.
 #[utoipa::path(get, path = "/v1/users/{id}", tag = "users", params(("id" = String, Path)), security(("server_key" = [])),
-    responses((status = 200, body = UserOut, headers(("ETag" = String))), (status = 401, body = ProblemBody),
+    responses((status = 200, body = UserRecord, headers(("ETag" = String))), (status = 401, body = ProblemBody),
         (status = 403, body = ProblemBody), (status = 404, body = ProblemBody)))]
 pub async fn read(caller: BackOffice, platform: web::Data<Platform>, path: web::Path<String>) -> Result<HttpResponse> {
     caller.need(Scope::UsersRead)?;
     let user = user_id(&path)?;
-    let person = platform.store.read(move |conn| profile::person(conn, caller.app_id, user)).await?;
-    Ok(answer(HttpResponse::Ok(), person))
+    Ok(answer(HttpResponse::Ok(), platform.store.read(move |conn| see(conn, caller.app_id, user)).await?))
 }
 
 /// Changes a user.
@@ -144,21 +230,36 @@ pub async fn read(caller: BackOffice, platform: web::Data<Platform>, path: web::
 /// 400, 401, 403, 404, 409, 412.
 #[utoipa::path(patch, path = "/v1/users/{id}", tag = "users", request_body = UserPatch, security(("server_key" = [])),
     params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "Change only this revision.")),
-    responses((status = 200, body = UserOut, headers(("ETag" = String))), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
+    responses((status = 200, body = UserRecord, headers(("ETag" = String))), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
         (status = 403, body = ProblemBody), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody), (status = 412, body = ProblemBody)))]
 pub async fn patch(
     caller: BackOffice,
-    platform: web::Data<Platform>,
+    accounts: web::Data<Accounts>,
     path: web::Path<String>,
     if_match: IfMatch,
     body: Body<UserPatch>,
 ) -> Result<HttpResponse> {
     caller.need(Scope::UsersWrite)?;
-    let user = user_id(&path)?;
-    let Body(UserPatch { external_id, attributes, increment, append, set_once, locale, time_zone }) = body;
-    let now_ms = platform.clock.now_ms();
+    let (app, user) = (caller.app_id, user_id(&path)?);
+    let Body(patch) = body;
+    let UserPatch { external_id, attributes, increment, append, set_once, locale, time_zone, .. } = patch;
+    let UserPatch { email, email_verified, password, disabled, claims, .. } = patch;
+    let grant = accounts.grant(app, Some(user), Said { email, email_verified, password, disabled, claims }).await?;
+    let now_ms = accounts.platform().clock.now_ms();
     let writes = Writes { attributes: attributes.0, increment: increment.0, append: append.0, set_once: set_once.0 };
     let change = Change { writes, by: Writer::Server, locale, time_zone, external_id, now_ms };
-    let done = platform.store.write(move |conn| profile::change(conn, caller.app_id, (user, &if_match), &change));
-    Ok(answer(HttpResponse::Ok(), done.await?))
+    let first = move |conn: &mut Conn| profile::change(conn, app, (user, &if_match), &change).map(drop);
+    let seen = accounts.write_granted((app, user), grant, first, move |conn| see(conn, app, user)).await?;
+    Ok(answer(HttpResponse::Ok(), seen))
+}
+
+/// A user with their account.
+fn see(conn: &mut Conn, app: AppId, user: UserId) -> Result<(Person, Account)> {
+    let account = account::accounts_of(conn, app, &[user])?.remove(&user);
+    Ok((profile::person(conn, app, user)?, account.unwrap_or_default()))
+}
+
+/// A record with its revision as ETag.
+fn answer(mut response: HttpResponseBuilder, (person, account): (Person, Account)) -> HttpResponse {
+    response.insert_header(etag(person.revision)).json(UserRecord::of(person, account))
 }

@@ -102,16 +102,6 @@ pub fn person(conn: &mut Conn, app: AppId, user: UserId) -> Result<Person> {
     store::people(conn, app, &[user])?.remove(&user).ok_or_else(|| Error::not_found("user"))
 }
 
-/// An app's users after an id, in the order of their ids.
-///
-/// # Errors
-/// What the database says.
-pub fn list(conn: &mut Conn, app: AppId, page: (&str, i64)) -> Result<Vec<Person>> {
-    let ids = store::list(conn, app, page)?;
-    let mut found = store::people(conn, app, &ids)?;
-    Ok(ids.iter().filter_map(|id| found.remove(id)).collect())
-}
-
 /// The users behind external ids; those that nobody has are absent.
 ///
 /// # Errors

@@ -41,6 +41,7 @@ pub const ROOM: Room = Room {
                 plain("time_zone"),
                 plain("zone"),
                 flag("disabled"),
+                document("claims"),
                 time("created_ms"),
                 time("updated_ms"),
                 time("leaving_ms"),

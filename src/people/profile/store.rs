@@ -140,16 +140,6 @@ pub(super) fn are_there(conn: &mut Conn, app: AppId, ids: &[UserId]) -> Result<b
     Ok(usize::try_from(n).is_ok_and(|n| n == ids.len()))
 }
 
-pub(super) fn list(conn: &mut Conn, app: AppId, page: (&str, i64)) -> Result<Vec<UserId>> {
-    let (after, limit) = page;
-    Ok(on!(conn, c => users::table
-        .filter(users::app_id.eq(app).and(users::id.gt(after)).and(users::leaving_ms.is_null()))
-        .order(users::id)
-        .limit(limit)
-        .select(users::id)
-        .load(c))?)
-}
-
 pub(super) fn resolve(conn: &mut Conn, app: AppId, external: &[String]) -> Result<HashMap<String, UserId>> {
     let mut found = HashMap::with_capacity(external.len());
     for chunk in external.chunks(CHUNK) {

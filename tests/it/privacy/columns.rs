@@ -118,6 +118,7 @@ const WORDS: &[&str] = &[
     "consents.language",
     "consents.jurisdiction",
     "sessions.end_reason",
+    "sessions.actor",
     "consents.purpose",
     "consents.channel",
     "consents.text_version",

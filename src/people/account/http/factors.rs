@@ -3,7 +3,7 @@
 use crate::clock::Time;
 use crate::error::{Error, Result};
 use crate::http::{Body, ProblemBody, check_text, given};
-use crate::id::PasskeyId;
+use crate::id::{AppId, PasskeyId, UserId};
 use crate::people::account::access::Accounts;
 use crate::people::account::caller::UserToken;
 use crate::people::account::departure::{Gone, end_others};
@@ -83,6 +83,18 @@ pub struct RecoveryCodes {
     recovery_codes: Vec<String>,
 }
 
+impl Factors {
+    pub(super) fn of(conn: &mut Conn, app_id: AppId, user: UserId) -> Result<Self> {
+        Ok(Self {
+            password: store::has_password(conn, app_id, user)?,
+            second_factor: !factor::asked(conn, app_id, user)?.is_empty(),
+            totp_since: store::totp(conn, app_id, user)?.map(|totp| Time(totp.created_ms)),
+            recovery_codes_left: store::codes_left(conn, app_id, user)?,
+            passkeys: store::passkeys(conn, app_id, user)?.into_iter().map(MyPasskey::of).collect(),
+        })
+    }
+}
+
 impl MyPasskey {
     pub(super) fn of(passkey: Passkey) -> Self {
         let Passkey { id, name, second_factor, backed_up, transports, created_ms, last_used_ms, .. } = passkey;
@@ -99,15 +111,7 @@ impl MyPasskey {
     responses((status = 200, body = Factors), (status = 401, body = ProblemBody)))]
 pub async fn read(caller: UserToken, accounts: web::Data<Accounts>) -> Result<HttpResponse> {
     let (app_id, user) = (caller.app_id, caller.user_id);
-    let factors = accounts.platform().store.read(move |conn| {
-        Ok(Factors {
-            password: store::has_password(conn, app_id, user)?,
-            second_factor: !factor::asked(conn, app_id, user)?.is_empty(),
-            totp_since: store::totp(conn, app_id, user)?.map(|totp| Time(totp.created_ms)),
-            recovery_codes_left: store::codes_left(conn, app_id, user)?,
-            passkeys: store::passkeys(conn, app_id, user)?.into_iter().map(MyPasskey::of).collect(),
-        })
-    });
+    let factors = accounts.platform().store.read(move |conn| Factors::of(conn, app_id, user));
     Ok(HttpResponse::Ok().json(factors.await?))
 }
 

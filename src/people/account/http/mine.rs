@@ -4,7 +4,7 @@ use crate::app;
 use crate::clock::Time;
 use crate::error::{Error, Result};
 use crate::http::{Body, Page, PageQuery, ProblemBody, Query, check_text, given};
-use crate::id::SessionId;
+use crate::id::{AppId, SessionId, UserId};
 use crate::people::account::access::Accounts;
 use crate::people::account::caller::UserToken;
 use crate::people::account::departure;
@@ -17,21 +17,25 @@ use serde::{Deserialize, Serialize};
 
 /// Longest name of a session, in characters.
 const NAME_MAX: usize = 100;
-/// Sessions ended in one transaction.
-const BATCH: i64 = 200;
 
 /// A place where the user is signed in.
 #[derive(Serialize, utoipa::ToSchema)]
 pub struct MySession {
     id: SessionId,
-    /// Whether it is the one that asks.
-    current: bool,
+    /// Whether it is the one that asks; absent when the app's back end asks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    current: Option<bool>,
     /// What the user calls it.
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
     /// What the client that signed in called itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     user_agent: Option<String>,
+    /// How they proved who they are (words of RFC 8176).
+    amr: Vec<String>,
+    /// Who of the app's back office acts as the user here, for ten minutes at most: `key_…` or `opr_…`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    impersonated_by: Option<String>,
     created_at: Time,
     /// Its last refresh, or its sign-in.
     last_used_at: Time,
@@ -58,10 +62,12 @@ pub struct EndQuery {
 }
 
 impl MySession {
-    fn of(session: Session, current: SessionId) -> Self {
-        let Session { id, name, user_agent, created_ms, last_used_ms, .. } = session;
+    pub(super) fn of(session: Session, current: Option<SessionId>) -> Self {
+        let Session { id, name, user_agent, amr, actor: impersonated_by, created_ms, last_used_ms, .. } = session;
         let (created_at, last_used_at) = (Time(created_ms), Time(last_used_ms));
-        Self { id, current: id == current, name, user_agent, created_at, last_used_at }
+        let current = current.map(|current| id == current);
+        let amr = amr.split_ascii_whitespace().map(str::to_owned).collect();
+        Self { id, current, name, user_agent, amr, impersonated_by, created_at, last_used_at }
     }
 }
 
@@ -72,13 +78,7 @@ impl MySession {
 #[utoipa::path(get, path = "/v1/me/sessions", tag = "auth", params(PageQuery), security(("user_token" = [])),
     responses((status = 200, body = Page<MySession>), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody)))]
 pub async fn list(caller: UserToken, platform: web::Data<Platform>, query: Query<PageQuery>) -> Result<HttpResponse> {
-    let (rows, after) = (query.0.rows()?, query.0.after().to_owned());
-    let (life_days, now_ms) = (platform.config.refresh_token_life_days, platform.clock.now_ms());
-    let found = platform.store.read(move |conn| {
-        let life = Life::of(life_days, &app::settings(conn, caller.app_id)?);
-        store::open_sessions(conn, (caller.app_id, caller.user_id), life.began_after(now_ms), (&after, rows))
-    });
-    let page = query.0.page(found.await?, |s| s.id.to_string(), |s| MySession::of(s, caller.session_id))?;
+    let page = sessions(&platform, (caller.app_id, caller.user_id), query.0, Some(caller.session_id)).await?;
     Ok(HttpResponse::Ok().json(page))
 }
 
@@ -91,8 +91,8 @@ pub async fn list(caller: UserToken, platform: web::Data<Platform>, query: Query
         (status = 404, body = ProblemBody)))]
 pub async fn get(caller: UserToken, platform: web::Data<Platform>, path: web::Path<String>) -> Result<HttpResponse> {
     let id = session_id(&path)?;
-    let session = platform.store.read(move |conn| own(conn, caller, id)).await?;
-    Ok(HttpResponse::Ok().json(MySession::of(session, caller.session_id)))
+    let session = platform.store.read(move |conn| own(conn, (caller.app_id, caller.user_id), id)).await?;
+    Ok(HttpResponse::Ok().json(MySession::of(session, Some(caller.session_id))))
 }
 
 /// Names a session.
@@ -115,13 +115,13 @@ pub async fn patch(
         check_text("name", name, NAME_MAX)?;
     }
     let write = move |conn: &mut Conn| {
-        let session = own(conn, caller, id)?;
+        let session = own(conn, (caller.app_id, caller.user_id), id)?;
         let Some(name) = name else { return Ok(session) };
         store::name_session(conn, caller.app_id, id, name.as_deref())?;
         Ok(Session { name, ..session })
     };
     let session = platform.store.write(write).await?;
-    Ok(HttpResponse::Ok().json(MySession::of(session, caller.session_id)))
+    Ok(HttpResponse::Ok().json(MySession::of(session, Some(caller.session_id))))
 }
 
 /// Signs out of one session: its tokens are refused from this answer on, and pushes no longer reach the devices that it
@@ -135,7 +135,7 @@ pub async fn end(caller: UserToken, accounts: web::Data<Accounts>, path: web::Pa
     let id = session_id(&path)?;
     let now_ms = accounts.platform().clock.now_ms();
     let write = move |conn: &mut Conn| {
-        own(conn, caller, id)?;
+        own(conn, (caller.app_id, caller.user_id), id)?;
         Ok(((), departure::end(conn, (caller.app_id, caller.user_id), &[id], (End::Revoked, now_ms))?))
     };
     accounts.write(caller.app_id, write).await?;
@@ -149,32 +149,33 @@ pub async fn end(caller: UserToken, accounts: web::Data<Accounts>, path: web::Pa
 #[utoipa::path(delete, path = "/v1/me/sessions", tag = "auth", params(EndQuery), security(("user_token" = [])),
     responses((status = 204), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody)))]
 pub async fn end_all(caller: UserToken, accounts: web::Data<Accounts>, query: Query<EndQuery>) -> Result<HttpResponse> {
-    let (keep, now_ms) = (query.0.keep_current, accounts.platform().clock.now_ms());
-    let stays = move |id: &SessionId| keep && *id == caller.session_id;
-    // In batches, so that a user with very many sessions holds nobody up.
-    let mut after = String::new();
-    loop {
-        let from = after.clone();
-        let write = move |conn: &mut Conn| {
-            let all = (i64::MIN, i64::MIN);
-            let open = store::open_sessions(conn, (caller.app_id, caller.user_id), all, (&from, BATCH))?;
-            let ids: Vec<SessionId> = open.iter().map(|s| s.id).filter(|id| !stays(id)).collect();
-            let gone = departure::end(conn, (caller.app_id, caller.user_id), &ids, (End::Revoked, now_ms))?;
-            Ok((ids, gone))
-        };
-        match accounts.write(caller.app_id, write).await?.last() {
-            Some(last) => after = last.to_string(),
-            None => return Ok(HttpResponse::NoContent().finish()),
-        }
-    }
+    let keep = query.0.keep_current.then_some(caller.session_id);
+    accounts.end_all((caller.app_id, caller.user_id), keep).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// A page of the open sessions of a user.
+pub(super) async fn sessions(
+    platform: &Platform,
+    who: (AppId, UserId),
+    page: PageQuery,
+    current: Option<SessionId>,
+) -> Result<Page<MySession>> {
+    let (rows, after) = (page.rows()?, page.after().to_owned());
+    let (life_days, now_ms) = (platform.config.refresh_token_life_days, platform.clock.now_ms());
+    let found = platform.store.read(move |conn| {
+        let life = Life::of(life_days, &app::settings(conn, who.0)?);
+        store::open_sessions(conn, who, life.since(now_ms), (&after, rows))
+    });
+    page.page(found.await?, |s| s.id.to_string(), |s| MySession::of(s, current))
 }
 
 fn session_id(path: &web::Path<String>) -> Result<SessionId> {
     path.parse().map_err(|e: crate::id::IdError| e.at("id"))
 }
 
-/// An open session of the caller.
-fn own(conn: &mut Conn, caller: UserToken, id: SessionId) -> Result<Session> {
-    let found = store::session(conn, caller.app_id, id)?.map(|(session, _)| session);
-    found.filter(|s| s.user_id == caller.user_id && s.ended_ms.is_none()).ok_or_else(|| Error::not_found("session"))
+/// An open session of a user.
+pub(super) fn own(conn: &mut Conn, (app_id, user): (AppId, UserId), id: SessionId) -> Result<Session> {
+    let found = store::session(conn, app_id, id)?.map(|(session, _)| session);
+    found.filter(|s| s.user_id == user && s.ended_ms.is_none()).ok_or_else(|| Error::not_found("session"))
 }

@@ -12,6 +12,7 @@ pub mod second;
 pub mod session;
 pub mod sign;
 pub mod step_up;
+pub mod theirs;
 pub mod totp;
 
 use super::access::Accounts;
@@ -143,7 +144,7 @@ fn answer(accounts: &Accounts, user: User, session: (&Session, i64)) -> Result<H
 }
 
 fn session_out(accounts: &Accounts, user: User, (session, generation): (&Session, i64)) -> Result<SessionOut> {
-    let tokens = accounts.tokens(session, generation)?;
+    let tokens = accounts.tokens(session, user.claims.map(|doc| doc.0), generation)?;
     Ok(SessionOut {
         access_token: tokens.access,
         expires_in: tokens.expires_in_s,

@@ -266,7 +266,7 @@ fn open(
 async fn known_caller(accounts: &Accounts, caller: PublishableKey, request: &HttpRequest) -> Result<Option<UserToken>> {
     let Some(token) = bearer(request.headers()) else { return Ok(None) };
     let token = accounts.verify(&token).await?;
-    Ok(Some(token).filter(|token| token.app_id == caller.app_id))
+    Ok(Some(token).filter(|token| token.app_id == caller.app_id && !token.acting))
 }
 
 fn options(Begun { token, options }: Begun) -> HttpResponse {

@@ -93,7 +93,7 @@ pub struct Metadata {
     id_token_signing_alg_values_supported: [&'static str; 1],
     response_types_supported: [&'static str; 1],
     subject_types_supported: [&'static str; 1],
-    claims_supported: [&'static str; 10],
+    claims_supported: [&'static str; 12],
 }
 
 /// Where our keys are, and who we are. We issue access tokens to our own apps by `/v1/auth/*`, not by OAuth's endpoints.
@@ -106,7 +106,7 @@ pub async fn metadata(platform: web::Data<Platform>) -> HttpResponse {
         id_token_signing_alg_values_supported: ["EdDSA"],
         response_types_supported: ["none"],
         subject_types_supported: ["public"],
-        claims_supported: ["iss", "aud", "sub", "sid", "client_id", "amr", "auth_time", "iat", "exp", "jti"],
+        claims_supported: ["iss", "aud", "sub", "sid", "client_id", "amr", "auth_time", "iat", "exp", "jti", "act", "claims"],
     };
     HttpResponse::Ok().insert_header((CACHE_CONTROL, format!("public, max-age={CACHE_S}"))).json(metadata)
 }

@@ -10,6 +10,7 @@ use crate::people::account::arrival::{Arrival, Entered};
 use crate::people::account::caller::UserToken;
 use crate::people::account::challenge::Kind;
 use crate::people::account::departure::Gone;
+use crate::people::account::impersonation;
 use crate::people::account::letter::{self, Letter};
 use crate::people::account::limit::{Attempt, by_address};
 use crate::people::account::methods::{Method, Methods};
@@ -180,6 +181,9 @@ pub(in crate::people::account) async fn anonymous_caller(
 ) -> Result<Option<UserToken>> {
     let Some(token) = bearer(headers) else { return Ok(None) };
     let token = accounts.verify(&token).await?;
+    if token.acting {
+        return Err(impersonation::refused());
+    }
     if (token.app_id, token.mode) != (app_id, mode) {
         return Err(Error::unauthorized("The access token is of another app than the key, or of the other mode."));
     }

@@ -3,9 +3,10 @@
 use crate::error::Result;
 use crate::id::{AppId, UserId};
 use crate::on;
-use crate::store::Conn;
 use crate::store::schema::{emails, passwords};
+use crate::store::{Conn, among};
 use diesel::prelude::*;
+use std::collections::HashMap;
 
 /// Whose an address is: who has proven it.
 pub fn owner(conn: &mut Conn, app_id: AppId, email: &str) -> Result<Option<UserId>> {
@@ -48,4 +49,25 @@ pub fn own_email(conn: &mut Conn, app_id: AppId, (user, email): (UserId, &str), 
         .do_nothing()
         .execute(c))?;
     Ok(owner(conn, app_id, email)? == Some(user))
+}
+
+/// Takes a user's proven address from them.
+pub fn disown_email(conn: &mut Conn, app_id: AppId, user: UserId) -> Result<()> {
+    let target = emails::table.filter(emails::app_id.eq(app_id).and(emails::user_id.eq(user)));
+    on!(conn, c => diesel::delete(target).execute(c))?;
+    Ok(())
+}
+
+/// The addresses of users and whether they are proven; those who have none are absent.
+pub fn emails_of(conn: &mut Conn, app_id: AppId, users: &[UserId]) -> Result<HashMap<UserId, (String, bool)>> {
+    let claims: Vec<(UserId, String)> = on!(conn, c => passwords::table
+        .filter(passwords::app_id.eq(app_id).and(among(passwords::user_id, users)))
+        .select((passwords::user_id, passwords::email))
+        .load(c))?;
+    let proven: Vec<(UserId, String)> = on!(conn, c => emails::table
+        .filter(emails::app_id.eq(app_id).and(among(emails::user_id, users)))
+        .select((emails::user_id, emails::email))
+        .load(c))?;
+    let claims = claims.into_iter().map(|(user, email)| (user, (email, false)));
+    Ok(claims.chain(proven.into_iter().map(|(user, email)| (user, (email, true)))).collect())
 }

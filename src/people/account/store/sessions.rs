@@ -1,7 +1,8 @@
 //! Sessions: begun, refreshed, ended.
 
-use super::super::refresh::{Presented, SessionState, Verdict, judge};
+use super::super::refresh::{Presented, SessionState, Since, Verdict, judge};
 use super::users::user;
+use crate::app::Mode;
 use crate::error::{Error, Result};
 use crate::id::{AppId, SessionId, UserId};
 use crate::on;
@@ -32,6 +33,31 @@ pub struct Session {
     pub last_used_ms: i64,
     pub ended_ms: Option<i64>,
     pub end_reason: Option<String>,
+    /// Who of the back office acts as the user in it.
+    pub actor: Option<String>,
+}
+
+impl Session {
+    /// A session of a user that begins now, with nothing proven.
+    pub fn begin((app_id, id): (AppId, SessionId), user_id: UserId, mode: Mode, now_ms: i64) -> Self {
+        Self {
+            app_id,
+            id,
+            user_id,
+            mode: mode.name().to_owned(),
+            generation: 0,
+            generation_ms: now_ms,
+            name: None,
+            user_agent: None,
+            amr: String::new(),
+            auth_ms: now_ms,
+            created_ms: now_ms,
+            last_used_ms: now_ms,
+            ended_ms: None,
+            end_reason: None,
+            actor: None,
+        }
+    }
 }
 
 /// Why a session ended.
@@ -45,6 +71,7 @@ pub enum End {
     Merged,
     CredentialChanged,
     AddressProven,
+    Disabled,
 }
 
 impl End {
@@ -58,6 +85,7 @@ impl End {
             Self::Merged => "merged",
             Self::CredentialChanged => "credential_changed",
             Self::AddressProven => "address_proven",
+            Self::Disabled => "disabled",
         }
     }
 }
@@ -90,17 +118,17 @@ pub fn end_of(
     (sessions::ended_ms.eq(now_ms), sessions::end_reason.eq(end.name()))
 }
 
-/// A user's sessions that have not ended, began after one time and were used after another: those after an id, in the
-/// order of their ids.
+/// A user's open sessions, at most `rows` of them after an id, in the order of their ids.
 pub fn open_sessions(
     conn: &mut Conn,
     (app_id, user): (AppId, UserId),
-    (began_after_ms, used_after_ms): (i64, i64),
+    since: Since,
     (after, rows): (&str, i64),
 ) -> Result<Vec<Session>> {
     Ok(on!(conn, c => sessions::table
         .filter(sessions::app_id.eq(app_id).and(sessions::user_id.eq(user)).and(sessions::ended_ms.is_null()))
-        .filter(sessions::created_ms.gt(began_after_ms).and(sessions::last_used_ms.gt(used_after_ms)))
+        .filter(sessions::created_ms.gt(since.began_ms).and(sessions::last_used_ms.gt(since.used_ms)))
+        .filter(sessions::actor.is_null().or(sessions::created_ms.gt(since.acted_ms)))
         .filter(sessions::id.gt(after))
         .order(sessions::id)
         .limit(rows)
@@ -135,7 +163,8 @@ pub fn refresh(conn: &mut Conn, app_id: AppId, id: SessionId, presented: &Presen
             generation_ms: session.generation_ms,
             last_used_ms: session.last_used_ms,
             created_ms: session.created_ms,
-            ended: disabled || session.ended_ms.is_some(),
+            // Who acts for a user got no refresh token.
+            ended: disabled || session.ended_ms.is_some() || session.actor.is_some(),
         };
         let verdict = judge(&state, presented);
         match verdict {

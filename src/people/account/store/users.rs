@@ -5,8 +5,8 @@ use crate::http::FreeJson;
 use crate::id::{AppId, UserId};
 use crate::on;
 use crate::people::erasure;
-use crate::store::schema::users;
-use crate::store::{Conn, Doc};
+use crate::store::schema::{emails, passwords, users};
+use crate::store::{Conn, Doc, among};
 use crate::webhook::{self, Event};
 use diesel::prelude::*;
 use serde_json::json;
@@ -20,6 +20,8 @@ pub struct User {
     pub anonymous: bool,
     pub disabled: bool,
     pub created_ms: i64,
+    /// What the app wants its tokens to say.
+    pub claims: Option<Doc<FreeJson>>,
 }
 
 /// A user; one who is leaving is nobody.
@@ -58,7 +60,7 @@ pub fn insert_user(conn: &mut Conn, app_id: AppId, (id, anonymous): (UserId, boo
     );
     on!(conn, c => diesel::insert_into(users::table).values(row).execute(c))?;
     webhook::emit(conn, app_id, &Event::of_user("user.created", (id, now_ms), "made", json!({ "anonymous": anonymous })))?;
-    Ok(User { id, external_id: None, anonymous, disabled: false, created_ms: now_ms })
+    Ok(User { id, external_id: None, anonymous, disabled: false, created_ms: now_ms, claims: None })
 }
 
 /// Turns an anonymous user into one with an account, in place.
@@ -66,4 +68,84 @@ pub fn upgrade_user(conn: &mut Conn, app_id: AppId, id: UserId, now_ms: i64) -> 
     let values = (users::anonymous.eq(false), users::revision.eq(users::revision + 1), users::updated_ms.eq(now_ms));
     on!(conn, c => diesel::update(users::table.find((app_id, id))).set(values).execute(c))?;
     webhook::emit(conn, app_id, &Event::of_change((id, now_ms), "upgraded", vec!["anonymous".to_owned()]))
+}
+
+/// Says whether a user may come in.
+pub fn disable(conn: &mut Conn, app_id: AppId, id: UserId, disabled: bool) -> Result<()> {
+    on!(conn, c => diesel::update(users::table.find((app_id, id))).set(users::disabled.eq(disabled)).execute(c))?;
+    Ok(())
+}
+
+/// Says what the user's tokens are to say.
+pub fn set_claims(conn: &mut Conn, app_id: AppId, id: UserId, claims: Option<FreeJson>) -> Result<()> {
+    on!(conn, c => diesel::update(users::table.find((app_id, id))).set(users::claims.eq(claims.map(Doc))).execute(c))?;
+    Ok(())
+}
+
+/// Moves a user's revision on.
+pub fn touch(conn: &mut Conn, app_id: AppId, id: UserId, now_ms: i64) -> Result<()> {
+    let values = (users::revision.eq(users::revision + 1), users::updated_ms.eq(now_ms));
+    on!(conn, c => diesel::update(users::table.find((app_id, id))).set(values).execute(c))?;
+    Ok(())
+}
+
+/// What the app's back end sees of accounts beside their profiles.
+pub fn standings(conn: &mut Conn, app_id: AppId, ids: &[UserId]) -> Result<Vec<(UserId, bool, Option<Doc<FreeJson>>)>> {
+    Ok(on!(conn, c => users::table
+        .filter(users::app_id.eq(app_id).and(among(users::id, ids)))
+        .select((users::id, users::disabled, users::claims))
+        .load(c))?)
+}
+
+/// Which users are looked for; what is absent does not matter.
+#[derive(Debug, Clone, Default)]
+pub struct Search {
+    /// The whole address, in lower case.
+    pub email: Option<String>,
+    /// The whole external id.
+    pub external_id: Option<String>,
+    /// How the address or the external id begins.
+    pub begins: Option<String>,
+    /// Whether the account is disabled.
+    pub disabled: Option<bool>,
+    /// Whether they have not signed up yet.
+    pub anonymous: Option<bool>,
+}
+
+/// The users who fit, after an id, in the order of their ids.
+pub fn search(conn: &mut Conn, app_id: AppId, search: &Search, (after, rows): (&str, i64)) -> Result<Vec<UserId>> {
+    let begins = search.begins.as_deref().map(|text| format!("{}%", escaped(text)));
+    let (email, begins) = (search.email.as_deref(), begins.as_deref());
+    Ok(on!(conn, c => {
+        let with = emails::table.filter(emails::app_id.eq(app_id)).select(emails::user_id);
+        let claiming = passwords::table.filter(passwords::app_id.eq(app_id)).select(passwords::user_id);
+        let mut query = users::table
+            .filter(users::app_id.eq(app_id).and(users::id.gt(after)).and(users::leaving_ms.is_null()))
+            .into_boxed();
+        if let Some(email) = email {
+            let (proven, claimed) = (with.filter(emails::email.eq(email)), claiming.filter(passwords::email.eq(email)));
+            query = query.filter(users::id.eq_any(proven).or(users::id.eq_any(claimed)));
+        }
+        if let Some(external_id) = &search.external_id {
+            query = query.filter(users::external_id.eq(external_id));
+        }
+        if let Some(begins) = begins {
+            let proven = with.filter(emails::email.like(begins).escape('!'));
+            let claimed = claiming.filter(passwords::email.like(begins).escape('!'));
+            let named = users::external_id.is_not_null().and(users::external_id.assume_not_null().like(begins).escape('!'));
+            query = query.filter(users::id.eq_any(proven).or(users::id.eq_any(claimed)).or(named));
+        }
+        if let Some(disabled) = search.disabled {
+            query = query.filter(users::disabled.eq(disabled));
+        }
+        if let Some(anonymous) = search.anonymous {
+            query = query.filter(users::anonymous.eq(anonymous));
+        }
+        query.order(users::id).limit(rows).select(users::id).load(c)
+    })?)
+}
+
+/// A text of which `like` takes every character as it is.
+fn escaped(text: &str) -> String {
+    text.chars().flat_map(|c| matches!(c, '!' | '%' | '_').then_some('!').into_iter().chain([c])).collect()
 }

@@ -6,8 +6,8 @@ use crate::id::{AppId, ConsentId, PartnerId, UserId};
 use crate::on;
 use crate::people::consent::law::{Channel, Extent, Ledger, Row};
 use crate::people::consent::{Record, Shown, Source};
-use crate::store::schema::{consents, partners};
-use crate::store::{Conn, Doc};
+use crate::store::schema::{consents, partners, users};
+use crate::store::{Conn, Doc, among};
 use diesel::prelude::*;
 use std::collections::HashMap;
 
@@ -178,4 +178,12 @@ pub(in crate::people::consent) fn partner(conn: &mut Conn, app: AppId, partner: 
         .select(partners::name)
         .first(c)
         .optional())?)
+}
+
+/// Which of these users' accounts are disabled.
+pub fn disabled(conn: &mut Conn, app: AppId, ids: &[UserId]) -> Result<Vec<UserId>> {
+    Ok(on!(conn, c => users::table
+        .filter(users::app_id.eq(app).and(users::disabled.eq(true)).and(among(users::id, ids)))
+        .select(users::id)
+        .load(c))?)
 }

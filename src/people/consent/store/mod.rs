@@ -5,5 +5,5 @@ mod ledger;
 mod purposes;
 
 pub(super) use ages::{ages, put_age};
-pub(super) use ledger::{append, history, ledgers, partner, records};
+pub(super) use ledger::{append, disabled, history, ledgers, partner, records};
 pub(super) use purposes::{declare, declared, publish, purposes, texts, update};
