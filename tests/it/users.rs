@@ -177,7 +177,7 @@ both! {
         assert_eq!(found(world, &tenant, "query=a_a%25!").await, [id(&odd)], "every character is itself");
         assert_eq!(found(world, &tenant, "query=a%25a").await, [""; 0]);
         assert_eq!(found(world, &tenant, "query=%25%25%25").await, [""; 0]);
-        assert_eq!(found(world, &tenant, "anonymous=true").await, [anonymous.id.clone()]);
+        assert_eq!(found(world, &tenant, "anonymous=true").await, std::slice::from_ref(&anonymous.id));
         world.patch(&path(&odd), &tenant.server, json!({"disabled": true})).await.expect(200);
         assert_eq!(found(world, &tenant, "disabled=true").await, [id(&odd)]);
         assert_eq!(found(world, &tenant, "disabled=false&query=ada%40").await, both);
