@@ -4,6 +4,7 @@
 //! shared. Name figures to take only those: `cargo bench --bench drive -- ingest fanout`.
 #![expect(clippy::unwrap_used, reason = "a bench that cannot go on should stop and say where")]
 
+mod account;
 mod case;
 mod client;
 mod core;
@@ -20,13 +21,14 @@ use serde_json::{Map, Value};
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
-    let figures: [(&str, fn() -> Value); 7] = [
+    let figures: [(&str, fn() -> Value); 8] = [
         ("core", core::run),
         ("lookup", lookup::run),
         ("ingest", ingest::run),
         ("latency", latency::run),
         ("fanout", fanout::run),
         ("signin", signin::run),
+        ("account", account::run),
         ("footprint", footprint::run),
     ];
     // What was taken before stays, so that figures can be taken one by one.
