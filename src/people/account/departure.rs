@@ -9,6 +9,7 @@ use crate::id::{AppId, SessionId, UserId};
 use crate::people::device;
 use crate::platform::fence::Whose;
 use crate::store::Conn;
+use std::collections::BTreeSet;
 
 /// What ended in a transaction.
 #[derive(Default)]
@@ -45,9 +46,11 @@ pub(super) fn end(
     (why, now_ms): (End, i64),
 ) -> Result<Gone> {
     let mut gone = Gone::default();
-    for id in sessions {
-        store::end_session(conn, app_id, *id, (why, now_ms))?;
-        gone.add(*id, device::unbind(conn, app_id, user, *id)?);
+    // All of them before the first device: whoever holds a session may be waiting for a device.
+    let ordered: BTreeSet<SessionId> = sessions.iter().copied().collect();
+    ordered.iter().try_for_each(|id| store::end_session(conn, app_id, *id, (why, now_ms)))?;
+    for id in ordered {
+        gone.add(id, device::unbind(conn, app_id, user, id)?);
     }
     Ok(gone)
 }

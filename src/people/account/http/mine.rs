@@ -156,6 +156,7 @@ pub async fn end_all(caller: UserToken, accounts: web::Data<Accounts>, query: Qu
     loop {
         let from = after.clone();
         let write = move |conn: &mut Conn| {
+            store::hold_user(conn, caller.app_id, caller.user_id)?;
             let all = (i64::MIN, i64::MIN);
             let open = store::open_sessions(conn, (caller.app_id, caller.user_id), all, (&from, BATCH))?;
             let ids: Vec<SessionId> = open.iter().map(|s| s.id).filter(|id| !stays(id)).collect();

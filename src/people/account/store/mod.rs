@@ -12,7 +12,7 @@ mod users;
 pub(super) use challenges::{
     Found, NewChallenge, challenge, consume, find, insert_challenge, newest, supersede, take_try, use_up_all,
 };
-pub(super) use emails::{email_of, oldest_claim, own_email, owner};
+pub(super) use emails::{email_of, hold_email, oldest_claim, own_email, owner};
 pub(super) use factors::{
     Totp, codes_left, drop_codes, drop_factors, drop_totp, insert_totp, put_codes, take_code, take_step, totp,
 };
@@ -23,4 +23,5 @@ pub use sessions::keep_open;
 pub(super) use sessions::{
     End, Session, end_of, end_session, insert_session, name_session, open_sessions, others, refresh, session,
 };
-pub(super) use users::{User, arriving, hold_user, insert_user, upgrade_user, user};
+pub use users::hold_user;
+pub(super) use users::{User, arrived, arriving, insert_user, locale, upgrade_user, user};
