@@ -50,7 +50,7 @@ struct Listed {
     /// Which apps list which origins.
     origins: HashMap<String, HashSet<AppId>>,
     /// Whose passkeys are bound to which domain.
-    passkeys: HashMap<String, Vec<Passkeys>>,
+    passkeys: HashMap<String, Vec<(AppId, Passkeys)>>,
 }
 
 impl Origins {
@@ -78,7 +78,20 @@ impl Origins {
     pub(super) async fn passkeys(&self, domain: &str) -> Result<Vec<Passkeys>> {
         self.refresh().await?;
         let listed = self.0.listed.read().unwrap_or_else(PoisonError::into_inner);
-        Ok(listed.passkeys.get(domain).cloned().unwrap_or_default())
+        Ok(listed.passkeys.get(domain).into_iter().flatten().map(|(_, passkeys)| passkeys.clone()).collect())
+    }
+
+    /// The programs of every app, when this is the domain to which the links in its mails lead.
+    pub(super) async fn linked(&self, domain: &str) -> Result<Vec<(AppId, Passkeys)>> {
+        let own = self.0.platform.config.public_url.parse::<actix_web::http::Uri>().ok();
+        if own.as_ref().and_then(|uri| uri.host()).is_none_or(|own| !own.eq_ignore_ascii_case(domain)) {
+            return Ok(Vec::new());
+        }
+        self.refresh().await?;
+        let listed = self.0.listed.read().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<_> = listed.passkeys.values().flatten().cloned().collect();
+        all.sort_by_key(|(app, _)| *app);
+        Ok(all)
     }
 
     async fn refresh(&self) -> Result<()> {
@@ -97,7 +110,7 @@ impl Origins {
                 listed.origins.entry(origin).or_default().insert(app);
             }
             if let Some(passkeys) = settings.0.passkeys {
-                listed.passkeys.entry(passkeys.rp_id.clone()).or_default().push(passkeys);
+                listed.passkeys.entry(passkeys.rp_id.clone()).or_default().push((app, passkeys));
             }
         }
         *inner.listed.write().unwrap_or_else(PoisonError::into_inner) = listed;

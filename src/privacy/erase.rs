@@ -21,22 +21,26 @@ use crate::worker::Progress;
 /// # Errors
 /// 404 when there is no such user.
 pub(super) async fn ask(platform: &Platform, (app, user): (AppId, UserId), by: String) -> Result<Erasure> {
-    let (id, now_ms) = (platform.ids.next(), platform.clock.now_ms());
+    let (id, now_ms, outbox) = (platform.ids.next(), platform.clock.now_ms(), platform.clone());
     let write = move |conn: &mut Conn| {
-        let due_ms = now_ms + app::settings(conn, app)?.erasure_undo_ms;
+        let undo_ms = app::settings(conn, app)?.erasure_undo_ms;
+        let due_ms = now_ms + undo_ms;
+        // Sessions before the user's row: who signs up in one of them holds it, and then wants the row.
+        account::hold_user(conn, app, user)?;
+        let ended = account::personal::end_all(conn, app, user, now_ms)?;
         let (erasure, new) = erasure::begin(conn, app, &Asked { id, user, by, asked_ms: now_ms, due_ms })?;
-        let mut ended: Vec<SessionId> = Vec::new();
         if new {
-            ended = account::personal::end_all(conn, app, user, now_ms)?;
+            account::tell_of_erasure(conn, &outbox, (app, user), (undo_ms > 0).then_some(due_ms))?;
             device::personal::drop_tokens(conn, app, user)?;
             push::personal::stop(conn, app, user, now_ms)?;
         }
         Ok(((erasure, ended), Whose::Users(vec![user])))
     };
-    let (cache, feedback) = (platform.cache.clone(), platform.feedback_hint.clone());
+    let (cache, feedback, mails) = (platform.cache.clone(), platform.feedback_hint.clone(), platform.mail_hint.clone());
     let tell = move |(_, ended): &(Erasure, Vec<SessionId>)| {
         ended.iter().for_each(|id| cache.publish(SESSIONS_TOPIC, &id.to_string()));
         feedback.nudge();
+        mails.nudge();
     };
     platform.write_and_fence(app, write, tell).await.map(|(erasure, _)| erasure)
 }

@@ -85,14 +85,15 @@ fn user_id(path: &str) -> Result<UserId> {
     path.parse().map_err(|_| Error::not_found("user"))
 }
 
-/// Everything held about oneself, as one JSON document to keep.
+/// Everything held about oneself, as one JSON document to keep. The user has proven lately who they are.
 ///
 /// # Errors
-/// 401, 429 after six in an hour.
+/// 401 `insufficient_user_authentication`, 429 after six in an hour.
 #[utoipa::path(get, path = "/v1/me/export", tag = "me", security(("user_token" = [])),
     responses((status = 200, body = ExportOut, headers(("Content-Disposition" = String))), (status = 401, body = ProblemBody),
         (status = 429, body = ProblemBody)))]
 pub async fn export(caller: UserToken, platform: web::Data<Platform>) -> Result<HttpResponse> {
+    caller.need_fresh(platform.clock.now_ms())?;
     document(&platform, (caller.app_id, caller.user_id), "me").await
 }
 

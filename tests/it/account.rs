@@ -376,6 +376,37 @@ both! {
         world.post("/v1/auth/sign-in", &tenant.phone, pair("ada@example.com", GOOD)).await.expect(200);
     }
 
+    async fn failures_of_one_network_make_it_wait_longer_and_longer(world) {
+        let tenant = world.new_app("Louvre").await;
+        world.restart(|config| config.trusted_proxies = "127.0.0.0/8".to_owned()).await;
+        let sign_in = async |from: &str, email: &str, password: &str| {
+            let proxied = world.call("POST", "/v1/auth/sign-in").by(&tenant.phone).header("X-Forwarded-For", from);
+            proxied.json(&pair(email, password)).send().await
+        };
+        world.post("/v1/auth/sign-up", &tenant.phone, pair("ada@example.com", GOOD)).await.expect(200);
+        let (mut guesses, mut waits) = (0, Vec::new());
+        // Each guess from another address of one customer's network, at another account.
+        while waits.len() < 6 {
+            let (from, email) = (format!("2001:db8:0:7:{guesses:x}::1"), format!("guess{guesses}@example.com"));
+            let answer = sign_in(&from, &email, "wrong password").await;
+            guesses += 1;
+            let Some(wait) = answer.header("retry-after") else {
+                answer.refused(401, "invalid_credentials");
+                continue;
+            };
+            if waits.is_empty() {
+                assert_eq!((guesses, wait), (41, "60"), "forty in a minute");
+            }
+            waits.push(wait.parse::<u64>().unwrap());
+            // The right password does not get through from there either; from the network beside it does.
+            sign_in("2001:db8:0:7:ffff::1", "ada@example.com", GOOD).await.refused(429, "too_many_attempts");
+            sign_in("2001:db8:0:8::1", "ada@example.com", GOOD).await.expect(200);
+            world.advance(Duration::from_secs(waits[waits.len() - 1])).await;
+        }
+        assert!(waits.iter().any(|wait| *wait > 60), "{waits:?}");
+        sign_in("2001:db8:0:7:ffff::1", "ada@example.com", GOOD).await.expect(200);
+    }
+
     async fn one_address_may_not_try_without_end(world) {
         let tenant = world.new_app("Louvre").await;
         world.restart(|config| config.sign_in_per_address_per_minute = 3).await;

@@ -399,9 +399,14 @@ both! {
             assert_eq!(answer.header("content-type"), Some("application/json"));
             answer.expect(200)
         };
-        assert_eq!(hosted(apple, "example.com").await, json!({"webcredentials": {"apps": []}}));
+        let none = json!({"details": []});
+        assert_eq!(hosted(apple, "example.com").await, json!({"webcredentials": {"apps": []}, "applinks": none}));
         settings(world, &tenant, whole.clone()).await.expect(200);
-        assert_eq!(hosted(apple, "Example.com:443").await, json!({"webcredentials": {"apps": ["A1B2C3D4E5.com.example.app"]}}));
+        let ids = json!(["A1B2C3D4E5.com.example.app"]);
+        assert_eq!(hosted(apple, "Example.com:443").await, json!({"webcredentials": {"apps": ids}, "applinks": none}));
+        // Links in mails lead to the server's own domain; each app's programs open that app's alone.
+        let own = json!({"appIDs": ids, "components": [{"/": format!("/auth/{}/*", tenant.id), "comment": "Links in mails"}]});
+        assert_eq!(hosted(apple, "kairos.test:80").await, json!({"webcredentials": {"apps": []}, "applinks": {"details": [own]}}));
         let links = json!([{"relation": ["delegate_permission/common.get_login_creds"], "target": {"namespace": "android_app",
             "package_name": "com.example.app", "sha256_cert_fingerprints": [print]}}]);
         assert_eq!(hosted(android, "example.com").await, links);

@@ -10,10 +10,11 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// Plays on each database.
 const PLAYS: u32 = 24;
-const ACTS_MAX: usize = 9;
+const ACTS_MAX: usize = 11;
 /// The victim's addresses: over one Google has authority, over the other `corp`. Both issuers speak of both.
 const ADDRESSES: [(&str, &str); 2] = [("victim@gmail.com", "google"), ("victim@corp.example", "corp")];
 const PROVIDERS: [&str; 2] = ["google", "corp"];
@@ -48,6 +49,18 @@ enum Act {
     ChangePassword,
     /// An anonymous user begins.
     Anonymous,
+    /// A code and a link to sign in are mailed.
+    AskCode(&'static str),
+    /// A link for a new password is mailed.
+    AskReset(&'static str),
+    /// The newest session asks once more to have its address proven.
+    AskProof,
+    /// The newest session wants this address.
+    AskChange(&'static str),
+    /// The reader of an address follows the link in one of its newest mails, whoever has asked for it. Nobody else can.
+    Read(&'static str, usize),
+    /// The newest session gets an authenticator app.
+    Enroll,
 }
 
 fn acts() -> impl Strategy<Value = Vec<(Who, Act)>> {
@@ -65,6 +78,12 @@ fn acts() -> impl Strategy<Value = Vec<(Who, Act)>> {
         2 => Just(Act::Confirm),
         1 => Just(Act::ChangePassword),
         1 => Just(Act::Anonymous),
+        2 => address().prop_map(Act::AskCode),
+        2 => address().prop_map(Act::AskReset),
+        1 => Just(Act::AskProof),
+        2 => address().prop_map(Act::AskChange),
+        5 => (address(), 0_usize..3).prop_map(|(email, nth)| Act::Read(email, nth)),
+        1 => Just(Act::Enroll),
     ];
     let who = prop_oneof![Just(Who::Attacker), Just(Who::Victim)];
     prop::collection::vec((who, act), 2..ACTS_MAX)
@@ -76,6 +95,8 @@ struct Hand {
     sessions: Vec<Person>,
     passwords: BTreeSet<String>,
     asked: Option<Value>,
+    /// Recovery codes, a set for each authenticator app.
+    recovery: Vec<Vec<String>>,
 }
 
 struct Play<'a> {
@@ -184,34 +205,128 @@ impl Play<'_> {
                 let person = world.person(&tenant).await;
                 self.hand(who).sessions.push(person);
             }
+            _ => self.by_mail((who, act), password(self.turn)).await,
         }
+    }
+
+    async fn by_mail(&mut self, (who, act): (Who, Act), password: String) {
+        let (world, tenant) = (self.world, self.tenant.clone());
+        match (act, self.newest(who)) {
+            (Act::AskCode(email), _) => {
+                drop(world.post("/v1/auth/email-code/request", &tenant.phone, json!({ "email": email })).await)
+            }
+            (Act::AskReset(email), _) => {
+                drop(world.post("/v1/auth/password/forgot", &tenant.phone, json!({ "email": email })).await)
+            }
+            (Act::AskProof, Some(token)) => drop(world.post("/v1/auth/email/verify/request", &token, json!({})).await),
+            (Act::AskChange(email), Some(token)) => {
+                // Whoever has no password says none.
+                for password in self.hand(who).passwords.clone().into_iter().map(Some).chain([None]) {
+                    world.post("/v1/auth/email/change", &token, json!({"email": email, "password": password})).await;
+                }
+            }
+            (Act::Enroll, Some(token)) => {
+                let enrolled = world.post("/v1/auth/mfa/totp/enroll", &token, json!({})).await;
+                if enrolled.status == 200 {
+                    let enrolled = enrolled.json();
+                    let code = crate::totp::code(world, enrolled["secret"].as_str().unwrap(), 0);
+                    let body = json!({"challenge_token": enrolled["challenge_token"], "code": code});
+                    let answer = world.post("/v1/auth/mfa/totp/confirm", &token, body).await;
+                    if answer.status == 200 {
+                        let all = answer.json()["recovery_codes"].as_array().unwrap().clone();
+                        self.hand(who).recovery.push(all.iter().map(|code| code.as_str().unwrap().to_owned()).collect());
+                    }
+                    self.keep(who, &answer);
+                }
+            }
+            (Act::Read(email, nth), token) if who == Who::Victim => self.read((email, nth), token, password).await,
+            _ => {}
+        }
+    }
+
+    /// The victim follows a link, in their own session where there is one, and says a password of their own.
+    async fn read(&mut self, (email, nth): (&str, usize), token: Option<Caller>, password: String) {
+        let (world, tenant) = (self.world, self.tenant.clone());
+        let all = world.letters(&tenant).await;
+        let Some(letter) = all.iter().filter(|letter| letter.to == email && letter.text.contains("#token=")).nth(nth) else {
+            return;
+        };
+        let link = json!({ "token": letter.token() });
+        let with_password = json!({"token": letter.token(), "new_password": password});
+        self.victim.passwords.insert(password);
+        let answer = match letter.link() {
+            link_text if link_text.contains("/sign-in") => world.post("/v1/auth/email-code/verify", &tenant.phone, link).await,
+            link_text if link_text.contains("/reset-password") => {
+                world.post("/v1/auth/password/reset", &Caller::Nobody, with_password).await
+            }
+            link_text if link_text.contains("/change-email") => match token {
+                Some(token) => world.post("/v1/auth/email/change/confirm", &token, link).await,
+                None => return,
+            },
+            _ => {
+                let within = match &token {
+                    Some(token) => Some(world.post("/v1/auth/email/verify", token, link).await),
+                    None => None,
+                };
+                match within.filter(|answer| answer.status == 200) {
+                    Some(answer) => answer,
+                    None => world.post("/v1/auth/email/verify", &Caller::Nobody, with_password).await,
+                }
+            }
+        };
+        self.keep(Who::Victim, &answer);
     }
 
     /// The accounts that somebody gets into now, by everything that they have.
     async fn reaches(&mut self, who: Who) -> BTreeSet<String> {
         let (world, idp, tenant) = (self.world, self.idp, self.tenant.clone());
         let mut ids = BTreeSet::new();
-        let mut note = |answer: &crate::world::Answer| {
+        let mut codes = std::mem::take(&mut self.hand(who).recovery);
+        // Whoever is asked for a second factor shows one of their own.
+        let mut note = async |answer: crate::world::Answer| {
+            // Nobody is held up by the count of failures.
+            world.clock.advance(Duration::from_secs(1_000));
+            let mut answer = answer;
+            if answer.status == 202 && answer.json()["challenge_token"].is_string() {
+                let asked = answer.json();
+                for set in &mut codes {
+                    let body = json!({"challenge_token": asked["challenge_token"], "code": set.pop()});
+                    world.clock.advance(Duration::from_secs(20));
+                    answer = world.post("/v1/auth/mfa/totp/recovery", &tenant.phone, body).await;
+                    if answer.status == 200 {
+                        break;
+                    }
+                }
+            }
             if answer.status == 200 {
                 let answer = answer.json();
                 ids.insert(answer["user"]["id"].as_str().or(answer["id"].as_str()).unwrap().to_owned());
             }
+            answer.status
         };
+        if who == Who::Victim {
+            for (email, _) in ADDRESSES {
+                world.post("/v1/auth/email-code/request", &tenant.phone, json!({ "email": email })).await.expect(202);
+                let token = world.letter(&tenant, email).await.token();
+                let status = note(world.post("/v1/auth/email-code/verify", &tenant.phone, json!({ "token": token })).await).await;
+                assert_eq!(status, 200, "the reader of {email} does not get in");
+            }
+        }
         for session in &self.hand(who).sessions {
-            note(&world.get("/v1/me", &session.token).await);
+            note(world.get("/v1/me", &session.token).await).await;
             let refresh = json!({"refresh_token": session.refresh_token});
-            note(&world.post("/v1/auth/refresh", &tenant.phone, refresh).await);
+            note(world.post("/v1/auth/refresh", &tenant.phone, refresh).await).await;
         }
         for password in self.hand(who).passwords.clone() {
             for (email, _) in ADDRESSES {
                 let pair = json!({"email": email, "password": password});
-                note(&world.post("/v1/auth/sign-in", &tenant.phone, pair).await);
+                note(world.post("/v1/auth/sign-in", &tenant.phone, pair).await).await;
             }
         }
         let words = PROVIDERS.iter().flat_map(|provider| ADDRESSES.map(|(email, _)| Some((*provider, email))));
         for word in words.chain([None]) {
             let ((provider, subject), claims) = Self::word(who, word);
-            note(&idp.sign_in(world, &tenant, (provider, &subject), claims).await);
+            note(idp.sign_in(world, &tenant, (provider, &subject), claims).await).await;
         }
         ids
     }
@@ -235,6 +350,7 @@ fn plays(db: Db) {
                     for act in &acts {
                         play.act(*act).await;
                     }
+                    world.clock.advance(Duration::from_secs(86_400));
                     // The victim looks first: their coming in may be what ends the attacker's.
                     let victims = play.reaches(Who::Victim).await;
                     let attackers = play.reaches(Who::Attacker).await;

@@ -4,7 +4,9 @@
 //! When they have an account already, the anonymous user's history is to be merged into it. Either way the anonymous
 //! session ends, and the new one takes its place on the phone.
 //!
-//! Who has a second factor is asked for it here, whatever the first one was: the session begins when they have shown it.
+//! Who has a second factor is asked for it here, whatever the first one was: the session begins when they have shown it,
+//! and only then does a user who was leaving stay. The same holds for proving again who one is: of a user with a second
+//! factor no session gets fresh without it.
 
 use super::caller::UserToken;
 use super::challenge::{self, Challenge, Kind, Wanted};
@@ -64,6 +66,9 @@ pub(super) enum Door {
 struct Waiting {
     amr: String,
     anonymous: Option<(UserId, SessionId)>,
+    /// The session in which they prove once more who they are.
+    #[serde(default)]
+    within: Option<SessionId>,
 }
 
 impl Arrival {
@@ -96,18 +101,24 @@ impl Arrival {
     }
 
     /// Makes sure that the anonymous session they come with is open, and that it is replaced once, whatever is asked at
-    /// once. First of all in the transaction.
+    /// once. Before anything is written for the anonymous user; after the locks that the room's first lines put before it.
     pub(super) fn hold(&self, conn: &mut Conn) -> Result<()> {
         self.anonymous.map_or(Ok(()), |token| store::keep_open(conn, token.app_id, token.session_id))
     }
 
     /// A user who has an account comes in, or is asked for a second factor. A passkey is two factors.
     pub(super) fn known(self, conn: &mut Conn, user: User) -> Result<Entered> {
+        self.hold(conn)?;
         let methods = Methods::parse(&self.session.amr)?;
-        let asked = if methods.has(Method::Passkey) { Vec::new() } else { factor::asked(conn, self.session.app_id, user.id)? };
+        let asked = if methods.is_second() { Vec::new() } else { factor::asked(conn, self.session.app_id, user.id)? };
         if asked.is_empty() {
             return self.admit(conn, user);
         }
+        self.ask(conn, user, (asked, None))
+    }
+
+    /// Keeps the arrival until a second factor was shown.
+    fn ask(self, conn: &mut Conn, user: User, (asked, within): (Vec<Factor>, Option<SessionId>)) -> Result<Entered> {
         let anonymous = self.anonymous.map(|token| (token.user_id, token.session_id));
         let wanted = Wanted {
             app_id: self.session.app_id,
@@ -115,7 +126,7 @@ impl Arrival {
             kind: Kind::SecondFactor,
             user_id: Some(user.id),
             email: None,
-            state: serde_json::to_value(Waiting { amr: self.session.amr, anonymous }).map_err(Error::broken)?,
+            state: serde_json::to_value(Waiting { amr: self.session.amr, anonymous, within }).map_err(Error::broken)?,
             life_ms: SECOND_FACTOR_S * 1_000,
         };
         let draft = challenge::draft(&self.platform, wanted);
@@ -126,24 +137,37 @@ impl Arrival {
     /// Who was asked for a second factor has shown it. What an anonymous user brought the first time still counts.
     pub(super) fn second(mut self, conn: &mut Conn, waiting: Challenge, method: Method) -> Result<Entered> {
         let Challenge { app_id, mode, user_id, state, .. } = waiting;
-        let Waiting { amr, anonymous } = serde_json::from_value(state).map_err(Error::broken)?;
+        let Waiting { amr, anonymous, within } = serde_json::from_value(state).map_err(Error::broken)?;
         let user = user_id.ok_or_else(|| Error::broken("a second factor of nobody"))?;
-        self.anonymous = anonymous.map(|(user_id, session_id)| UserToken {
-            app_id,
-            user_id,
-            session_id,
-            mode,
-            proven_ms: None,
-            acting: false,
-        });
-        self.hold(conn)?;
+        let token = |user_id, session_id| UserToken { app_id, user_id, session_id, mode, proven_ms: None, acting: false };
         self.session.amr = Methods::parse(&amr)?.and(method).to_string();
-        let user = store::user(conn, app_id, user)?.filter(|user| !user.disabled);
-        self.admit(conn, user.ok_or_else(factor::over)?)
+        if let Some(session) = within {
+            return self.again(conn, token(user, session), (method, End::SteppedUp));
+        }
+        self.anonymous = anonymous.map(|(user_id, session_id)| token(user_id, session_id));
+        let user = store::arriving(conn, app_id, user)?.ok_or_else(factor::over)?;
+        self.hold(conn)?;
+        self.admit(conn, user)
+    }
+
+    /// Somebody who is in already proves by their password that it is still them: with a second factor, that one is
+    /// wanted too.
+    pub(super) fn step_up(self, conn: &mut Conn, token: UserToken) -> Result<Entered> {
+        store::hold_user(conn, token.app_id, token.user_id)?;
+        store::keep_open(conn, token.app_id, token.session_id)?;
+        let asked = factor::asked(conn, token.app_id, token.user_id)?;
+        if asked.is_empty() {
+            return self.again(conn, token, (Method::Password, End::SteppedUp));
+        }
+        let user = store::user(conn, token.app_id, token.user_id)?.ok_or_else(|| Error::not_found("user"))?;
+        self.by(&Methods::one(Method::Password)).ask(conn, user, (asked, Some(token.session_id)))
     }
 
     fn admit(mut self, conn: &mut Conn, user: User) -> Result<Entered> {
         self.session.user_id = user.id;
+        if !store::arrived(conn, self.session.app_id, user.id, self.session.created_ms)? {
+            return Err(Error::unauthorized("This account is being deleted."));
+        }
         store::insert_session(conn, &self.session)?;
         let mut gone = Gone::default();
         if let Some(token) = self.anonymous.filter(|token| token.user_id != user.id) {
@@ -167,7 +191,12 @@ impl Arrival {
         let user = store::user(conn, app_id, token.user_id)?;
         let (before, user) = before.zip(user).ok_or_else(|| Error::not_found("user"))?;
         self.session.user_id = user.id;
-        self.session.amr = Methods::parse(&before.amr)?.and(proof).to_string();
+        let methods = Methods::parse(&self.session.amr)?.and(proof);
+        if !methods.is_second() && !factor::asked(conn, app_id, user.id)?.is_empty() {
+            // What the session may do is theirs who show the second factor; this was not it.
+            self.session.auth_ms = before.auth_ms;
+        }
+        self.session.amr = Methods::parse(&before.amr)?.with(&methods).to_string();
         self.session.name = before.name;
         store::insert_session(conn, &self.session)?;
         store::end_session(conn, app_id, token.session_id, (why, now_ms))?;
@@ -178,6 +207,7 @@ impl Arrival {
 
     /// Somebody new comes in: the anonymous user, who has an account from now on, or one that is made.
     pub(super) fn new_user(mut self, conn: &mut Conn, anonymous: bool) -> Result<Entered> {
+        self.hold(conn)?;
         let &Session { app_id, created_ms: now_ms, .. } = &self.session;
         self.session.user_id = self.user_id();
         let mut gone = Gone::default();

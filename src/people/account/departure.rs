@@ -10,6 +10,7 @@ use crate::id::{AppId, SessionId, UserId};
 use crate::people::device;
 use crate::platform::fence::Whose;
 use crate::store::Conn;
+use std::collections::BTreeSet;
 
 /// Sessions ended in one transaction.
 const BATCH: i64 = 200;
@@ -49,9 +50,11 @@ pub(super) fn end(
     (why, now_ms): (End, i64),
 ) -> Result<Gone> {
     let mut gone = Gone::default();
-    for id in sessions {
-        store::end_session(conn, app_id, *id, (why, now_ms))?;
-        gone.add(*id, device::unbind(conn, app_id, user, *id)?);
+    // All of them before the first device: whoever holds a session may be waiting for a device.
+    let ordered: BTreeSet<SessionId> = sessions.iter().copied().collect();
+    ordered.iter().try_for_each(|id| store::end_session(conn, app_id, *id, (why, now_ms)))?;
+    for id in ordered {
+        gone.add(id, device::unbind(conn, app_id, user, id)?);
     }
     Ok(gone)
 }
@@ -84,6 +87,7 @@ impl Accounts {
         loop {
             let from = after.clone();
             let write = move |conn: &mut Conn| {
+                store::hold_user(conn, who.0, who.1)?;
                 let open = store::open_sessions(conn, who, Since::EVER, (&from, BATCH))?;
                 let ids: Vec<SessionId> = open.iter().map(|session| session.id).collect();
                 let ends: Vec<SessionId> = ids.iter().copied().filter(|id| Some(*id) != keep).collect();

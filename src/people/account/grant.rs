@@ -83,8 +83,14 @@ impl Accounts {
     ) -> Result<T> {
         let accounts = self.clone();
         let write = move |conn: &mut Conn| {
+            if grant.is_empty() {
+                first(conn)?;
+                return Ok((last(conn)?, Gone::default()));
+            }
+            // The locks come before the rows.
+            grant.hold(conn, who)?;
             first(conn)?;
-            let gone = if grant.is_empty() { Gone::default() } else { grant.apply(conn, &accounts, who)? };
+            let gone = grant.apply(conn, &accounts, who)?;
             Ok((last(conn)?, gone))
         };
         let done = self.write(who.0, write).await?;
@@ -120,18 +126,27 @@ impl Grant {
         email.is_none() && email_verified.is_none() && self.password.is_none() && disabled.is_none() && claims.is_none()
     }
 
+    fn hold(&self, conn: &mut Conn, (app_id, user): (AppId, UserId)) -> Result<()> {
+        if let Some(Some(email)) = &self.said.email {
+            store::hold_email(conn, app_id, email)?;
+        }
+        store::hold_user(conn, app_id, user)
+    }
+
     /// Does what is said.
     ///
     /// # Errors
     /// 400 that names the field, 404, 409 `email_taken` or `changed`; what the database says.
     fn apply(&self, conn: &mut Conn, accounts: &Accounts, (app_id, user): (AppId, UserId)) -> Result<Gone> {
         let now_ms = accounts.platform().clock.now_ms();
-        if let Some(Some(email)) = &self.said.email {
-            conn.serialise(&format!("email:{app_id}:{email}"))?;
-        }
-        store::hold_user(conn, app_id, user)?;
         let user = store::user(conn, app_id, user)?.ok_or_else(|| Error::not_found("user"))?;
-        let mut gone = self.address(conn, accounts, (app_id, &user), now_ms)?;
+        let before = store::email_of(conn, app_id, user.id)?.map(|(email, verified_ms)| (email, verified_ms.is_some()));
+        let after = self.after(before.clone())?;
+        let mut gone = Gone::default();
+        if after != before || self.password.is_some() {
+            self.settle(conn, (app_id, &user), (&before, &after), now_ms)?;
+            gone = end_others(conn, (app_id, user.id), None, (End::CredentialChanged, now_ms))?;
+        }
         if let Some(disabled) = self.said.disabled.filter(|disabled| *disabled != user.disabled) {
             store::disable(conn, app_id, user.id, disabled)?;
             // What waits to be sent asks again, and finds that nobody may be told anything; or that they may.
@@ -145,18 +160,20 @@ impl Grant {
             store::set_claims(conn, app_id, user.id, claims.clone().filter(|claims| !claims.0.is_empty()))?;
         }
         store::touch(conn, app_id, user.id, now_ms)?;
+        self.tell(conn, accounts, (app_id, user.id), (&before, &after))?;
         Ok(gone)
     }
 
-    fn address(&self, conn: &mut Conn, accounts: &Accounts, (app_id, user): (AppId, &User), now_ms: i64) -> Result<Gone> {
-        let before = store::email_of(conn, app_id, user.id)?.map(|(email, verified_ms)| (email, verified_ms.is_some()));
-        let after = self.after(before.clone())?;
-        if after == before && self.password.is_none() {
-            return Ok(Gone::default());
-        }
+    /// Gives the user the address and the password.
+    fn settle(
+        &self,
+        conn: &mut Conn,
+        (app_id, user): (AppId, &User),
+        (before, after): (&Address, &Address),
+        now_ms: i64,
+    ) -> Result<()> {
         let same = after.as_ref().map(|(email, _)| email) == before.as_ref().map(|(email, _)| email);
-        let who = (app_id, user.id);
-        match &after {
+        match after {
             Some((email, true)) => {
                 if !store::own_email(conn, app_id, (user.id, email), now_ms)? {
                     let detail = "Another account of this app has proven this address: change or delete that one first.";
@@ -165,7 +182,7 @@ impl Grant {
             }
             Some((_, false)) | None => store::disown_email(conn, app_id, user.id)?,
         }
-        match (&after, &self.password) {
+        match (after, &self.password) {
             (Some((email, verified)), Some((hashed_for, hash))) if hashed_for == email => {
                 let credential = Credential { app_id, email: email.clone(), password_hash: hash.clone() };
                 let set = store::set_password(conn, &credential, (user.id, *verified), now_ms);
@@ -182,8 +199,7 @@ impl Grant {
         if user.anonymous && after.is_some() {
             store::upgrade_user(conn, app_id, user.id, now_ms)?;
         }
-        self.tell(conn, accounts, who, (&before, &after))?;
-        end_others(conn, who, None, (End::CredentialChanged, now_ms))
+        Ok(())
     }
 
     /// The address that the user has afterwards.
@@ -218,7 +234,7 @@ impl Grant {
             Some(_) if self.password.is_some() => Template::PasswordChanged,
             Some(_) | None => return Ok(()),
         };
-        letter::notify(conn, accounts.platform(), who, (old, template, None))
+        letter::notify(conn, accounts.platform(), who, (old, template))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Mails with a secret in them, and the notices that go to an account's owner.
 
 use super::challenge::{self, Draft, Kind, Wanted};
+use super::federation;
 use super::store;
 use crate::app::Mode;
 use crate::clock::MINUTE_MS;
@@ -70,7 +71,7 @@ impl Sealed {
             Kind::ChangeEmail => Template::ChangeEmail(proof),
             _ => Template::SignIn(proof),
         };
-        mail::queue(conn, platform, self.app_id, &Mail { to: self.email, template, locale: self.locale, user })
+        post(conn, platform, self.app_id, &Mail { to: self.email, template, locale: self.locale, user })
     }
 }
 
@@ -83,22 +84,51 @@ impl Sealed {
                 self.send(conn, platform, Some(claimant))
             }
             Some(owner) => {
-                let (app, to, locale) = (self.app_id, self.email.clone(), self.locale.clone());
+                let (app, to) = (self.app_id, self.email.clone());
                 self.send(conn, platform, None)?;
-                notify(conn, platform, (app, owner), (&to, Template::SignUpAttempt, locale))
+                notify(conn, platform, (app, owner), (&to, Template::SignUpAttempt))
             }
         }
     }
 }
 
-/// Tells an address what happened to its account.
+/// Tells an address what happened to its account, in the language that its user has chosen: whoever caused it may be
+/// somebody else.
 pub(super) fn notify(
     conn: &mut Conn,
     platform: &Platform,
     (app, user): (AppId, UserId),
-    (to, template, locale): (&str, Template, Option<String>),
+    (to, template): (&str, Template),
 ) -> Result<()> {
-    mail::queue(conn, platform, app, &Mail { to: to.to_owned(), template, locale, user: Some(user) })
+    let locale = store::locale(conn, app, user)?;
+    post(conn, platform, app, &Mail { to: to.to_owned(), template, locale, user: Some(user) })
+}
+
+/// Tells a user what happened to their account, if they have proven an address.
+pub(super) fn tell(conn: &mut Conn, platform: &Platform, who: (AppId, UserId), template: Template) -> Result<()> {
+    match store::email_of(conn, who.0, who.1)? {
+        Some((to, Some(_))) => notify(conn, platform, who, (&to, template)),
+        Some((_, None)) | None => Ok(()),
+    }
+}
+
+/// Tells a user that their account is to be erased, and until when signing in takes that back. Without such a time
+/// their data go at once, so the mail names nobody: it would go with them, unsent.
+///
+/// # Errors
+/// What the database says.
+pub fn tell_of_erasure(conn: &mut Conn, platform: &Platform, (app, user): (AppId, UserId), until_ms: Option<i64>) -> Result<()> {
+    let Some((to, Some(_))) = store::email_of(conn, app, user)? else { return Ok(()) };
+    let (locale, user) = (store::locale(conn, app, user)?, until_ms.map(|_| user));
+    post(conn, platform, app, &Mail { to, template: Template::AccountDeletion { until_ms }, locale, user })
+}
+
+/// Writes a mail to the outbox, unless its address is one that its provider no longer forwards.
+fn post(conn: &mut Conn, platform: &Platform, app: AppId, mail: &Mail) -> Result<()> {
+    if federation::is_unreachable(conn, app, &mail.to)? {
+        return Ok(());
+    }
+    mail::queue(conn, platform, app, mail)
 }
 
 /// The first language that a client asks for: what its user reads best.

@@ -61,6 +61,18 @@ impl Methods {
         self.0.contains(&method)
     }
 
+    /// These and others.
+    #[must_use]
+    pub fn with(mut self, others: &Self) -> Self {
+        self.0.extend(&others.0);
+        self
+    }
+
+    /// Whether a second factor is among them; a passkey is two.
+    pub fn is_second(&self) -> bool {
+        [Method::Passkey, Method::Totp, Method::Recovery].into_iter().any(|method| self.has(method))
+    }
+
     /// Their words, in a fixed order.
     pub fn words(&self) -> Vec<&'static str> {
         self.0.iter().map(|method| method.word()).collect()

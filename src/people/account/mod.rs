@@ -10,6 +10,13 @@
 //! ends then). Every way in ends in [`arrival`], which asks for a second factor where there is one; every way out in
 //! [`departure`]. What is mailed, and what stands between two steps, is a [`challenge`].
 
+//! Locks, on PostgreSQL, in this order, so that nobody waits in a circle: the `identity`, the `email`, the `account`
+//! ([`hold_user`]: everything that changes how a user comes in, or lets somebody in as them), the `session`s by
+//! their ids ([`keep_open`], `end_session`), then rows, and last the `mail`. Whatever is read before its lock was taken
+//! is read again after it. Two kinds of row come before all locks, because they say which ones to take: the secrets of
+//! an address alone (`sign_in`, `reset_password`) and what a passkey has to sign; no transaction that holds an account
+//! asks for one of them.
+
 mod access;
 mod arrival;
 mod caller;
@@ -39,8 +46,9 @@ pub use caller::UserToken;
 pub use factor::totp::totp_step;
 pub use federation::{Federation, revoke_apple};
 pub use grant::{Grant, Said};
+pub use letter::tell_of_erasure;
 pub use methods::{Method, Methods};
 pub use password::{check_email, check_password};
 pub use refresh::{Life, Presented, SessionState, Verdict, judge};
 pub use seen::{Account, accounts_of, address_of, search};
-pub use store::{Search, keep_open};
+pub use store::{Search, hold_user, keep_open};

@@ -34,14 +34,15 @@ pub(super) struct Proven {
 /// # Errors
 /// What the database says.
 pub(super) fn prove(conn: &mut Conn, (app_id, email): (AppId, &str), prover: Prover, now_ms: i64) -> Result<Proven> {
-    conn.serialise(&format!("email:{app_id}:{email}"))?;
-    if let Some(owner) = store::owner(conn, app_id, email)? {
+    store::hold_email(conn, app_id, email)?;
+    if let Some(owner) = held(conn, app_id, |conn| store::owner(conn, app_id, email))? {
         return Ok(Proven { user: Some(owner), gone: Gone::default() });
     }
-    let claim = match prover.user {
-        Some(user) => Some(user),
-        None => store::oldest_claim(conn, app_id, email)?,
-    };
+    let claim = held(conn, app_id, |conn| match prover.user {
+        // Who has another address by now does not change it by this.
+        Some(user) => Ok(store::email_of(conn, app_id, user)?.is_none_or(|(own, _)| own == email).then_some(user)),
+        None => store::oldest_claim(conn, app_id, email),
+    })?;
     let Some(user) = claim else { return Ok(Proven { user: None, gone: Gone::default() }) };
     store::own_email(conn, app_id, (user, email), now_ms)?;
     let gone = match prover.session {
@@ -49,6 +50,17 @@ pub(super) fn prove(conn: &mut Conn, (app_id, email): (AppId, &str), prover: Pro
         None => purge(conn, (app_id, user), now_ms)?,
     };
     Ok(Proven { user: Some(user), gone })
+}
+
+/// Whom an address leads to, held: they may have got another one while they were waited for.
+fn held(conn: &mut Conn, app_id: AppId, mut leads: impl FnMut(&mut Conn) -> Result<Option<UserId>>) -> Result<Option<UserId>> {
+    while let Some(user) = leads(conn)? {
+        store::hold_user(conn, app_id, user)?;
+        if leads(conn)? == Some(user) {
+            return Ok(Some(user));
+        }
+    }
+    Ok(None)
 }
 
 /// Takes every way in from an account.

@@ -36,6 +36,14 @@ pub fn begin(conn: &mut Conn, app: AppId, asked: &Asked) -> Result<(Erasure, boo
     store::begin(conn, app, asked)
 }
 
+/// Whether a user is leaving who may still come back.
+///
+/// # Errors
+/// What the database says.
+pub fn is_undoable(conn: &mut Conn, app: AppId, user: UserId) -> Result<bool> {
+    store::is_waiting(conn, app, user)
+}
+
 /// Takes an erasure back whose work has not begun; false when there is none. A sign-in says it too.
 ///
 /// # Errors

@@ -124,6 +124,10 @@ pub(super) fn begin(conn: &mut Conn, app: AppId, asked: &Asked) -> Result<(Erasu
     Ok((read(conn, app, asked.id)?, true))
 }
 
+pub(super) fn is_waiting(conn: &mut Conn, app: AppId, user: UserId) -> Result<bool> {
+    Ok(of_user(conn, app, user)?.is_some_and(|erasure| erasure.state == State::Waiting))
+}
+
 pub(super) fn restore(conn: &mut Conn, app: AppId, user: UserId, now_ms: Option<i64>) -> Result<bool> {
     let target = erasures::table
         .filter(erasures::app_id.eq(app).and(erasures::user_id.eq(user)).and(erasures::state.eq(State::Waiting.name())));

@@ -50,13 +50,14 @@ pub(super) enum Shown {
     Passkey(Box<Assertion>),
 }
 
-/// Whether it is this user's; what was shown is used up. Commit, whatever comes back.
+/// Whether it is this user's, who is held; what was shown is used up. Commit, whatever comes back.
 pub(super) fn check(
     conn: &mut Conn,
     platform: &Platform,
     (app_id, user, mode): (AppId, UserId, Mode),
     shown: &Shown,
 ) -> Result<Option<Method>> {
+    store::hold_user(conn, app_id, user)?;
     let now_ms = platform.clock.now_ms();
     let good = match shown {
         Shown::Totp(code) => totp::take(conn, platform, (app_id, user), code)?.then_some(Method::Totp),
@@ -65,8 +66,7 @@ pub(super) fn check(
             store::take_code(conn, (app_id, user), &hash, now_ms)?.then_some(Method::Recovery)
         }
         Shown::Passkey(assertion) => {
-            let asserted = passkey::assert(conn, platform, (app_id, mode), assertion)?;
-            asserted.filter(|asserted| asserted.user == user).map(|_| Method::Passkey)
+            passkey::assert(conn, platform, (app_id, mode, Some(user)), assertion)?.map(|_| Method::Passkey)
         }
     };
     Ok(good)
@@ -95,10 +95,9 @@ pub(super) fn wrong_code() -> Error {
     Problem::new(401, "invalid_code", "The code is wrong, or it was used before.").into()
 }
 
-/// Refuses to take the last way in from a user. Ask after it was taken: the refusal undoes it.
+/// Refuses to take the last way in from a user, who is held: two ways that go at once would not see each other go. Ask
+/// after it was taken: the refusal undoes it.
 pub(super) fn need_way_in(conn: &mut Conn, app_id: AppId, user: UserId) -> Result<()> {
-    // Two ways that go at once do not see each other go.
-    conn.serialise(&format!("ways in:{app_id}:{user}"))?;
     if has_way_in(conn, app_id, user)? {
         return Ok(());
     }

@@ -173,11 +173,12 @@ pub(crate) fn begin_sign(conn: &mut Conn, platform: &Platform, app: (AppId, Mode
     begin(conn, platform, app, (Kind::PasskeySignIn, user, state)).map(|draft| Begun { token: draft.token, options })
 }
 
-/// Who signed; nobody when anything about it is wrong, and nothing says what. Commit, whatever comes back.
+/// Who signed, held; nobody when anything about it is wrong, or it is not whom it has to be, and nothing says what.
+/// Commit, whatever comes back.
 pub(crate) fn assert(
     conn: &mut Conn,
     platform: &Platform,
-    (app_id, mode): (AppId, Mode),
+    (app_id, mode, only): (AppId, Mode, Option<UserId>),
     Assertion { token, credential }: &Assertion,
 ) -> Result<Option<Asserted>> {
     let now_ms = platform.clock.now_ms();
@@ -195,9 +196,10 @@ pub(crate) fn assert(
         (None, handle) => handle.is_some_and(names),
         (Some(user), handle) => user == passkey.user_id && handle.is_none_or(names),
     };
-    if !is_theirs {
+    if !is_theirs || only.is_some_and(|only| only != passkey.user_id) {
         return Ok(None);
     }
+    store::hold_user(conn, app_id, passkey.user_id)?;
     let done = relying_party(conn, app_id)?.finish_discoverable_authentication_v2(credential, state, &key);
     let done = match done {
         Ok(done) => done,

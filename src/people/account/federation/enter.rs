@@ -90,6 +90,8 @@ pub(super) fn enter(conn: &mut Conn, arrival: Arrival, (guest, apart): (&Guest, 
     let (app_id, now_ms) = (guest.app_id, arrival.now_ms());
     if let Some(identity) = guest.known(conn)? {
         let user = able(conn, app_id, identity.user_id)?;
+        // It may have been unlinked before its user was held.
+        let identity = guest.known(conn)?.filter(|identity| identity.user_id == user.id).ok_or_else(bad_token)?;
         guest.seen(conn, identity, now_ms)?;
         return arrival.known(conn, user).map(Led::In);
     }
@@ -124,6 +126,7 @@ fn by_address(conn: &mut Conn, arrival: Arrival, (guest, email): (&Guest, &str))
 }
 
 fn newcomer(conn: &mut Conn, arrival: Arrival, guest: &Guest) -> Result<Entered> {
+    arrival.hold(conn)?;
     guest.link(conn, arrival.user_id(), arrival.now_ms())?;
     arrival.new_user(conn, false)
 }

@@ -21,14 +21,13 @@ const IDENTITIES_MAX: usize = 20;
 /// 409 when it is somebody else's, or the user is anonymous, or has too many.
 pub(super) fn link(conn: &mut Conn, caller: UserToken, guest: &Guest, now_ms: i64) -> Result<(Identity, Gone)> {
     let who = (caller.app_id, caller.user_id);
-    // Much can have happened since the token was checked: the issuer was asked in between.
-    accounts::keep_open(conn, who.0, caller.session_id)?;
+    let known = hold(conn, caller, guest)?;
     let user = accounts::user(conn, who.0, who.1)?.ok_or_else(|| Error::not_found("user"))?;
     if user.anonymous {
         let detail = "An anonymous user has no account to link to: send this token to POST /v1/auth/id-token with the ID token.";
         return Err(Error::conflict("anonymous", detail));
     }
-    if let Some(identity) = guest.known(conn)? {
+    if let Some(identity) = known {
         if identity.user_id != caller.user_id {
             return Err(Error::conflict("identity_taken", "This identity belongs to another account of this app."));
         }
@@ -52,14 +51,29 @@ pub(super) fn link(conn: &mut Conn, caller: UserToken, guest: &Guest, now_ms: i6
     Ok((identity, gone))
 }
 
+/// Holds all that a link touches. Much can have happened since the token was checked: the issuer was asked in between.
+/// The identity, if it is known.
+///
+/// # Errors
+/// 401 when the session has ended.
+pub(super) fn hold(conn: &mut Conn, caller: UserToken, guest: &Guest) -> Result<Option<Identity>> {
+    guest.known(conn)?;
+    if let Some(email) = &guest.vouched.email {
+        accounts::hold_email(conn, caller.app_id, email)?;
+    }
+    accounts::hold_user(conn, caller.app_id, caller.user_id)?;
+    accounts::keep_open(conn, caller.app_id, caller.session_id)?;
+    guest.known(conn)
+}
+
 /// Unlinks an identity; every session but the caller's ends, for any may have come by it.
 ///
 /// # Errors
 /// 404; 409 when it is the last way in.
 pub(super) fn unlink(conn: &mut Conn, caller: UserToken, id: IdentityId, now_ms: i64) -> Result<Gone> {
     let who = (caller.app_id, caller.user_id);
+    accounts::hold_user(conn, who.0, who.1)?;
     accounts::keep_open(conn, who.0, caller.session_id)?;
-    conn.serialise(&format!("user:{}", caller.user_id))?;
     let own = store::of_user(conn, who.0, who.1)?;
     let identity = own.iter().find(|identity| identity.id == id).ok_or_else(|| Error::not_found("identity"))?;
     drop_one(conn, identity, now_ms)?;
@@ -71,6 +85,7 @@ pub(super) fn unlink(conn: &mut Conn, caller: UserToken, id: IdentityId, now_ms:
 /// the account, and the user may come back with it, it is kept and opens nothing until the issuer vouches for it again.
 pub(super) fn revoke(conn: &mut Conn, identity: &Identity, (for_good, now_ms): (bool, i64)) -> Result<Gone> {
     let who = (identity.app_id, identity.user_id);
+    accounts::hold_user(conn, who.0, who.1)?;
     // Apple has forgotten its refresh token already.
     store::update(conn, &Identity { refresh_sealed: None, revoked_ms: Some(now_ms), ..identity.clone() })?;
     if for_good || factor::has_way_in(conn, who.0, who.1)? {

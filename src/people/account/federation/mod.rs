@@ -27,6 +27,7 @@ mod token;
 
 pub use link::{forget_identities, revoke_apple, vouches};
 pub use provider::{AppleIds, NonceRule, Provider};
+pub(super) use store::is_unreachable;
 
 use crate::config::Secret;
 use crate::error::{Error, Problem, Result};

@@ -131,6 +131,16 @@ pub fn by_subject(conn: &mut Conn, app_id: AppId, (provider, issuer, subject): (
         .optional())?)
 }
 
+/// Whether an issuer has said that it forwards no mail to an address.
+pub fn is_unreachable(conn: &mut Conn, app_id: AppId, email: &str) -> Result<bool> {
+    let found: Option<IdentityId> = on!(conn, c => identities::table
+        .filter(identities::app_id.eq(app_id).and(identities::email.eq(email)).and(identities::email_reachable.eq(false)))
+        .select(identities::id)
+        .first(c)
+        .optional())?;
+    Ok(found.is_some())
+}
+
 /// A user's identities that open something, the oldest first.
 pub fn of_user(conn: &mut Conn, app_id: AppId, user: UserId) -> Result<Vec<Identity>> {
     Ok(on!(conn, c => identities::table

@@ -13,6 +13,7 @@ use crate::people::account::arrival::{Arrival, Entered};
 use crate::people::account::caller::UserToken;
 use crate::people::account::challenge::{Challenge, Kind};
 use crate::people::account::departure::{Gone, end_others};
+use crate::people::account::factor;
 use crate::people::account::letter::{self, Letter};
 use crate::people::account::limit::Attempt;
 use crate::people::account::methods::Method;
@@ -125,6 +126,8 @@ pub async fn verify(
     let arrival = here.map(|here| Arrival::new(accounts.platform(), (here.app_id, here.mode), request.headers(), None));
     let now_ms = accounts.platform().clock.now_ms();
     let write = move |conn: &mut Conn| {
+        store::hold_email(conn, app_id, &email)?;
+        store::hold_user(conn, app_id, user)?;
         let claim = store::email_of(conn, app_id, user)?;
         if presented.redeem(conn, (Some(app_id), Kind::VerifyEmail), now_ms)?.is_none()
             || claim.is_none_or(|(claim, _)| claim != email)
@@ -150,7 +153,7 @@ pub async fn verify(
 /// Mails a code and a link to an address that the user wants to have in place of theirs.
 ///
 /// # Errors
-/// 400, 401, 429.
+/// 400, 401 `invalid_credentials` or `insufficient_user_authentication`, 429.
 #[utoipa::path(post, path = "/v1/auth/email/change", tag = "auth", request_body = ChangeIn, security(("user_token" = [])),
     responses((status = 202, body = Asked), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 429, body = ProblemBody)))]
 pub async fn change(
@@ -165,10 +168,15 @@ pub async fn change(
     let platform = accounts.platform().clone();
     let now_ms = platform.clock.now_ms();
     let who = (caller.app_id, caller.user_id);
-    let (has, present) = platform
-        .store
-        .read(move |conn| Ok((store::has_password(conn, who.0, who.1)?, store::email_of(conn, who.0, who.1)?)))
-        .await?;
+    let read = move |conn: &mut Conn| {
+        let asked = !factor::asked(conn, who.0, who.1)?.is_empty();
+        Ok((store::has_password(conn, who.0, who.1)?, store::email_of(conn, who.0, who.1)?, asked))
+    };
+    let (has, present, asked) = platform.store.read(read).await?;
+    if asked {
+        // The password alone is half of who they are.
+        caller.need_fresh(now_ms)?;
+    }
     if present.as_ref().is_some_and(|(present, _)| *present == email) {
         return Err(Error::invalid("email", "unchanged", "this is the user's address already"));
     }
@@ -209,18 +217,19 @@ pub async fn confirm(
     let presented = of_caller(&accounts, (Some(caller), Kind::ChangeEmail), (body.0.token, body.0.code)).await?;
     let attempt = presented.attempt(&accounts, (Some(caller.app_id), Kind::ChangeEmail), address).await?;
     let found = presented.about(&accounts, (Some(caller.app_id), Kind::ChangeEmail)).await?;
-    if found.is_none_or(|(_, _, user)| user != Some(caller.user_id)) {
-        return Err(failed(attempt).await);
-    }
+    let found = found.filter(|(_, _, user)| *user == Some(caller.user_id));
+    let Some((_, wanted, _)) = found else { return Err(failed(attempt).await) };
     let platform = accounts.platform().clone();
     let arrival = Arrival::new(&platform, (caller.app_id, caller.mode), request.headers(), None);
     let now_ms = arrival.now_ms();
     let write = move |conn: &mut Conn| {
         let (app_id, user) = (caller.app_id, caller.user_id);
+        store::hold_email(conn, app_id, &wanted)?;
+        store::hold_user(conn, app_id, user)?;
+        store::keep_open(conn, app_id, caller.session_id)?;
         let found = presented.redeem(conn, (Some(app_id), Kind::ChangeEmail), now_ms)?;
         let Some(Challenge { email: Some(email), state, .. }) = found else { return Ok((None, Gone::default())) };
         let old = store::email_of(conn, app_id, user)?;
-        conn.serialise(&format!("email:{app_id}:{email}"))?;
         if !store::own_email(conn, app_id, (user, &email), now_ms)? {
             return Err(taken());
         }
@@ -233,7 +242,7 @@ pub async fn confirm(
         }
         if let Some((old, Some(_))) = old {
             let new_email = store::email_of(conn, app_id, user)?.map(|(email, _)| email).unwrap_or_default();
-            letter::notify(conn, &platform, (app_id, user), (&old, Template::EmailChanged { new_email }, None))?;
+            letter::notify(conn, &platform, (app_id, user), (&old, Template::EmailChanged { new_email }))?;
         }
         let mut gone = end_others(conn, (app_id, user), Some(caller.session_id), (End::CredentialChanged, now_ms))?;
         let entered = arrival.again(conn, caller, (Method::Mail, End::CredentialChanged))?;

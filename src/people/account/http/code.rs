@@ -3,7 +3,7 @@
 use super::presented::Presented;
 use super::reset::failed;
 use super::sign::{Other, anonymous_caller};
-use super::{Asked, SessionOut, welcome};
+use super::{Asked, AskedOut, SessionOut, welcome};
 use crate::app::PublishableKey;
 use crate::config::Secret;
 use crate::error::Result;
@@ -101,7 +101,8 @@ pub async fn request(
 /// 400, 401 `invalid_secret`, 429.
 #[utoipa::path(post, path = "/v1/auth/email-code/verify", tag = "auth", request_body = MailedIn,
     security(("publishable_key" = []), ("publishable_key" = [], "user_token" = [])),
-    responses((status = 200, body = SessionOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 429, body = ProblemBody)))]
+    responses((status = 200, body = SessionOut), (status = 202, body = AskedOut), (status = 400, body = ProblemBody),
+        (status = 401, body = ProblemBody), (status = 429, body = ProblemBody)))]
 pub async fn verify(
     caller: PublishableKey,
     accounts: web::Data<Accounts>,
@@ -116,7 +117,6 @@ pub async fn verify(
         .by(&Methods::one(Method::Mail));
     let write = move |conn: &mut Conn| {
         let now_ms = arrival.now_ms();
-        arrival.hold(conn)?;
         let found = presented.redeem(conn, (Some(caller.app_id), Kind::SignIn), now_ms)?;
         let Some(email) = found.filter(|c| c.mode == caller.mode).and_then(|c| c.email) else {
             return Ok((None, Gone::default()));
@@ -128,6 +128,7 @@ pub async fn verify(
                 None => return Ok((None, proven.gone)),
             },
             None => {
+                arrival.hold(conn)?;
                 store::own_email(conn, caller.app_id, (arrival.user_id(), &email), now_ms)?;
                 arrival.new_user(conn, false)?
             }

@@ -4,10 +4,12 @@ use crate::clock::Time;
 use crate::error::{Error, Result};
 use crate::http::{Body, ProblemBody, check_text, given};
 use crate::id::{AppId, PasskeyId, UserId};
+use crate::mail::{self, Template};
 use crate::people::account::access::Accounts;
 use crate::people::account::caller::UserToken;
 use crate::people::account::departure::{Gone, end_others};
 use crate::people::account::factor::{self, recovery};
+use crate::people::account::letter;
 use crate::people::account::store::{self, End, Passkey};
 use crate::store::Conn;
 use actix_web::http::header::CACHE_CONTROL;
@@ -127,7 +129,7 @@ pub async fn renew_codes(caller: UserToken, accounts: web::Data<Accounts>, body:
     let platform = accounts.platform().clone();
     caller.need_fresh(platform.clock.now_ms())?;
     let write = move |conn: &mut Conn| {
-        let who = (caller.app_id, caller.user_id);
+        let who = hold(conn, caller)?;
         if factor::asked(conn, who.0, who.1)?.is_empty() {
             return Err(Error::conflict(
                 "no_second_factor",
@@ -163,6 +165,7 @@ pub async fn patch(
     let platform = accounts.platform().clone();
     let now_ms = platform.clock.now_ms();
     let write = move |conn: &mut Conn| {
+        hold(conn, caller)?;
         let mut passkey = own(conn, caller, id)?;
         let changes = second_factor.is_some_and(|wanted| wanted != passkey.second_factor);
         if changes {
@@ -194,16 +197,18 @@ pub async fn delete(caller: UserToken, accounts: web::Data<Accounts>, path: web:
     let platform = accounts.platform().clone();
     let now_ms = platform.clock.now_ms();
     let write = move |conn: &mut Conn| {
-        let (app_id, user) = (caller.app_id, caller.user_id);
+        let (app_id, user) = hold(conn, caller)?;
         own(conn, caller, id)?;
         caller.need_fresh(now_ms)?;
         store::drop_passkey(conn, app_id, id)?;
         factor::need_way_in(conn, app_id, user)?;
         // Whoever still needs a second factor has recovery codes: this takes them away at most.
         factor::settle(conn, &platform, (app_id, user))?;
+        letter::tell(conn, &platform, (app_id, user), Template::FactorRemoved(mail::Factor::Passkey))?;
         Ok(((), others_end(conn, caller, now_ms)?))
     };
     accounts.write(caller.app_id, write).await?;
+    accounts.platform().mail_hint.nudge();
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -216,7 +221,7 @@ pub async fn delete(caller: UserToken, accounts: web::Data<Accounts>, path: web:
 pub async fn delete_password(caller: UserToken, accounts: web::Data<Accounts>) -> Result<HttpResponse> {
     let now_ms = accounts.platform().clock.now_ms();
     let write = move |conn: &mut Conn| {
-        let (app_id, user) = (caller.app_id, caller.user_id);
+        let (app_id, user) = hold(conn, caller)?;
         if !store::has_password(conn, app_id, user)? {
             return Err(Error::not_found("password"));
         }
@@ -229,10 +234,16 @@ pub async fn delete_password(caller: UserToken, accounts: web::Data<Accounts>) -
     Ok(HttpResponse::NoContent().finish())
 }
 
+/// Nothing changes how the user comes in meanwhile, and the caller's session has not ended.
+fn hold(conn: &mut Conn, caller: UserToken) -> Result<(AppId, UserId)> {
+    store::hold_user(conn, caller.app_id, caller.user_id)?;
+    store::keep_open(conn, caller.app_id, caller.session_id)?;
+    Ok((caller.app_id, caller.user_id))
+}
+
 /// A factor has changed: nobody who knew the old one stays.
 fn others_end(conn: &mut Conn, caller: UserToken, now_ms: i64) -> Result<Gone> {
     let who = (caller.app_id, caller.user_id);
-    store::keep_open(conn, who.0, caller.session_id)?;
     end_others(conn, who, Some(caller.session_id), (End::CredentialChanged, now_ms))
 }
 

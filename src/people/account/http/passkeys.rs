@@ -8,6 +8,7 @@ use crate::app::{PublishableKey, bearer};
 use crate::config::Secret;
 use crate::error::{Error, Problem, Result};
 use crate::http::{Body, ClientAddress, ProblemBody, check_text};
+use crate::mail::{self, Template};
 use crate::people::account::access::Accounts;
 use crate::people::account::arrival::{Arrival, Door, Entered};
 use crate::people::account::caller::UserToken;
@@ -15,6 +16,7 @@ use crate::people::account::challenge::{self, Kind};
 use crate::people::account::departure::Gone;
 use crate::people::account::factor;
 use crate::people::account::factor::passkey::{self, Assertion, Begun, For, LIFE_S};
+use crate::people::account::letter;
 use crate::people::account::limit::by_address;
 use crate::people::account::methods::{Method, Methods};
 use crate::people::account::store;
@@ -144,6 +146,9 @@ pub async fn register_finish(
     let arrival = Arrival::new(&platform, (caller.app_id, caller.mode), request.headers(), anonymous);
     let write = move |conn: &mut Conn| {
         let who = (caller.app_id, caller.user_id, name);
+        if anonymous.is_none() {
+            store::hold_user(conn, caller.app_id, caller.user_id)?;
+        }
         match passkey::register(conn, &platform, who, (&challenge_token, &credential))? {
             None => Ok((Err(factor::over()), Gone::default())),
             Some(Err(reason)) => Ok((Err(unfit(&reason)), Gone::default())),
@@ -154,6 +159,8 @@ pub async fn register_finish(
                     let gone = std::mem::take(&mut entered.gone);
                     (entered, gone)
                 } else {
+                    let template = Template::FactorAdded(mail::Factor::Passkey);
+                    letter::tell(conn, &platform, (caller.app_id, caller.user_id), template)?;
                     changed(conn, arrival, caller, Method::Passkey)?
                 };
                 Ok((Ok((entered, passkey)), gone))
@@ -161,6 +168,7 @@ pub async fn register_finish(
         }
     };
     let (entered, passkey) = accounts.write(caller.app_id, write).await??;
+    accounts.platform().mail_hint.nudge();
     let Door::Open(session) = entered.door else { return Err(Error::broken("a second factor was asked for inside a session")) };
     let session = session_out(&accounts, entered.user, (&session, 0))?;
     let out = PasskeyRegistered { session, passkey: MyPasskey::of(passkey) };
@@ -247,11 +255,12 @@ fn open(
     assertion: &Assertion,
 ) -> Result<Result<Entered>> {
     let (app_id, mode, now_ms) = (caller.app_id, caller.mode, arrival.now_ms());
-    let Some(asserted) = passkey::assert(conn, platform, (app_id, mode), assertion)? else { return Ok(Err(passkey::refused())) };
+    let Some(asserted) = passkey::assert(conn, platform, (app_id, mode, None), assertion)? else {
+        return Ok(Err(passkey::refused()));
+    };
     let Some(hash) = asserted.second else {
         let user = store::arriving(conn, app_id, asserted.user)?;
         let Some(user) = user else { return Ok(Err(passkey::refused())) };
-        arrival.hold(conn)?;
         return arrival.by(&Methods::one(Method::Passkey)).known(conn, user).map(Ok);
     };
     let waiting = challenge::try_token(conn, Kind::SecondFactor, (&hash, now_ms))?;

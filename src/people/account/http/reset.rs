@@ -115,7 +115,7 @@ pub async fn reset(
         store::set_password(conn, &credential, (user, true), now_ms)?;
         let mut gone = proven.gone;
         gone.join(end_others(conn, (app_id, user), None, (End::CredentialChanged, now_ms))?);
-        letter::notify(conn, &platform, (app_id, user), (&credential.email, Template::PasswordChanged, None))?;
+        letter::notify(conn, &platform, (app_id, user), (&credential.email, Template::PasswordChanged))?;
         Ok((true, gone))
     };
     if !accounts.write(app_id, write).await? {

@@ -11,6 +11,7 @@ use crate::people::account::challenge::{self, Kind};
 use crate::people::account::departure::Gone;
 use crate::people::account::factor::{self, Shown};
 use crate::people::account::limit::{Attempt, by_address};
+use crate::people::account::store;
 use crate::store::Conn;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
@@ -103,6 +104,7 @@ async fn enter(
     };
     let attempt = Attempt::begin(&platform, app_id, &user.to_string(), address).await?;
     let write = move |conn: &mut Conn| {
+        store::hold_user(conn, app_id, user)?;
         let Some(waiting) = challenge::try_token(conn, Kind::SecondFactor, (&hash, now_ms))? else {
             return Ok((Outcome::Over, Gone::default()));
         };

@@ -56,15 +56,16 @@ pub async fn sign_up(
     );
     let platform = accounts.platform().clone();
     let write = move |conn: &mut Conn| {
-        arrival.hold(conn)?;
+        store::hold_email(conn, credential.app_id, &credential.email)?;
         if let Some(user) = store::account(conn, &credential)? {
             return arrival.known(conn, user).map(|entered| (entered, false));
         }
+        arrival.hold(conn)?;
         if store::claim(conn, &credential, arrival.user_id(), arrival.now_ms())? {
             letter.claimed(conn, &platform)?;
             return arrival.new_user(conn, false).map(|entered| (entered, true));
         }
-        // The same pair signed up a moment ago; or its user is disabled.
+        // The same pair belongs to a user who is disabled.
         let user = store::account(conn, &credential)?.ok_or_else(rejected)?;
         arrival.known(conn, user).map(|entered| (entered, false))
     };
@@ -115,7 +116,6 @@ pub async fn sign_in(
         .by(&Methods::one(Method::Password));
     let (credential, attempt) = attempt(&accounts, (caller.app_id, address), body.0).await?;
     let write = move |conn: &mut Conn| {
-        arrival.hold(conn)?;
         let Some(user) = store::account(conn, &credential)? else { return Ok((None, Gone::default())) };
         let mut entered = arrival.known(conn, user)?;
         let gone = std::mem::take(&mut entered.gone);

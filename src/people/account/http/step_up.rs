@@ -2,16 +2,18 @@
 
 use super::passkeys::AssertionIn;
 use super::totp::check_shown;
-use super::{SessionOut, rejected, welcome};
+use super::{AskedOut, SessionOut, rejected, welcome};
 use crate::config::Secret;
 use crate::error::{Error, Result};
 use crate::http::{Body, ClientAddress, ProblemBody};
 use crate::id::AppId;
+use crate::mail::Template;
 use crate::people::account::access::Accounts;
 use crate::people::account::arrival::{Arrival, Entered};
 use crate::people::account::caller::UserToken;
 use crate::people::account::departure::{Gone, end_others};
 use crate::people::account::factor::{self, Shown};
+use crate::people::account::letter;
 use crate::people::account::limit::Attempt;
 use crate::people::account::methods::Method;
 use crate::people::account::password::{check_new, check_presented};
@@ -79,13 +81,15 @@ pub struct PasswordChangeIn {
 }
 
 /// Proves once more who the user is. The answer's session takes the place of the one that asked, on its devices too, and
-/// is good for sensitive calls for five minutes.
+/// is good for sensitive calls for five minutes. Of a user who has a second factor a password is half a proof: the answer
+/// is 202, as at a sign-in, and the session follows when the second factor was shown with its token. By that factor alone
+/// the step is one.
 ///
 /// # Errors
 /// 400, 401 `invalid_credentials`, `invalid_code` or `invalid_passkey`, 409 `no_email`, 429.
 #[utoipa::path(post, path = "/v1/auth/step-up", tag = "auth", request_body = StepUpIn, security(("user_token" = [])),
-    responses((status = 200, body = SessionOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
-        (status = 409, body = ProblemBody), (status = 429, body = ProblemBody)))]
+    responses((status = 200, body = SessionOut), (status = 202, body = AskedOut), (status = 400, body = ProblemBody),
+        (status = 401, body = ProblemBody), (status = 409, body = ProblemBody), (status = 429, body = ProblemBody)))]
 pub async fn step_up(
     caller: UserToken,
     accounts: web::Data<Accounts>,
@@ -101,10 +105,11 @@ pub async fn step_up(
     let (email, _) = own_email(&accounts, caller).await?;
     let (credential, attempt) = attempt(&accounts, caller, (&email, address), password).await?;
     let write = move |conn: &mut Conn| {
+        store::hold_user(conn, caller.app_id, caller.user_id)?;
         if store::holder(conn, &credential)? != Some(caller.user_id) {
             return Ok((None, Gone::default()));
         }
-        let mut entered = arrival.again(conn, caller, (Method::Password, End::SteppedUp))?;
+        let mut entered = arrival.step_up(conn, caller)?;
         let gone = std::mem::take(&mut entered.gone);
         Ok((Some(entered), gone))
     };
@@ -140,10 +145,11 @@ async fn by_factor(
     }
 }
 
-/// Sets a new password. Every other session ends; the answer's session takes the place of the one that asked.
+/// Sets a new password. Every other session ends; the answer's session takes the place of the one that asked. A user who
+/// has a second factor has shown it within five minutes, and the owner of a proven address is told.
 ///
 /// # Errors
-/// 400, 401, 409 `no_email`, 429.
+/// 400, 401 `invalid_credentials` or `insufficient_user_authentication`, 409 `no_email`, 429.
 #[utoipa::path(post, path = "/v1/auth/password/change", tag = "auth", request_body = PasswordChangeIn,
     security(("user_token" = [])),
     responses((status = 200, body = SessionOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
@@ -169,8 +175,15 @@ pub async fn change_password(
     let (old, attempt) = old.unzip();
     let password_hash = accounts.hasher().hash(new_password, accounts.salt(caller.app_id, &email)).await?;
     let new = Credential { app_id: caller.app_id, email, password_hash };
+    let platform = accounts.platform().clone();
     let write = move |conn: &mut Conn| {
-        let who = (caller.app_id, caller.user_id);
+        let (who, now_ms) = ((caller.app_id, caller.user_id), arrival.now_ms());
+        store::hold_user(conn, who.0, who.1)?;
+        if !factor::asked(conn, who.0, who.1)?.is_empty() {
+            // The password alone is half of who they are.
+            caller.need_fresh(now_ms)?;
+        }
+        let same = store::email_of(conn, who.0, who.1)?.is_some_and(|(email, _)| email == new.email);
         let known = match &old {
             Some(old) => store::holder(conn, old)? == Some(caller.user_id),
             None if store::has_password(conn, who.0, who.1)? => {
@@ -178,12 +191,12 @@ pub async fn change_password(
             }
             None => true,
         };
-        if !known {
+        if !known || !same {
             return Ok((None, Gone::default()));
         }
-        let now_ms = arrival.now_ms();
         store::set_password(conn, &new, (caller.user_id, proven), now_ms)?;
         let mut gone = end_others(conn, who, Some(caller.session_id), (End::CredentialChanged, now_ms))?;
+        letter::tell(conn, &platform, who, Template::PasswordChanged)?;
         let mut entered = arrival.again(conn, caller, (Method::Password, End::CredentialChanged))?;
         gone.join(std::mem::take(&mut entered.gone));
         Ok((Some(entered), gone))
@@ -194,6 +207,7 @@ pub async fn change_password(
         attempt.failed().await;
     }
     let entered = entered?;
+    accounts.platform().mail_hint.nudge();
     match attempt {
         Some(attempt) => finish(&accounts, entered, attempt).await,
         None => welcome(&accounts, entered.ok_or_else(rejected)?),

@@ -98,6 +98,7 @@ pub async fn end_session(
     let session: SessionId = session.parse().map_err(|e: crate::id::IdError| e.at("session"))?;
     let now_ms = accounts.platform().clock.now_ms();
     let write = move |conn: &mut Conn| {
+        store::hold_user(conn, who.0, who.1)?;
         own(conn, who, session)?;
         Ok(((), departure::end(conn, who, &[session], (End::Revoked, now_ms))?))
     };
@@ -140,12 +141,11 @@ pub async fn drop_factors(caller: BackOffice, accounts: web::Data<Accounts>, pat
             (!store::passkeys(conn, app_id, user)?.is_empty(), Factor::Passkey),
         ];
         store::drop_factors(conn, app_id, user)?;
-        if let Some((email, Some(_))) = store::email_of(conn, app_id, user)? {
-            for (_, factor) in had.into_iter().filter(|(had, _)| *had) {
-                letter::notify(conn, &platform, who, (&email, Template::FactorRemoved(factor), None))?;
-            }
+        let gone = end_others(conn, who, None, (End::CredentialChanged, now_ms))?;
+        for (_, factor) in had.into_iter().filter(|(had, _)| *had) {
+            letter::tell(conn, &platform, who, Template::FactorRemoved(factor))?;
         }
-        Ok(((), end_others(conn, who, None, (End::CredentialChanged, now_ms))?))
+        Ok(((), gone))
     };
     accounts.write(caller.app_id, write).await?;
     accounts.platform().mail_hint.nudge();

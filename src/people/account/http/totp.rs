@@ -6,6 +6,7 @@ use crate::app;
 use crate::config::Secret;
 use crate::error::{Error, Result};
 use crate::http::{Body, ClientAddress, ProblemBody, check_text};
+use crate::mail::{self, Template};
 use crate::people::account::access::Accounts;
 use crate::people::account::arrival::{Arrival, Door, Entered};
 use crate::people::account::caller::UserToken;
@@ -13,6 +14,7 @@ use crate::people::account::challenge::{self, Kind, Wanted};
 use crate::people::account::departure::{Gone, end_others};
 use crate::people::account::factor::totp::{SECRET_BYTES, context, totp_step, uri};
 use crate::people::account::factor::{self, Shown, recovery};
+use crate::people::account::letter;
 use crate::people::account::limit::Attempt;
 use crate::people::account::methods::Method;
 use crate::people::account::store::{self, End};
@@ -134,6 +136,7 @@ pub async fn confirm(
     let hash = challenge::token_hash(&platform, challenge_token.expose());
     let attempt = Attempt::begin(&platform, who.0, &who.1.to_string(), address).await?;
     let write = move |conn: &mut Conn| {
+        store::hold_user(conn, who.0, who.1)?;
         let tried = challenge::try_token(conn, Kind::EnrollTotp, (&hash, now_ms))?;
         let Some(tried) = tried.filter(|tried| (tried.app_id, tried.user_id) == (who.0, Some(who.1))) else {
             return Ok((Err(factor::over()), Gone::default()));
@@ -151,6 +154,7 @@ pub async fn confirm(
             return Err(enabled());
         }
         let codes = recovery::renew(conn, &platform, who)?;
+        letter::tell(conn, &platform, who, Template::FactorAdded(mail::Factor::Totp))?;
         let (entered, gone) = changed(conn, arrival, caller, Method::Totp)?;
         Ok((Ok(Some((entered, Some(codes)))), gone))
     };
@@ -195,6 +199,7 @@ pub async fn disable(
         };
         store::drop_totp(conn, who.0, who.1)?;
         let codes = factor::settle(conn, &platform, who)?;
+        letter::tell(conn, &platform, who, Template::FactorRemoved(mail::Factor::Totp))?;
         let (entered, gone) = changed(conn, arrival, caller, method)?;
         Ok((Some((entered, codes)), gone))
     };
@@ -227,6 +232,7 @@ pub(super) fn changed(conn: &mut Conn, arrival: Arrival, caller: UserToken, meth
 
 pub(super) fn answer(accounts: &Accounts, (entered, recovery_codes): (Entered, Option<Vec<String>>)) -> Result<HttpResponse> {
     let Door::Open(session) = entered.door else { return Err(Error::broken("a second factor was asked for inside a session")) };
+    accounts.platform().mail_hint.nudge();
     let session = session_out(accounts, entered.user, (&session, 0))?;
     Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(ChangedOut { session, recovery_codes }))
 }

@@ -8,6 +8,11 @@ use crate::store::{Conn, among};
 use diesel::prelude::*;
 use std::collections::HashMap;
 
+/// Lets those who prove or claim an address wait for one another until they are done.
+pub fn hold_email(conn: &mut Conn, app_id: AppId, email: &str) -> Result<()> {
+    conn.serialise(&format!("email:{app_id}:{email}"))
+}
+
 /// Whose an address is: who has proven it.
 pub fn owner(conn: &mut Conn, app_id: AppId, email: &str) -> Result<Option<UserId>> {
     Ok(on!(conn, c => emails::table.find((app_id, email)).select(emails::user_id).first(c).optional())?)

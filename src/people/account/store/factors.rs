@@ -46,10 +46,8 @@ pub fn drop_totp(conn: &mut Conn, app_id: AppId, user: UserId) -> Result<()> {
     Ok(())
 }
 
-/// Gives a user these recovery codes in place of the ones they had.
+/// Gives a user, who is held, these recovery codes in place of the ones they had.
 pub fn put_codes(conn: &mut Conn, (app_id, user): (AppId, UserId), hashes: &[String], now_ms: i64) -> Result<()> {
-    // Two calls at once would leave both sets.
-    conn.serialise(&format!("recovery codes:{app_id}:{user}"))?;
     drop_codes(conn, app_id, user)?;
     for hash in hashes {
         let row = (

@@ -12,7 +12,7 @@ mod users;
 pub(super) use challenges::{
     Found, NewChallenge, challenge, consume, find, insert_challenge, newest, supersede, take_try, use_up_all,
 };
-pub(super) use emails::{disown_email, email_of, emails_of, oldest_claim, own_email, owner};
+pub(super) use emails::{disown_email, email_of, emails_of, hold_email, oldest_claim, own_email, owner};
 pub(super) use factors::{
     Totp, codes_left, drop_codes, drop_factors, drop_totp, insert_totp, put_codes, take_code, take_step, totp,
 };
@@ -23,7 +23,7 @@ pub use sessions::keep_open;
 pub(super) use sessions::{
     End, Session, end_of, end_session, insert_session, name_session, open_sessions, others, refresh, session,
 };
-pub use users::Search;
+pub use users::{Search, hold_user};
 pub(super) use users::{
-    User, arriving, disable, hold_user, insert_user, search, set_claims, standings, touch, upgrade_user, user,
+    User, arrived, arriving, disable, insert_user, locale, search, set_claims, standings, touch, upgrade_user, user,
 };

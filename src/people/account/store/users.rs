@@ -5,6 +5,7 @@ use crate::http::FreeJson;
 use crate::id::{AppId, UserId};
 use crate::on;
 use crate::people::erasure;
+use crate::platform::epoch;
 use crate::store::schema::{emails, passwords, users};
 use crate::store::{Conn, Doc, among};
 use crate::webhook::{self, Event};
@@ -33,17 +34,36 @@ pub fn user(conn: &mut Conn, app_id: AppId, id: UserId) -> Result<Option<User>> 
         .optional())?)
 }
 
+/// The language that a user has chosen.
+pub fn locale(conn: &mut Conn, app_id: AppId, id: UserId) -> Result<Option<String>> {
+    let found: Option<Option<String>> =
+        on!(conn, c => users::table.find((app_id, id)).select(users::locale).first(c).optional())?;
+    Ok(found.flatten())
+}
+
 /// Lets those who change how a user comes in, and those who come in as them, wait for one another until they are done.
 pub fn hold_user(conn: &mut Conn, app_id: AppId, id: UserId) -> Result<()> {
     conn.serialise(&format!("account:{app_id}:{id}"))
 }
 
-/// A user who has proven who they are and may come in. Whoever signs in while the erasure of their account can be undone
-/// does not leave.
+/// A user who has proven who they are and may come in: also one who is leaving, while that can be undone.
 pub fn arriving(conn: &mut Conn, app_id: AppId, id: UserId) -> Result<Option<User>> {
     hold_user(conn, app_id, id)?;
-    erasure::restore(conn, app_id, id, None)?;
-    Ok(user(conn, app_id, id)?.filter(|user| !user.disabled))
+    let found = match erasure::is_undoable(conn, app_id, id)? {
+        true => on!(conn, c => users::table.find((app_id, id)).select(User::as_select()).first(c).optional())?,
+        false => user(conn, app_id, id)?,
+    };
+    Ok(found.filter(|user| !user.disabled))
+}
+
+/// They are in: whoever comes back while the erasure of their account can be undone does not leave. False when it began
+/// meanwhile.
+pub fn arrived(conn: &mut Conn, app_id: AppId, id: UserId, now_ms: i64) -> Result<bool> {
+    if erasure::restore(conn, app_id, id, Some(now_ms))? {
+        // What was decided while they were leaving is looked at again.
+        epoch::bump(conn, app_id, epoch::Scope::Consent(id))?;
+    }
+    Ok(user(conn, app_id, id)?.is_some())
 }
 
 pub fn insert_user(conn: &mut Conn, app_id: AppId, (id, anonymous): (UserId, bool), now_ms: i64) -> Result<User> {

@@ -113,7 +113,13 @@ pub async fn create(
     let write = move |conn: &mut Conn| {
         let guest = match (shown_now, asked) {
             (Some(guest), _) => guest,
-            (None, Some(hash)) => redeemed(conn, caller, (&hash, now_ms))?,
+            (None, Some(hash)) => {
+                let guest = waiting(conn, caller, (&hash, now_ms))?;
+                // Sign-ins that ask again hold the account before they touch what was kept.
+                link::hold(conn, caller, &guest)?;
+                challenge::redeem(conn, (Some(caller.app_id), Kind::LinkIdentity), (&hash, now_ms))?.ok_or_else(unfit)?;
+                guest
+            }
             (None, None) => return Err(Error::broken("an identity out of nothing")),
         };
         link::link(conn, caller, &guest, now_ms)
@@ -123,18 +129,18 @@ pub async fn create(
 }
 
 /// The identity that was kept for this user.
-fn redeemed(conn: &mut Conn, caller: UserToken, (hash, now_ms): (&str, i64)) -> Result<Guest> {
-    let refused = || {
-        let detail =
-            "The link token is unknown, was used, is too old, or is for another account: sign in with the provider again.";
-        Error::from(Problem::new(401, "invalid_link_token", detail))
-    };
-    let found = challenge::redeem(conn, (Some(caller.app_id), Kind::LinkIdentity), (hash, now_ms))?.ok_or_else(refused)?;
-    // A refusal undoes its use: the one whom it is for may still come.
+fn waiting(conn: &mut Conn, caller: UserToken, token: (&str, i64)) -> Result<Guest> {
+    let found = challenge::peek(conn, Kind::LinkIdentity, token)?.ok_or_else(unfit)?;
+    // A refusal leaves it as it is: the one whom it is for may still come.
     if (found.app_id, found.user_id, found.mode) != (caller.app_id, Some(caller.user_id), caller.mode) {
-        return Err(refused());
+        return Err(unfit());
     }
     serde_json::from_value(found.state).map_err(Error::broken)
+}
+
+fn unfit() -> Error {
+    let detail = "The link token is unknown, was used, is too old, or is for another account: sign in with the provider again.";
+    Problem::new(401, "invalid_link_token", detail).into()
 }
 
 /// Unlinks an identity; every other session of the user ends. The user has proven lately who they are.

@@ -13,7 +13,7 @@ use crate::people::account::departure::Gone;
 use crate::people::account::federation::enter::{Guest, Led, enter};
 use crate::people::account::federation::{Federation, Shown};
 use crate::people::account::http::sign::{Other, anonymous_caller};
-use crate::people::account::http::{SessionOut, welcome};
+use crate::people::account::http::{AskedOut, SessionOut, welcome};
 use crate::people::account::limit::by_address;
 use crate::people::account::methods::{Method, Methods};
 use crate::platform::Platform;
@@ -71,13 +71,13 @@ pub(super) fn shown(provider: String, id_token: Secret, (nonce, code): (Option<S
 /// Signs in, or up, with an ID token of Apple, Google or another provider that the app has set up. With the access token
 /// of an anonymous user, that user gets the account, or is merged into the one there is. The answer is 202 when the
 /// address belongs to an account and the provider has no authority over it: sign in to that account and link the
-/// identity there, or ask for a new account.
+/// identity there, or ask for a new account. It is 202 also when the account has a second factor, which is shown next.
 ///
 /// # Errors
 /// 400, 401 `invalid_id_token`, 429, 503.
 #[utoipa::path(post, path = "/v1/auth/id-token", tag = "auth", request_body = IdTokenIn,
     security(("publishable_key" = []), ("publishable_key" = [], "user_token" = [])),
-    responses((status = 200, body = SessionOut), (status = 202, body = LinkWantedOut), (status = 400, body = ProblemBody),
+    responses((status = 200, body = SessionOut), (status = 202, body = IdTokenAsked), (status = 400, body = ProblemBody),
         (status = 401, body = ProblemBody), (status = 429, body = ProblemBody), (status = 503, body = ProblemBody)))]
 pub async fn id_token(
     caller: PublishableKey,
@@ -95,20 +95,29 @@ pub async fn id_token(
     let arrival = Arrival::new(accounts.platform(), (caller.app_id, caller.mode), request.headers(), anonymous)
         .by(&Methods::one(Method::Federated));
     let platform = accounts.platform().clone();
-    let write = move |conn: &mut Conn| {
-        arrival.hold(conn)?;
-        match enter(conn, arrival, (&guest, new_account))? {
-            Led::In(mut entered) => {
-                let gone = std::mem::take(&mut entered.gone);
-                Ok((Answer::In(entered), gone))
-            }
-            Led::Ask(user) => Ok((Answer::Ask(ask(conn, &platform, (&guest, caller.mode), user)?), Gone::default())),
+    let write = move |conn: &mut Conn| match enter(conn, arrival, (&guest, new_account))? {
+        Led::In(mut entered) => {
+            let gone = std::mem::take(&mut entered.gone);
+            Ok((Answer::In(entered), gone))
         }
+        Led::Ask(user) => Ok((Answer::Ask(ask(conn, &platform, (&guest, caller.mode), user)?), Gone::default())),
     };
     match accounts.write(caller.app_id, write).await? {
         Answer::In(entered) => welcome(&accounts, entered),
-        Answer::Ask(wanted) => Ok(HttpResponse::Accepted().insert_header((CACHE_CONTROL, "no-store")).json(wanted)),
+        Answer::Ask(wanted) => {
+            Ok(HttpResponse::Accepted().insert_header((CACHE_CONTROL, "no-store")).json(IdTokenAsked::Link(wanted)))
+        }
     }
+}
+
+/// What an answer of 202 asks for.
+#[derive(Serialize, utoipa::ToSchema)]
+#[serde(untagged)]
+pub enum IdTokenAsked {
+    /// The address is an account's: the identity is to be linked there.
+    Link(LinkWantedOut),
+    /// The account has a second factor.
+    Factor(AskedOut),
 }
 
 enum Answer {
