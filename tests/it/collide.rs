@@ -111,7 +111,7 @@ async fn round(world: &World, (idp, tenant): (&Idp, &Tenant), n: usize) {
         way.beside =
             ["sign-in", "sign-up", "email-code", "id-token"].iter().any(|w| way.path.contains(w)).then(|| nobody.token.clone());
     }
-    if n % 2 == 0 {
+    if n.is_multiple_of(2) {
         all.push(call("DELETE", format!("/v1/users/{}", ada.person.id), &tenant.server, Value::Null));
         all.push(call("DELETE", format!("/v1/users/{}", nobody.id), &tenant.server, Value::Null));
     }
