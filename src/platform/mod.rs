@@ -9,7 +9,7 @@ pub mod personal;
 mod seal;
 pub mod stopwatch;
 
-pub use hasher::Hasher;
+pub use hasher::{Also, Hasher};
 pub use pairwise::pairwise;
 pub use seal::MasterKey;
 

@@ -6,6 +6,8 @@
 //! The answers have one shape, and each attempt costs exactly one password hash, because the salt is the same for all
 //! accounts of one address: a keyed hash of the address, secret like the master key.
 //!
+//! Accounts that another system had bring their passwords along: [`foreign`] says how, and what keeps the answers alike.
+//!
 //! Whoever shows that they read the mail of an address gets the account that it leads to ([`proof`] says which, and what
 //! ends then). Every way in ends in [`arrival`], which asks for a second factor where there is one; every way out in
 //! [`departure`]. What is mailed, and what stands between two steps, is a [`challenge`].
@@ -17,6 +19,7 @@ mod challenge;
 mod departure;
 mod factor;
 pub mod federation;
+pub(in crate::people) mod foreign;
 pub mod http;
 pub mod keyring;
 mod letter;

@@ -1,5 +1,6 @@
 //! Addresses: proven ones, which belong to one account each, and claims that nobody has checked.
 
+use super::foreign::{foreign, foreign_claim};
 use crate::error::Result;
 use crate::id::{AppId, UserId};
 use crate::on;
@@ -12,14 +13,16 @@ pub fn owner(conn: &mut Conn, app_id: AppId, email: &str) -> Result<Option<UserI
     Ok(on!(conn, c => emails::table.find((app_id, email)).select(emails::user_id).first(c).optional())?)
 }
 
-/// Who claimed an address first, with a password of their own, while nobody has proven it.
+/// Who claimed an address first, with a password of their own or by being brought in, while nobody has proven it.
 pub fn oldest_claim(conn: &mut Conn, app_id: AppId, email: &str) -> Result<Option<UserId>> {
-    Ok(on!(conn, c => passwords::table
+    let brought_in = foreign_claim(conn, app_id, email)?;
+    let own: Option<UserId> = on!(conn, c => passwords::table
         .filter(passwords::app_id.eq(app_id).and(passwords::email.eq(email)))
         .order(passwords::user_id)
         .select(passwords::user_id)
         .first(c)
-        .optional())?)
+        .optional())?;
+    Ok(own.into_iter().chain(brought_in).min())
 }
 
 /// A user's address and since when it is proven; a claim has no such time.
@@ -34,6 +37,10 @@ pub fn email_of(conn: &mut Conn, app_id: AppId, user: UserId) -> Result<Option<(
     }
     let claim: Option<String> =
         on!(conn, c => passwords::table.find((app_id, user)).select(passwords::email).first(c).optional())?;
+    let claim = match claim {
+        Some(claim) => Some(claim),
+        None => foreign(conn, app_id, user)?.map(|row| row.email),
+    };
     Ok(claim.map(|email| (email, None)))
 }
 

@@ -3,6 +3,7 @@
 mod challenges;
 mod emails;
 mod factors;
+mod foreign;
 mod keys;
 mod passkeys;
 mod passwords;
@@ -16,11 +17,12 @@ pub(super) use emails::{email_of, oldest_claim, own_email, owner};
 pub(super) use factors::{
     Totp, codes_left, drop_codes, drop_factors, drop_totp, insert_totp, put_codes, take_code, take_step, totp,
 };
+pub(super) use foreign::{ForeignRow, drop_foreign, foreign, foreign_claim, foreign_neighbour, put_foreign};
 pub(super) use keys::{StoredKey, insert_signing_key, public_keys, retire_key, signing_keys};
 pub(super) use passkeys::{Passkey, drop_passkey, insert_passkey, name_passkey, note_use, passkey_of, passkeys, second_factors};
-pub(super) use passwords::{Credential, account, claim, drop_password, has_password, holder, set_password};
+pub(super) use passwords::{Credential, account, claim, drop_password, has_own_password, has_password, holder, set_password};
 pub use sessions::keep_open;
 pub(super) use sessions::{
     End, Session, end_of, end_session, insert_session, name_session, open_sessions, others, refresh, session,
 };
-pub(super) use users::{User, arriving, hold_user, insert_user, upgrade_user, user};
+pub(super) use users::{User, arriving, hold_user, insert_user, set_disabled, upgrade_user, user};

@@ -67,3 +67,15 @@ pub fn upgrade_user(conn: &mut Conn, app_id: AppId, id: UserId, now_ms: i64) -> 
     on!(conn, c => diesel::update(users::table.find((app_id, id))).set(values).execute(c))?;
     webhook::emit(conn, app_id, &Event::of_change((id, now_ms), "upgraded", vec!["anonymous".to_owned()]))
 }
+
+/// Lets a user sign in, or no longer; false when it is so already.
+pub fn set_disabled(conn: &mut Conn, app_id: AppId, (id, disabled): (UserId, bool), now_ms: i64) -> Result<bool> {
+    let target = users::table.filter(users::app_id.eq(app_id).and(users::id.eq(id)).and(users::disabled.ne(disabled)));
+    let values = (users::disabled.eq(disabled), users::revision.eq(users::revision + 1), users::updated_ms.eq(now_ms));
+    if on!(conn, c => diesel::update(target).set(values).execute(c))? == 0 {
+        return Ok(false);
+    }
+    let revision: i64 = on!(conn, c => users::table.find((app_id, id)).select(users::revision).first(c))?;
+    webhook::emit(conn, app_id, &Event::of_change((id, now_ms), format!("{revision}:disabled"), vec!["disabled".to_owned()]))?;
+    Ok(true)
+}

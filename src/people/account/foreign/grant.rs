@@ -1,0 +1,88 @@
+//! What the app's back end says of a user's account: an address, whether it is proven, a password of another system.
+
+use super::{context, place};
+use crate::error::{Error, Problem, Result};
+use crate::id::{AppId, SessionId, UserId};
+use crate::people::account::departure::end_others;
+use crate::people::account::store::{self, End, ForeignRow};
+use crate::platform::Platform;
+use crate::store::Conn;
+
+/// An address that a user is to have, checked and in the form in which it is stored.
+pub(in crate::people) struct Grant<'a> {
+    pub(in crate::people) email: &'a str,
+    /// Whether the other system had its user prove it.
+    pub(in crate::people) verified: bool,
+    /// The text of a hash that could be read.
+    pub(in crate::people) password_hash: Option<&'a str>,
+}
+
+/// To whom, when.
+#[derive(Clone, Copy)]
+pub(in crate::people) struct Granted {
+    pub(in crate::people) app_id: AppId,
+    pub(in crate::people) user: UserId,
+    pub(in crate::people) now_ms: i64,
+}
+
+/// Gives a user an address on the word of the app's back end. What users have done themselves stands above it: an address
+/// that somebody else has proven is refused, one that the user has proven stays, and so does a password that was set here.
+/// A foreign hash is not added to an account whose user has proven its address here: it would be another's way in.
+///
+/// # Errors
+/// 409 that names `email`.
+pub(in crate::people) fn grant(conn: &mut Conn, platform: &Platform, to: Granted, grant: &Grant<'_>) -> Result<()> {
+    let Granted { app_id, user, now_ms } = to;
+    let email = grant.email;
+    conn.serialise(&format!("email:{app_id}:{email}"))?;
+    store::hold_user(conn, app_id, user)?;
+    if store::owner(conn, app_id, email)?.is_some_and(|owner| owner != user) {
+        return Err(refused("taken", "another user of this app has proven this address"));
+    }
+    if store::foreign_claim(conn, app_id, email)?.is_some_and(|claim| claim != user) {
+        return Err(refused("duplicate", "this address has been brought in for another user of this app"));
+    }
+    let before = store::email_of(conn, app_id, user)?;
+    let proven = before.as_ref().is_some_and(|(_, verified_ms)| verified_ms.is_some());
+    if before.as_ref().is_some_and(|(had, _)| had != email && proven) {
+        return Err(refused("conflict", "this user has proven another address, which stays"));
+    }
+    let has_own = store::has_own_password(conn, app_id, user)?;
+    let row = store::foreign(conn, app_id, user)?;
+    if has_own && before.is_some_and(|(had, _)| had != email) {
+        return Err(refused("conflict", "this user has signed up here with another address, which stays"));
+    }
+    if !has_own && (row.is_some() || !proven) {
+        let sealed = match grant.password_hash {
+            Some(hash) => Some(platform.master_key.seal(&platform.ids, &context(app_id, user), hash.as_bytes())?),
+            // What was brought in before stays.
+            None => row.and_then(|row| row.sealed),
+        };
+        let place = place(&platform.master_key, app_id, email);
+        let row = ForeignRow { app_id, user_id: user, email: email.to_owned(), place, sealed, created_ms: now_ms };
+        store::put_foreign(conn, &row)?;
+    }
+    if grant.verified && !proven && !store::own_email(conn, app_id, (user, email), now_ms)? {
+        return Err(refused("taken", "another user of this app has proven this address"));
+    }
+    if store::user(conn, app_id, user)?.is_some_and(|user| user.anonymous) {
+        store::upgrade_user(conn, app_id, user, now_ms)?;
+    }
+    Ok(())
+}
+
+/// Lets a user sign in, or no longer. Answers which sessions have ended, to be told after the commit, and whose sends are
+/// to let go.
+pub(in crate::people) fn disable(conn: &mut Conn, to: Granted, disabled: bool) -> Result<(Vec<SessionId>, Vec<UserId>)> {
+    let Granted { app_id, user, now_ms } = to;
+    store::hold_user(conn, app_id, user)?;
+    if !store::set_disabled(conn, app_id, (user, disabled), now_ms)? || !disabled {
+        return Ok((Vec::new(), Vec::new()));
+    }
+    let gone = end_others(conn, (app_id, user), None, (End::Revoked, now_ms))?;
+    Ok((gone.sessions, gone.users))
+}
+
+fn refused(code: &'static str, message: &str) -> Error {
+    Problem::new(409, "email_taken", message).field("email", code, message).into()
+}
