@@ -47,6 +47,7 @@ create table import_chunks (
     seq bigint not null,
     -- the number of its first line in the body, from 1
     first_line bigint not null,
+    lines bigint not null,
     lines_sealed bytea not null,
     primary key (app_id, import_id, seq)
 );

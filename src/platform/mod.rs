@@ -60,6 +60,8 @@ pub struct Parts {
     pub feedback_hint: Hint,
     /// Wakes what sends mails.
     pub mail_hint: Hint,
+    /// Wakes what works on imports.
+    pub import_hint: Hint,
     /// Wakes what is driven by due times: dwell, stale exits, scheduled campaigns.
     pub timer_hint: Hint,
 }

@@ -895,6 +895,7 @@ diesel::table! {
         import_id -> Text,
         seq -> BigInt,
         first_line -> BigInt,
+        lines -> BigInt,
         lines_sealed -> Binary,
     }
 }

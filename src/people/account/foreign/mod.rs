@@ -101,3 +101,11 @@ fn comparison(key: &MasterKey, row: &ForeignRow) -> Result<Also> {
     let hash = hash.map_err(|_| Error::broken("a stored foreign hash cannot be read"))?;
     Ok(Box::new(move |password| hash.is_of(password)))
 }
+
+/// Whom an address belongs to: who has proven it, else for whom it was brought in.
+pub(in crate::people) fn by_address(conn: &mut Conn, app_id: AppId, email: &str) -> Result<Option<UserId>> {
+    match store::owner(conn, app_id, email)? {
+        Some(owner) => Ok(Some(owner)),
+        None => store::foreign_claim(conn, app_id, email),
+    }
+}
