@@ -69,10 +69,7 @@ const CLASSES: [Class; 7] = [
         keeps_ms: |_| DAY_MS,
         forget: |conn, app, before_ms, _| account::personal::expire_secrets(conn, app, (before_ms, ROWS)),
     },
-    Class {
-        keeps_ms: |_| IMPORTS_MS,
-        forget: |conn, app, before_ms, _| import::personal::expire(conn, app, (before_ms, ROWS)),
-    },
+    Class { keeps_ms: |_| IMPORTS_MS, forget: |conn, app, before_ms, _| import::personal::expire(conn, app, (before_ms, ROWS)) },
     Class {
         keeps_ms: |_| HOUR_MS,
         forget: |conn, app, before_ms, _| import::personal::expire_halves(conn, app, (before_ms, HALVES)),

@@ -91,7 +91,9 @@ impl Cutter {
     fn extend(&mut self, bytes: &[u8]) -> Result<()> {
         if self.rest.len() + bytes.len() > self.limits.line_bytes {
             let (line, most) = (self.whole + 1, self.limits.line_bytes);
-            let detail = format!("Line {line} has more than {most} bytes, the most a line may have. Is there a line feed after each object?");
+            let detail = format!(
+                "Line {line} has more than {most} bytes, the most a line may have. Is there a line feed after each object?"
+            );
             return Err(Problem::new(413, "line_too_long", detail).into());
         }
         self.rest.extend_from_slice(bytes);
@@ -105,8 +107,7 @@ impl Cutter {
             self.open.lines += 1;
         }
         if self.lines > self.limits.lines {
-            let detail =
-                format!("An import may have at most {} lines. Send the rest as another import.", self.limits.lines);
+            let detail = format!("An import may have at most {} lines. Send the rest as another import.", self.limits.lines);
             return Err(Problem::new(413, "too_many_lines", detail).into());
         }
         self.open.text.append(&mut self.rest);

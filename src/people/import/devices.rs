@@ -29,9 +29,7 @@ impl Wanted {
     /// 400 that names the field.
     pub(super) fn check(line: DeviceLine) -> Result<Self> {
         let whose = match (line.user_id, line.external_id) {
-            (Some(id), None) => {
-                Whose::User(id.parse().map_err(|_| refused("user_id", "invalid", "expected the id of a user"))?)
-            }
+            (Some(id), None) => Whose::User(id.parse().map_err(|_| refused("user_id", "invalid", "expected the id of a user"))?),
             (None, Some(external)) => Whose::External(external),
             (None, None) => return Err(refused("user_id", "required", "say user_id or external_id")),
             (Some(_), Some(_)) => return Err(refused("user_id", "invalid", "say user_id or external_id, not both")),

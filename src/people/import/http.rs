@@ -1,9 +1,9 @@
 //! `/v1/users/import`, `/v1/devices/import` and `/v1/imports/{id}`.
 
+use super::LineError;
 use super::line::UserLine;
 use super::receive::receive;
 use super::store::{self, Job, Kind, State};
-use super::LineError;
 use crate::app::{BackOffice, Scope};
 use crate::clock::Time;
 use crate::error::{Error, Result};
@@ -46,7 +46,12 @@ impl From<Job> for ImportOut {
     }
 }
 
-async fn create(caller: &BackOffice, platform: &Platform, kind: Kind, (request, payload): (HttpRequest, web::Payload)) -> Result<HttpResponse> {
+async fn create(
+    caller: &BackOffice,
+    platform: &Platform,
+    kind: Kind,
+    (request, payload): (HttpRequest, web::Payload),
+) -> Result<HttpResponse> {
     caller.need(Scope::UsersWrite)?;
     let job = receive(platform, (caller.app_id, kind), (request.headers(), payload)).await?;
     let location = format!("/v1/imports/{}", job.id);
@@ -64,7 +69,12 @@ async fn create(caller: &BackOffice, platform: &Platform, kind: Kind, (request, 
     responses((status = 202, body = ImportOut, headers(("Location" = String))), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
         (status = 403, body = ProblemBody), (status = 408, body = ProblemBody), (status = 413, body = ProblemBody), (status = 415, body = ProblemBody),
         (status = 422, body = ProblemBody), (status = 429, body = ProblemBody)))]
-pub async fn users(caller: BackOffice, platform: web::Data<Platform>, request: HttpRequest, payload: web::Payload) -> Result<HttpResponse> {
+pub async fn users(
+    caller: BackOffice,
+    platform: web::Data<Platform>,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse> {
     create(&caller, &platform, Kind::Users, (request, payload)).await
 }
 
@@ -79,7 +89,12 @@ pub async fn users(caller: BackOffice, platform: web::Data<Platform>, request: H
     responses((status = 202, body = ImportOut, headers(("Location" = String))), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
         (status = 403, body = ProblemBody), (status = 408, body = ProblemBody), (status = 413, body = ProblemBody), (status = 415, body = ProblemBody),
         (status = 422, body = ProblemBody), (status = 429, body = ProblemBody)))]
-pub async fn devices(caller: BackOffice, platform: web::Data<Platform>, request: HttpRequest, payload: web::Payload) -> Result<HttpResponse> {
+pub async fn devices(
+    caller: BackOffice,
+    platform: web::Data<Platform>,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse> {
     create(&caller, &platform, Kind::Devices, (request, payload)).await
 }
 

@@ -73,8 +73,7 @@ impl DeviceLine {
             Some(_) => Err(Error::invalid(name, "invalid", "expected a text")),
         };
         let (user_id, external_id, installation_id) = (text("user_id")?, text("external_id")?, text("installation_id")?);
-        let installation_id =
-            installation_id.ok_or_else(|| Error::invalid("installation_id", "required", "is left out"))?;
+        let installation_id = installation_id.ok_or_else(|| Error::invalid("installation_id", "required", "is left out"))?;
         let rest = serde_json::to_vec(&fields).map_err(Error::broken)?;
         Ok(Self { user_id, external_id, installation_id, device: quietly(&rest)? })
     }

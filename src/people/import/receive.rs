@@ -121,7 +121,8 @@ impl Body {
 
     /// The next piece.
     async fn next(&mut self) -> Result<Option<Bytes>> {
-        let slow = || Problem::new(408, "body_too_slow", format!("Each piece of the body must arrive within {} s.", PATIENCE.as_secs()));
+        let slow =
+            || Problem::new(408, "body_too_slow", format!("Each piece of the body must arrive within {} s.", PATIENCE.as_secs()));
         let Some(piece) = tokio::time::timeout(PATIENCE, self.payload.next()).await.map_err(|_| slow())? else { return Ok(None) };
         let piece = piece.map_err(|e| Problem::new(400, "unreadable_body", format!("The body could not be read: {e}.")))?;
         self.bytes += piece.len();

@@ -138,7 +138,8 @@ pub(super) fn open(conn: &mut Conn, (app, id, kind): (AppId, ImportId, Kind), (m
     let open = imports::table.filter(imports::app_id.eq(app).and(imports::finished_ms.is_null()));
     let n: i64 = on!(conn, c => open.count().get_result(c))?;
     if n >= most {
-        let detail = format!("An app may have at most {most} imports under way. Wait until one is done, then send this one again.");
+        let detail =
+            format!("An app may have at most {most} imports under way. Wait until one is done, then send this one again.");
         let mut problem = Problem::new(429, "too_many_imports", detail);
         problem.retry_after_s = Some(10);
         return Err(problem.into());
@@ -163,12 +164,7 @@ pub(super) fn open(conn: &mut Conn, (app, id, kind): (AppId, ImportId, Kind), (m
 ///
 /// # Errors
 /// 408 when it was given up meanwhile.
-pub(super) fn add(
-    conn: &mut Conn,
-    (app, id): (AppId, ImportId),
-    chunks: &[(i64, Chunk, Vec<u8>)],
-    now_ms: i64,
-) -> Result<()> {
+pub(super) fn add(conn: &mut Conn, (app, id): (AppId, ImportId), chunks: &[(i64, Chunk, Vec<u8>)], now_ms: i64) -> Result<()> {
     let job = imports::table.find((app, id)).filter(imports::state.eq(State::Receiving.name()));
     if on!(conn, c => diesel::update(job).set(imports::worked_ms.eq(now_ms)).execute(c))? == 0 {
         return Err(Problem::new(408, "body_too_slow", "The body took too long to arrive.").into());

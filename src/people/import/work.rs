@@ -61,7 +61,10 @@ fn work(conn: &mut Conn, platform: &Platform, (app, id): (AppId, ImportId)) -> R
         }
         Err(error) => {
             tracing::error!(%error, import = %id, "lines of an import cannot be read");
-            tally.fail(chunk.lines, LineError::new(chunk.first_line, "internal", "these lines could not be read again: send them once more"));
+            tally.fail(
+                chunk.lines,
+                LineError::new(chunk.first_line, "internal", "these lines could not be read again: send them once more"),
+            );
         }
     }
     store::end_chunk(conn, &job, (chunk.seq, &tally), now_ms)?;

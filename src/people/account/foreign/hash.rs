@@ -160,7 +160,8 @@ fn argon2(algorithm: Algorithm, phc: &Phc<'_>) -> Result<ForeignHash> {
     if made.salt.len() < argon2::MIN_SALT_LEN {
         return Err(invalid("has a salt that is too short for Argon2: at least 8 bytes"));
     }
-    let params = Params::new(memory_kib, passes, lanes, Some(made.hash.len())).map_err(|_| invalid("has no parameters of Argon2"))?;
+    let params =
+        Params::new(memory_kib, passes, lanes, Some(made.hash.len())).map_err(|_| invalid("has no parameters of Argon2"))?;
     Ok(ForeignHash(Scheme::Argon2(Box::new((Argon2::new(algorithm, version, params), made)))))
 }
 

@@ -3,8 +3,8 @@
 use super::hash::invalid;
 use crate::error::Result;
 use base64::Engine as _;
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 
 /// With padding or without: libraries do as they like.
 const BASE64: GeneralPurpose = GeneralPurpose::new(

@@ -152,11 +152,7 @@ pub async fn anonymous(
 }
 
 /// Counts the attempt and hashes the password, once, whoever it is.
-async fn attempt(
-    accounts: &Accounts,
-    (app_id, address): (AppId, ClientAddress),
-    body: CredentialsIn,
-) -> Result<(Said, Attempt)> {
+async fn attempt(accounts: &Accounts, (app_id, address): (AppId, ClientAddress), body: CredentialsIn) -> Result<(Said, Attempt)> {
     let email = check_email(&body.email)?;
     check_presented("password", body.password.expose())?;
     let attempt = Attempt::begin(accounts.platform(), app_id, &email, address).await?;

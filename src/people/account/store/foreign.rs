@@ -36,9 +36,8 @@ pub fn foreign_claim(conn: &mut Conn, app_id: AppId, email: &str) -> Result<Opti
 
 /// The row with a hash at this place or at the next one, round the ring; none when the app has no such row.
 pub fn foreign_neighbour(conn: &mut Conn, app_id: AppId, place: &str) -> Result<Option<ForeignRow>> {
-    let of_app = || {
-        foreign_passwords::table.filter(foreign_passwords::app_id.eq(app_id)).filter(foreign_passwords::sealed.is_not_null())
-    };
+    let of_app =
+        || foreign_passwords::table.filter(foreign_passwords::app_id.eq(app_id)).filter(foreign_passwords::sealed.is_not_null());
     let after: Option<ForeignRow> = on!(conn, c => of_app()
         .filter(foreign_passwords::place.ge(place))
         .order(foreign_passwords::place)
