@@ -1,6 +1,6 @@
 //! Cuts a body into lines, and lines into chunks, while it arrives. Pure.
 
-use crate::error::{Error, Problem, Result};
+use crate::error::{Problem, Result};
 
 /// Lines of a chunk: one transaction works on them, in some hundred milliseconds at most.
 const LINES: i64 = 100;
@@ -20,7 +20,6 @@ pub(super) struct Chunk {
 /// What is taken at most.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
-    pub(super) body_bytes: usize,
     pub(super) line_bytes: usize,
     pub(super) lines: i64,
 }
@@ -28,7 +27,6 @@ pub(super) struct Limits {
 /// See the module.
 pub(super) struct Cutter {
     limits: Limits,
-    bytes: usize,
     /// The lines that are whole.
     whole: i64,
     /// Those that say something.
@@ -42,7 +40,7 @@ pub(super) struct Cutter {
 impl Cutter {
     pub(super) fn new(limits: Limits) -> Self {
         let open = Chunk { first_line: 1, ..Chunk::default() };
-        Self { limits, bytes: 0, whole: 0, lines: 0, rest: Vec::new(), open, ready: Vec::new() }
+        Self { limits, whole: 0, lines: 0, rest: Vec::new(), open, ready: Vec::new() }
     }
 
     /// How many lines there were that say something.
@@ -55,10 +53,6 @@ impl Cutter {
     /// # Errors
     /// 413 that says which limit it is and what to do.
     pub(super) fn push(&mut self, mut bytes: &[u8]) -> Result<()> {
-        self.bytes += bytes.len();
-        if self.bytes > self.limits.body_bytes {
-            return Err(body_too_large(self.limits.body_bytes));
-        }
         while let Some(end) = bytes.iter().position(|b| *b == b'\n') {
             self.extend(&bytes[..end])?;
             bytes = &bytes[end + 1..];
@@ -125,10 +119,4 @@ impl Cutter {
             self.ready.push(chunk);
         }
     }
-}
-
-/// The refusal of a body that is too large as a whole.
-pub(super) fn body_too_large(most: usize) -> Error {
-    let detail = format!("The body of an import may have at most {most} bytes. Send it in several imports.");
-    Problem::new(413, "body_too_large", detail).into()
 }

@@ -1,6 +1,6 @@
 //! Takes a body in while it arrives: lines go to the database as they come, and count once the body is whole.
 
-use super::chunk::{Chunk, Cutter, Limits, body_too_large};
+use super::chunk::{Chunk, Cutter, Limits};
 use super::store::{self, Job, Kind};
 use super::work::context;
 use crate::audit;
@@ -108,13 +108,9 @@ impl Body {
             return Err(Problem::new(415, "unsupported_media_type", detail).into());
         }
         let config = &platform.config;
-        let limits = Limits {
-            body_bytes: config.import_body_limit_bytes,
-            line_bytes: config.import_line_limit_bytes,
-            lines: config.import_lines_limit,
-        };
-        if text(CONTENT_LENGTH).parse::<usize>().is_ok_and(|n| n > limits.body_bytes) {
-            return Err(body_too_large(limits.body_bytes));
+        let limits = Limits { line_bytes: config.import_line_limit_bytes, lines: config.import_lines_limit };
+        if text(CONTENT_LENGTH).parse::<usize>().is_ok_and(|n| n > config.import_body_limit_bytes) {
+            return Err(body_too_large(config.import_body_limit_bytes));
         }
         Ok(Self { platform: platform.clone(), payload, cutter: Cutter::new(limits), digest: Context::new(&SHA256), bytes: 0 })
     }
@@ -137,6 +133,11 @@ impl Body {
     fn hash(&self) -> String {
         self.platform.master_key.derive_hex("import body", self.digest.clone().finish().as_ref())
     }
+}
+
+fn body_too_large(most: usize) -> Error {
+    let detail = format!("The body of an import may have at most {most} bytes. Send it in several imports.");
+    Problem::new(413, "body_too_large", detail).into()
 }
 
 /// An import whose body is arriving; unless it becomes whole, nothing of it stays. It is written outside of the request's

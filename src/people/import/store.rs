@@ -9,6 +9,7 @@ use crate::store::schema::{import_chunks, imports, users};
 use crate::store::{Conn, Doc};
 use diesel::prelude::*;
 use serde::Serialize;
+use std::collections::HashSet;
 
 /// What is imported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
@@ -296,6 +297,15 @@ pub(super) fn by_external(conn: &mut Conn, app: AppId, external: &str) -> Result
         .select(users::id)
         .first(c)
         .optional())?)
+}
+
+/// Those of these external ids that somebody has, leaving or not.
+pub(super) fn known_externals(conn: &mut Conn, app: AppId, all: &[&str]) -> Result<HashSet<String>> {
+    let found: Vec<Option<String>> = on!(conn, c => users::table
+        .filter(users::app_id.eq(app).and(users::external_id.eq_any(all)))
+        .select(users::external_id)
+        .load(c))?;
+    Ok(found.into_iter().flatten().collect())
 }
 
 /// Writes when a user came to the system that they come from.

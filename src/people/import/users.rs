@@ -47,6 +47,15 @@ impl Wanted {
         external.chain(self.email.iter().map(|email| format!("email:{email}"))).collect()
     }
 
+    fn email(&self) -> Option<&str> {
+        self.email.as_deref()
+    }
+
+    fn grant(&self) -> Option<Grant<'_>> {
+        let password_hash = self.line.password_hash.as_ref().map(|hash| hash.expose());
+        self.email().map(|email| Grant { email, verified: self.line.email_verified, password_hash })
+    }
+
     /// Whom it is about: a user who is known, or nobody yet.
     fn known(&self, conn: &mut Conn, app: AppId) -> Result<Option<UserId>> {
         let (field, found) = match (&self.line.external_id, &self.email) {
@@ -86,9 +95,8 @@ impl Wanted {
             self.change(conn, (app, user), now_ms)?;
         }
         let to = Granted { app_id: app, user, now_ms };
-        if let Some(email) = &self.email {
-            let password_hash = self.line.password_hash.as_ref().map(|hash| hash.expose());
-            foreign::grant(conn, platform, to, &Grant { email, verified: self.line.email_verified, password_hash })?;
+        if let Some(grant) = self.grant() {
+            foreign::grant(conn, platform, to, &grant)?;
         }
         if let Some(disabled) = self.line.disabled {
             (effects.sessions, effects.users) = foreign::disable(conn, to, disabled)?;
@@ -96,10 +104,9 @@ impl Wanted {
         Ok((outcome, effects))
     }
 
-    fn create(&self, conn: &mut Conn, (platform, app): (&Platform, AppId), now_ms: i64) -> Result<UserId> {
-        let UserLine { external_id, attributes, locale, time_zone, created_at, .. } = &self.line;
-        let id = platform.ids.next();
-        let user = NewUser {
+    fn new_user(&self, id: UserId, now_ms: i64) -> NewUser {
+        let UserLine { external_id, attributes, locale, time_zone, .. } = &self.line;
+        NewUser {
             id,
             external_id: external_id.clone(),
             anonymous: false,
@@ -107,12 +114,18 @@ impl Wanted {
             locale: locale.clone(),
             time_zone: time_zone.clone(),
             now_ms,
-        };
-        profile::create(conn, app, &user)?;
-        if let Some(Time(created_ms)) = created_at {
-            store::came(conn, (app, id), *created_ms)?;
         }
+    }
+
+    fn create(&self, conn: &mut Conn, (platform, app): (&Platform, AppId), now_ms: i64) -> Result<UserId> {
+        let id = platform.ids.next();
+        profile::create(conn, app, &self.new_user(id, now_ms))?;
+        self.came(conn, (app, id))?;
         Ok(id)
+    }
+
+    fn came(&self, conn: &mut Conn, who: (AppId, UserId)) -> Result<()> {
+        self.line.created_at.map_or(Ok(()), |Time(created_ms)| store::came(conn, who, created_ms))
     }
 
     /// As the server's PATCH would.
@@ -128,4 +141,49 @@ impl Wanted {
         };
         profile::change(conn, app, (user, &IfMatch::any()), &change).map(drop)
     }
+}
+
+/// Those of these users, in the order of their lines, whom nobody knows: they can be made together. Whoever is named in an
+/// earlier line too, or in any way known, waits for a turn of their own.
+pub(super) fn unknown<'l>(
+    conn: &mut Conn,
+    app: AppId,
+    lines: impl Iterator<Item = (i64, &'l Wanted)>,
+    buried: &HashSet<&str>,
+) -> Result<Vec<(i64, &'l Wanted)>> {
+    let mut seen: HashSet<String> = HashSet::new();
+    let mut alone: Vec<(i64, &Wanted)> = Vec::new();
+    for (number, user) in lines {
+        // Both names are noted, whatever the first one says.
+        let is_new =
+            user.names().into_iter().fold(true, |is_new, name| !buried.contains(name.as_str()) & seen.insert(name) & is_new);
+        if is_new && user.line.external_id.is_some() && user.line.disabled != Some(true) {
+            alone.push((number, user));
+        }
+    }
+    let external: Vec<&str> = alone.iter().filter_map(|(_, user)| user.line.external_id.as_deref()).collect();
+    let known = store::known_externals(conn, app, &external)?;
+    let emails: Vec<&str> = alone.iter().filter_map(|(_, user)| user.email()).collect();
+    let taken = foreign::taken(conn, app, &emails)?;
+    alone.retain(|(_, user)| {
+        let is_known = user.line.external_id.as_ref().is_some_and(|external| known.contains(external));
+        !is_known && !user.email().is_some_and(|email| taken.contains(email))
+    });
+    Ok(alone)
+}
+
+/// Makes users whom nobody knows: all or none. The unique keys see to it that nobody made them meanwhile.
+pub(super) fn make(
+    conn: &mut Conn,
+    (platform, app): (&Platform, AppId),
+    (users, now_ms): (&[(i64, &Wanted)], i64),
+) -> Result<()> {
+    let all: Vec<(UserId, &Wanted)> = users.iter().map(|(_, user)| (platform.ids.next(), *user)).collect();
+    let new: Vec<NewUser> = all.iter().map(|(id, user)| user.new_user(*id, now_ms)).collect();
+    profile::create_many(conn, app, &new)?;
+    for (id, user) in &all {
+        user.came(conn, (app, *id))?;
+    }
+    let grants = all.iter().filter_map(|(id, user)| Some((*id, user.grant()?)));
+    foreign::grant_new(conn, platform, (app, now_ms), &grants.collect::<Vec<_>>())
 }

@@ -113,8 +113,10 @@ impl Batch<'_> {
             .collect();
         let names: HashSet<&str> = names.iter().map(String::as_str).collect();
         let buried = erasure::buried(conn, &self.platform.master_key, self.job.app, &names)?;
+        let made = self.make(conn, lines, &buried)?;
         for (number, line) in lines {
             match line {
+                Ok(_) if made.contains(number) => self.tally.count(Outcome::Created),
                 Ok(wanted) => {
                     let done = self.line(conn, wanted, &buried);
                     self.settle(*number, done)?;
@@ -123,6 +125,25 @@ impl Batch<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Makes the users whom nobody knows, all at once; the numbers of their lines. When anything is wrong with one of
+    /// them, none is made: each gets a turn of its own.
+    fn make(&self, conn: &mut Conn, lines: &[(i64, Result<Wanted>)], buried: &HashSet<&str>) -> Result<HashSet<i64>> {
+        let (place, now_ms) = ((self.platform, self.job.app), self.now_ms);
+        let users = lines.iter().filter_map(|(number, line)| match line {
+            Ok(Wanted::User(user)) => Some((*number, user.as_ref())),
+            Ok(Wanted::Device(_)) | Err(_) => None,
+        });
+        let unknown = users::unknown(conn, self.job.app, users, buried)?;
+        if unknown.is_empty() {
+            return Ok(HashSet::new());
+        }
+        match conn.savepoint(|conn| users::make(conn, place, (&unknown, now_ms))) {
+            Ok(()) => Ok(unknown.iter().map(|(number, _)| *number).collect()),
+            Err(Error::Busy(what)) => Err(Error::Busy(what)),
+            Err(Error::Refused(_) | Error::Broken(_)) => Ok(HashSet::new()),
+        }
     }
 
     /// One line: what it does is undone alone when it fails.

@@ -71,6 +71,28 @@ pub(in crate::people) fn grant(conn: &mut Conn, platform: &Platform, to: Granted
     Ok(())
 }
 
+/// Gives users who were made in this transaction addresses that nobody has, each once.
+///
+/// # Errors
+/// 409 when somebody has one of them by now: nothing was done.
+pub(in crate::people) fn grant_new(
+    conn: &mut Conn,
+    platform: &Platform,
+    (app_id, now_ms): (AppId, i64),
+    grants: &[(UserId, Grant<'_>)],
+) -> Result<()> {
+    let row = |(user, grant): &(UserId, Grant<'_>)| {
+        let (user_id, email) = (*user, grant.email.to_owned());
+        let seal = |hash: &str| platform.master_key.seal(&platform.ids, &context(app_id, user_id), hash.as_bytes());
+        let sealed = grant.password_hash.map(seal).transpose()?;
+        let place = place(&platform.master_key, app_id, &email);
+        Ok(ForeignRow { app_id, user_id, email, place, sealed, created_ms: now_ms })
+    };
+    store::insert_foreign(conn, &grants.iter().map(row).collect::<Result<Vec<_>>>()?)?;
+    let proven = grants.iter().filter(|(_, grant)| grant.verified).map(|(user, grant)| (*user, grant.email));
+    store::insert_emails(conn, app_id, (&proven.collect::<Vec<_>>(), now_ms))
+}
+
 /// Lets a user sign in, or no longer. Answers which sessions have ended, to be told after the commit, and whose sends are
 /// to let go.
 pub(in crate::people) fn disable(conn: &mut Conn, to: Granted, disabled: bool) -> Result<(Vec<SessionId>, Vec<UserId>)> {

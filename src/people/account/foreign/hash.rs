@@ -12,7 +12,7 @@ use pbkdf2::sha2::{Sha256, Sha512};
 const TEXT_BYTES_MAX: usize = 512;
 /// Shortest and longest result of a hash, in bytes: a shorter one many passwords have.
 const HASH_BYTES: std::ops::RangeInclusive<usize> = 16..=64;
-/// Memory that one comparison may take, in KiB.
+/// Memory that one comparison may take, in KiB: each thread of the hashing pool has this much at most beside its own.
 const MEMORY_KIB_MAX: u32 = 64 * 1024;
 /// Highest cost of bcrypt.
 const BCRYPT_COST_MAX: u32 = 14;

@@ -14,7 +14,7 @@ mod grant;
 mod hash;
 mod phc;
 
-pub(in crate::people) use grant::{Grant, Granted, disable, grant};
+pub(in crate::people) use grant::{Grant, Granted, disable, grant, grant_new};
 pub(in crate::people) use hash::ForeignHash;
 
 use super::access::Accounts;
@@ -24,6 +24,7 @@ use crate::error::{Error, Result};
 use crate::id::{AppId, UserId};
 use crate::platform::{Also, MasterKey};
 use crate::store::Conn;
+use std::collections::HashSet;
 
 /// An address and a password as somebody said them: the pair that they make here, and the other system's row when the
 /// password is that row's.
@@ -108,4 +109,11 @@ pub(in crate::people) fn by_address(conn: &mut Conn, app_id: AppId, email: &str)
         Some(owner) => Ok(Some(owner)),
         None => store::foreign_claim(conn, app_id, email),
     }
+}
+
+/// Those of these addresses that somebody has proven, or that were brought in for somebody.
+pub(in crate::people) fn taken(conn: &mut Conn, app_id: AppId, emails: &[&str]) -> Result<HashSet<String>> {
+    let mut taken = store::owned(conn, app_id, emails)?;
+    taken.extend(store::foreign_claimed(conn, app_id, emails)?);
+    Ok(taken)
 }

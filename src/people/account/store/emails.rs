@@ -4,9 +4,10 @@ use super::foreign::{foreign, foreign_claim};
 use crate::error::Result;
 use crate::id::{AppId, UserId};
 use crate::on;
-use crate::store::Conn;
 use crate::store::schema::{emails, passwords};
+use crate::store::{Conn, among};
 use diesel::prelude::*;
+use std::collections::HashSet;
 
 /// Whose an address is: who has proven it.
 pub fn owner(conn: &mut Conn, app_id: AppId, email: &str) -> Result<Option<UserId>> {
@@ -55,4 +56,31 @@ pub fn own_email(conn: &mut Conn, app_id: AppId, (user, email): (UserId, &str), 
         .do_nothing()
         .execute(c))?;
     Ok(owner(conn, app_id, email)? == Some(user))
+}
+
+/// Those of these addresses that somebody has proven.
+pub fn owned(conn: &mut Conn, app_id: AppId, all: &[&str]) -> Result<HashSet<String>> {
+    let found: Vec<String> = on!(conn, c => emails::table
+        .filter(emails::app_id.eq(app_id).and(among(emails::email, all)))
+        .select(emails::email)
+        .load(c))?;
+    Ok(found.into_iter().collect())
+}
+
+/// Gives addresses that nobody has to users who have none.
+///
+/// # Errors
+/// 409 when somebody has one of them.
+pub fn insert_emails(conn: &mut Conn, app_id: AppId, (all, now_ms): (&[(UserId, &str)], i64)) -> Result<()> {
+    let row = |(user, email): &(UserId, &str)| {
+        (
+            emails::app_id.eq(app_id),
+            emails::email.eq((*email).to_owned()),
+            emails::user_id.eq(*user),
+            emails::verified_ms.eq(now_ms),
+        )
+    };
+    let rows: Vec<_> = all.iter().map(row).collect();
+    on!(conn, c => diesel::insert_into(emails::table).values(&rows).execute(c))?;
+    Ok(())
 }

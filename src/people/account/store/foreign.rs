@@ -3,8 +3,8 @@
 use crate::error::Result;
 use crate::id::{AppId, UserId};
 use crate::on;
-use crate::store::Conn;
 use crate::store::schema::foreign_passwords;
+use crate::store::{Conn, among};
 use diesel::prelude::*;
 
 /// A row of a user.
@@ -34,6 +34,14 @@ pub fn foreign_claim(conn: &mut Conn, app_id: AppId, email: &str) -> Result<Opti
         .optional())?)
 }
 
+/// Those of these addresses that were brought in for somebody.
+pub fn foreign_claimed(conn: &mut Conn, app_id: AppId, emails: &[&str]) -> Result<Vec<String>> {
+    Ok(on!(conn, c => foreign_passwords::table
+        .filter(foreign_passwords::app_id.eq(app_id).and(among(foreign_passwords::email, emails)))
+        .select(foreign_passwords::email)
+        .load(c))?)
+}
+
 /// The row with a hash at this place or at the next one, round the ring; none when the app has no such row.
 pub fn foreign_neighbour(conn: &mut Conn, app_id: AppId, place: &str) -> Result<Option<ForeignRow>> {
     let of_app =
@@ -48,6 +56,15 @@ pub fn foreign_neighbour(conn: &mut Conn, app_id: AppId, place: &str) -> Result<
         return Ok(after);
     }
     Ok(on!(conn, c => of_app().order(foreign_passwords::place).select(ForeignRow::as_select()).first(c).optional())?)
+}
+
+/// Writes what was brought in for users who had nothing.
+///
+/// # Errors
+/// 409 when an address was brought in for somebody else.
+pub fn insert_foreign(conn: &mut Conn, rows: &[ForeignRow]) -> Result<()> {
+    on!(conn, c => diesel::insert_into(foreign_passwords::table).values(rows).execute(c))?;
+    Ok(())
 }
 
 /// Writes what was brought in for a user, in place of what there was. The address must be nobody else's here.

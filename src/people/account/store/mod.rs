@@ -13,11 +13,11 @@ mod users;
 pub(super) use challenges::{
     Found, NewChallenge, challenge, consume, find, insert_challenge, newest, supersede, take_try, use_up_all,
 };
-pub(super) use emails::{email_of, oldest_claim, own_email, owner};
+pub(super) use emails::{email_of, insert_emails, oldest_claim, own_email, owned, owner};
 pub(super) use factors::{
     Totp, codes_left, drop_codes, drop_factors, drop_totp, insert_totp, put_codes, take_code, take_step, totp,
 };
-pub(super) use foreign::{ForeignRow, foreign, foreign_claim, foreign_neighbour, put_foreign};
+pub(super) use foreign::{ForeignRow, foreign, foreign_claim, foreign_claimed, foreign_neighbour, insert_foreign, put_foreign};
 pub(super) use keys::{StoredKey, insert_signing_key, public_keys, retire_key, signing_keys};
 pub(super) use passkeys::{Passkey, drop_passkey, insert_passkey, name_passkey, note_use, passkey_of, passkeys, second_factors};
 pub(super) use passwords::{Credential, account, claim, drop_password, has_own_password, has_password, holder, set_password};
