@@ -7,6 +7,7 @@ use crate::audit;
 use crate::error::{Error, Problem, Result};
 use crate::id::{AppId, ImportId};
 use crate::platform::Platform;
+use crate::store::Conn;
 use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
 use actix_web::web::{Bytes, Payload};
 use futures_util::StreamExt as _;
@@ -37,31 +38,32 @@ pub(super) async fn receive(
         return same(known, &body.hash());
     }
     let mut staged = Staged::open(platform, (app, kind)).await?;
-    while let Some(bytes) = body.next().await? {
-        body.cutter.push(&bytes)?;
-        staged.take(body.cutter.take()).await?;
-    }
-    let rest = body.cutter.finish()?;
-    staged.take(rest).await?;
-    staged.write().await?;
-    let (id, lines, hash) = (staged.id, body.cutter.lines(), body.hash());
+    let hash = match staged.fill(&mut body).await {
+        Ok(()) => body.hash(),
+        Err(error) => {
+            staged.give_up().await;
+            return Err(error);
+        }
+    };
+    let (id, lines) = (staged.id, body.cutter.lines());
     let (body_hash, key) = (hash.clone(), key_hash.clone());
-    let write = move |conn: &mut crate::store::Conn| {
+    let write = move |conn: &mut Conn| {
         store::received(conn, (app, id, kind), (lines, &body_hash), key.as_deref())?;
         audit::made(id);
         store::read(conn, app, id)
     };
     match platform.store.write(write).await {
         Ok(job) => {
-            staged.whole = true;
+            staged.settled = true;
             platform.import_hint.nudge();
             job.ok_or_else(|| Error::not_found("import"))
         }
         // The same import was sent twice at once: the other one is it.
-        Err(error) => match by_key(platform, (app, kind), key_hash.as_deref()).await? {
-            Some(known) => same(known, &hash),
-            None => Err(error),
-        },
+        Err(error) => {
+            staged.give_up().await;
+            let known = by_key(platform, (app, kind), key_hash.as_deref()).await?;
+            known.map_or(Err(error), |known| same(known, &hash))
+        }
     }
 }
 
@@ -149,17 +151,41 @@ struct Staged {
     seq: i64,
     chunks: Vec<(i64, Chunk, Vec<u8>)>,
     bytes: usize,
-    whole: bool,
+    /// Whether it is whole, or nothing of it is left.
+    settled: bool,
 }
 
 impl Staged {
     async fn open(platform: &Platform, (app, kind): (AppId, Kind)) -> Result<Self> {
         let (id, now_ms, most) = (platform.ids.next(), platform.clock.now_ms(), platform.config.import_jobs_limit);
         let store = platform.store.clone();
-        let staged = Self { platform: platform.clone(), app, id, seq: 0, chunks: Vec::new(), bytes: 0, whole: false };
+        let mut staged = Self { platform: platform.clone(), app, id, seq: 0, chunks: Vec::new(), bytes: 0, settled: false };
         let write = async move { store.write(move |conn| store::open(conn, (app, id, kind), (most, now_ms))).await };
-        tokio::spawn(write).await.map_err(Error::broken)??;
-        Ok(staged)
+        let opened = tokio::spawn(write).await.map_err(Error::broken)?;
+        staged.settled = opened.is_err();
+        opened.map(|()| staged)
+    }
+
+    /// Takes in a whole body.
+    async fn fill(&mut self, body: &mut Body) -> Result<()> {
+        while let Some(bytes) = body.next().await? {
+            body.cutter.push(&bytes)?;
+            self.take(body.cutter.take()).await?;
+        }
+        let rest = body.cutter.finish()?;
+        self.take(rest).await?;
+        self.write().await
+    }
+
+    /// Forgets what has arrived, before the refusal is answered.
+    async fn give_up(mut self) {
+        self.settled = true;
+        let (store, app, id) = (self.platform.store.clone(), self.app, self.id);
+        let write = async move { store.write(move |conn| store::give_up(conn, (app, id))).await };
+        if !matches!(tokio::spawn(write).await, Ok(Ok(_))) {
+            // Should this be lost too, the worker of retention finds what is left.
+            self.settled = false;
+        }
     }
 
     /// Takes whole chunks, and writes them once there are enough of them.
@@ -191,11 +217,11 @@ impl Staged {
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        if self.whole {
+        if self.settled {
             return;
         }
+        // The caller has hung up.
         let (store, app, id) = (self.platform.store.clone(), self.app, self.id);
-        // Should this be lost too, the worker of retention finds what is left.
         drop(tokio::spawn(async move { store.write(move |conn| store::give_up(conn, (app, id))).await }));
     }
 }
