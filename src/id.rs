@@ -221,4 +221,6 @@ ids! {
     WebhookId = "whk";
     /// One event on its way to one endpoint; the `webhook-id` of every attempt.
     DeliveryId = "whd";
+    /// An import of users or devices.
+    ImportId = "imp";
 }

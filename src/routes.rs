@@ -9,6 +9,7 @@ use crate::moment::http as moment;
 use crate::partner;
 use crate::people::account;
 use crate::people::http as people;
+use crate::people::import;
 use crate::place;
 use crate::platform::health;
 use crate::privacy::http as privacy;
@@ -105,6 +106,9 @@ use utoipa_swagger_ui::SwaggerUi;
         people::consents::record_for_user,
         people::devices::list_of_user,
         people::devices::register_for_user,
+        import::http::users,
+        import::http::devices,
+        import::http::read,
         people::purposes::create,
         people::purposes::list,
         people::purposes::read,
@@ -399,6 +403,9 @@ fn questions(config: &mut ServiceConfig) {
 fn users(config: &mut ServiceConfig) {
     config.route("/v1/users", web::post().to(people::users::create));
     config.route("/v1/users", web::get().to(people::users::list));
+    config.route("/v1/users/import", web::post().to(import::http::users));
+    config.route("/v1/devices/import", web::post().to(import::http::devices));
+    config.route("/v1/imports/{id}", web::get().to(import::http::read));
     config.route("/v1/users/{id}", web::get().to(people::users::read));
     config.route("/v1/users/{id}", web::patch().to(people::users::patch));
     config.route("/v1/users/{id}/sessions", web::get().to(account::http::theirs::list_sessions));

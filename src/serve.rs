@@ -17,6 +17,7 @@ use crate::outbound::address::Blocks;
 use crate::outbound::guarded::Guarded;
 use crate::people::account::{Accounts, Federation};
 use crate::people::consent::Signals;
+use crate::people::import;
 use crate::place::Places;
 use crate::platform::{Hasher, MasterKey, Parts, Platform, fence::Fence, stopwatch::Stopwatch};
 use crate::privacy;
@@ -91,6 +92,7 @@ impl Kairos {
             push_hint: Hint::default(),
             feedback_hint: Hint::default(),
             mail_hint: Hint::default(),
+            import_hint: Hint::default(),
             timer_hint: Hint::default(),
         });
         let mailer = Mailer::open(&platform)?;
@@ -107,6 +109,7 @@ impl Kairos {
         let mut workers = vec![keys.worker(), accounts.worker(), log.worker(), dispatcher.worker(), federation.worker()];
         workers.extend(privacy::workers(&platform));
         workers.extend(webhook::workers(&platform));
+        workers.push(import::worker(&platform));
         workers.extend(live.workers());
         workers.extend(mailer.workers());
         let workers = workers.into_iter().map(Arc::new).collect();

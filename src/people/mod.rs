@@ -6,5 +6,6 @@ pub mod consent;
 pub mod device;
 pub mod erasure;
 pub mod http;
+pub mod import;
 pub mod merge;
 pub mod profile;

@@ -25,10 +25,14 @@ const WAITING_PER_THREAD: usize = 64;
 /// A thread without work for this long gives its memory back.
 const IDLE: Duration = Duration::from_secs(30);
 
+/// What else is worked out with the password of a job; its memory and time are bounded by whoever asks.
+pub type Also = Box<dyn FnOnce(&Secret) -> bool + Send>;
+
 struct Job {
     password: Secret,
     salt: [u8; 16],
-    reply: oneshot::Sender<Result<String>>,
+    also: Option<Also>,
+    reply: oneshot::Sender<Result<(String, bool)>>,
 }
 
 /// A bounded pool of hashing threads; cheap to clone.
@@ -62,8 +66,16 @@ impl Hasher {
     /// # Errors
     /// `Busy` when too many are waiting.
     pub async fn hash(&self, password: Secret, salt: [u8; 16]) -> Result<String> {
+        self.hash_and(password, salt, None).await.map(|(hash, _)| hash)
+    }
+
+    /// Hashes one password and works something else out with it, in one job: what that says, or false without it.
+    ///
+    /// # Errors
+    /// `Busy` when too many are waiting.
+    pub async fn hash_and(&self, password: Secret, salt: [u8; 16], also: Option<Also>) -> Result<(String, bool)> {
         let (reply, answer) = oneshot::channel();
-        match self.jobs.try_send(Job { password, salt, reply }) {
+        match self.jobs.try_send(Job { password, salt, also, reply }) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => return Err(Error::Busy("too many password hashes are waiting")),
             Err(TrySendError::Disconnected(_)) => return Err(Error::broken("the hashing threads have stopped")),
@@ -94,6 +106,7 @@ fn work(waiting: &Receiver<Job>, count: &AtomicU64) {
             continue;
         }
         let result = hash(&job.password, &job.salt, &mut memory);
+        let result = result.map(|hash| (hash, job.also.is_some_and(|also| also(&job.password))));
         count.fetch_add(1, Ordering::SeqCst);
         let _ = job.reply.send(result);
     }

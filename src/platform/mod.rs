@@ -9,7 +9,7 @@ pub mod personal;
 mod seal;
 pub mod stopwatch;
 
-pub use hasher::Hasher;
+pub use hasher::{Also, Hasher};
 pub use pairwise::pairwise;
 pub use seal::MasterKey;
 
@@ -60,6 +60,8 @@ pub struct Parts {
     pub feedback_hint: Hint,
     /// Wakes what sends mails.
     pub mail_hint: Hint,
+    /// Wakes what works on imports.
+    pub import_hint: Hint,
     /// Wakes what is driven by due times: dwell, stale exits, scheduled campaigns.
     pub timer_hint: Hint,
 }

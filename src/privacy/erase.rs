@@ -105,6 +105,8 @@ fn names(conn: &mut Conn, app: AppId, user: UserId) -> Result<Vec<String>> {
     names.extend(device::personal::ids(conn, app, user)?.iter().map(ToString::to_string));
     names.extend(merge::personal::names(conn, app, user)?.iter().map(ToString::to_string));
     names.extend(profile::personal::external_id(conn, app, user)?.map(|external| format!("user:{external}")));
+    // No event speaks of a user by an address, but an import does.
+    names.extend(account::personal::addresses(conn, app, user)?.iter().map(|email| format!("email:{email}")));
     Ok(names)
 }
 

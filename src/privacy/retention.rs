@@ -7,17 +7,19 @@
 //! | decisions, moments, choices, messages, receipts | 396 days | `decision_retention_ms`, 31 days to 10 years |
 //! | sessions | 30 days after their end, or after they can no longer be refreshed | - |
 //! | codes and links that were mailed | a day after their end | - |
+//! | imports: figures and errors, which hold nothing of a person | 30 days after their end | - |
+//! | lines of an import | until they are worked on, within minutes; of a body that broke off, an hour | - |
 //! | profile, devices, links, preferences, consents | until the user is erased | - |
 //! | tombstones, and that an erasure was done | for ever: they name nobody | - |
 
 use crate::app::{self, Settings};
-use crate::clock::DAY_MS;
+use crate::clock::{DAY_MS, HOUR_MS};
 use crate::config::Config;
 use crate::error::Result;
 use crate::event;
 use crate::id::AppId;
 use crate::moment;
-use crate::people::account;
+use crate::people::{account, import};
 use crate::platform::Platform;
 use crate::store::Conn;
 use crate::worker::Progress;
@@ -30,6 +32,10 @@ const ROWS: i64 = 1_000;
 const APPS: usize = 50;
 /// How long an ended session is kept, in milliseconds: long enough to ask what it was.
 const SESSIONS_MS: i64 = 30 * DAY_MS;
+/// How long an import that is done can be looked at, in milliseconds.
+const IMPORTS_MS: i64 = 30 * DAY_MS;
+/// Imports that broke off, of one transaction: each may have as many rows as the largest body has chunks.
+const HALVES: i64 = 4;
 
 /// A class of data.
 struct Class {
@@ -39,7 +45,7 @@ struct Class {
     forget: fn(&mut Conn, AppId, i64, &Config) -> Result<usize>,
 }
 
-const CLASSES: [Class; 5] = [
+const CLASSES: [Class; 7] = [
     Class {
         keeps_ms: |settings| settings.location_retention_ms,
         forget: |conn, app, before_ms, _| event::personal::expire_fixes(conn, app, (before_ms, ROWS)),
@@ -62,6 +68,11 @@ const CLASSES: [Class; 5] = [
     Class {
         keeps_ms: |_| DAY_MS,
         forget: |conn, app, before_ms, _| account::personal::expire_secrets(conn, app, (before_ms, ROWS)),
+    },
+    Class { keeps_ms: |_| IMPORTS_MS, forget: |conn, app, before_ms, _| import::personal::expire(conn, app, (before_ms, ROWS)) },
+    Class {
+        keeps_ms: |_| HOUR_MS,
+        forget: |conn, app, before_ms, _| import::personal::expire_halves(conn, app, (before_ms, HALVES)),
     },
 ];
 

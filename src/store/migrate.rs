@@ -68,6 +68,11 @@ const FILES: &[(&str, &str, &str)] = &[
         include_str!("../../migrations/2026-11-28_users/up.sql"),
         include_str!("../../migrations/2026-11-28_users/down.sql"),
     ),
+    (
+        "2026-11-28_import",
+        include_str!("../../migrations/2026-11-28_import/up.sql"),
+        include_str!("../../migrations/2026-11-28_import/down.sql"),
+    ),
 ];
 
 /// The embedded migrations as diesel sees them, for one database.

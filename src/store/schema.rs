@@ -860,6 +860,48 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    foreign_passwords (app_id, user_id) {
+        app_id -> Text,
+        user_id -> Text,
+        email -> Text,
+        place -> Text,
+        sealed -> Nullable<Binary>,
+        created_ms -> BigInt,
+    }
+}
+
+diesel::table! {
+    imports (app_id, id) {
+        app_id -> Text,
+        id -> Text,
+        kind -> Text,
+        state -> Text,
+        key_hash -> Nullable<Text>,
+        body_hash -> Text,
+        lines -> BigInt,
+        done -> BigInt,
+        created -> BigInt,
+        updated -> BigInt,
+        failed -> BigInt,
+        errors -> Text,
+        created_ms -> BigInt,
+        worked_ms -> BigInt,
+        finished_ms -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    import_chunks (app_id, import_id, seq) {
+        app_id -> Text,
+        import_id -> Text,
+        seq -> BigInt,
+        first_line -> BigInt,
+        lines -> BigInt,
+        lines_sealed -> Binary,
+    }
+}
+
 diesel::allow_tables_to_appear_in_same_query!(
     apps,
     api_keys,
@@ -921,4 +963,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     passkeys,
     webhooks,
     webhook_deliveries,
+    foreign_passwords,
+    imports,
+    import_chunks,
 );

@@ -54,7 +54,9 @@ async fn operations(world: &World) -> Vec<Operation> {
             // Credentials that are enough alone; some operations also take two at once.
             let ways = operation["security"].as_array().into_iter().flatten().map(|way| way.as_object().unwrap());
             let callers = ways.filter(|way| way.len() == 1).flat_map(|way| way.keys().cloned()).collect();
-            let takes_body = operation.get("requestBody").is_some();
+            // Lines of an import are judged one by one, by its job: import.rs.
+            let takes_lines = operation.pointer("/requestBody/content/application~1x-ndjson").is_some();
+            let takes_body = operation.get("requestBody").is_some() && !takes_lines;
             found.push(Operation { method: method.to_uppercase(), path: path.clone(), callers, takes_body });
         }
     }

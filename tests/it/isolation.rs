@@ -161,8 +161,13 @@ pub async fn furnish(world: &mut World) -> House {
     let consent = consents["items"][0]["id"].as_str().unwrap().to_owned();
     world.put("/v1/identity-providers/google", &by, json!({"client_ids": ["canary-client"]})).await.expect(200);
     let identity = world.identity(&stage.app, &listener.person.id).await;
+    let import =
+        world.call("POST", "/v1/users/import").by(&by).text("application/x-ndjson", "{\"external_id\": \"canary-moved\"}\n");
+    let import = import.send().await.expect(202)["id"].as_str().unwrap().to_owned();
+    world.drain().await;
     let samples = [
         ("/v1/erasures/{id}", vec![erasure]),
+        ("/v1/imports/{id}", vec![import]),
         ("/v1/me/passkeys/{id}", vec![passkey]),
         ("/v1/me/consents/{id}/receipt", vec![consent.clone()]),
         ("/v1/users/{id}/consents/{consent_id}/receipt", vec![user.clone(), consent]),

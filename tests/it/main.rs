@@ -32,6 +32,7 @@ mod ground;
 mod guarded;
 mod idp;
 mod idtoken;
+mod import;
 mod isolation;
 mod kill_9;
 mod lane;

@@ -56,7 +56,9 @@ async fn ways_in(world: &World, tenant: &Tenant, (user, word): (&str, &str)) {
          false, 0); \
          insert into identities (app_id, id, user_id, provider, issuer, subject, client_id, email, email_is_private, \
          email_reachable, email_ms, created_ms, last_used_ms) values ('{app}', 'idn_{n}', '{user}', 'google', 'x', \
-         '{word}subject', 'x', '{word}alias@example.com', false, true, 0, 0, 0)"
+         '{word}subject', 'x', '{word}alias@example.com', false, true, 0, 0, 0); \
+         insert into foreign_passwords (app_id, user_id, email, place, created_ms) values ('{app}', '{user}', \
+         '{word}brought@example.com', '{n}', 0)"
     );
     world.kairos.platform.store.write(move |conn| conn.batch(&rows)).await.unwrap();
 }

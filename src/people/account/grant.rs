@@ -24,7 +24,7 @@ const CLAIMS_BYTES_MAX: usize = 2_000;
 
 /// What is said; what is absent stays as it is.
 #[derive(Debug, Clone, Default)]
-pub struct Said {
+pub struct AccountPatch {
     /// An address, or none any more.
     pub email: Option<Option<String>>,
     /// Whether the address is proven.
@@ -40,7 +40,7 @@ pub struct Said {
 /// The same, checked and hashed.
 #[derive(Debug, Clone)]
 pub struct Grant {
-    said: Said,
+    said: AccountPatch,
     /// The address that the new password is hashed for, and the hash.
     password: Option<(String, String)>,
 }
@@ -53,7 +53,7 @@ impl Accounts {
     ///
     /// # Errors
     /// 400 that names the field; 503; what the database says.
-    pub async fn grant(&self, app_id: AppId, user: Option<UserId>, mut said: Said) -> Result<Grant> {
+    pub async fn grant(&self, app_id: AppId, user: Option<UserId>, mut said: AccountPatch) -> Result<Grant> {
         if let Some(Some(email)) = &mut said.email {
             *email = check_email(email)?;
         }
@@ -120,10 +120,21 @@ impl Accounts {
 }
 
 impl Grant {
-    /// Whether nothing is said.
     fn is_empty(&self) -> bool {
-        let Said { email, email_verified, password: _, disabled, claims } = &self.said;
-        email.is_none() && email_verified.is_none() && self.password.is_none() && disabled.is_none() && claims.is_none()
+        self.changed().is_empty()
+    }
+
+    /// The names of what is said.
+    fn changed(&self) -> Vec<String> {
+        let AccountPatch { email, email_verified, password: _, disabled, claims } = &self.said;
+        let all = [
+            ("email", email.is_some()),
+            ("email_verified", email_verified.is_some()),
+            ("password", self.password.is_some()),
+            ("disabled", disabled.is_some()),
+            ("claims", claims.is_some()),
+        ];
+        all.into_iter().filter(|(_, said)| *said).map(|(name, _)| name.to_owned()).collect()
     }
 
     fn hold(&self, conn: &mut Conn, (app_id, user): (AppId, UserId)) -> Result<()> {
@@ -147,19 +158,13 @@ impl Grant {
             self.settle(conn, (app_id, &user), (&before, &after), now_ms)?;
             gone = end_others(conn, (app_id, user.id), None, (End::CredentialChanged, now_ms))?;
         }
-        if let Some(disabled) = self.said.disabled.filter(|disabled| *disabled != user.disabled) {
-            store::disable(conn, app_id, user.id, disabled)?;
-            // What waits to be sent asks again, and finds that nobody may be told anything; or that they may.
-            epoch::bump(conn, app_id, epoch::Scope::Consent(user.id))?;
-            if disabled {
-                gone.join(end_others(conn, (app_id, user.id), None, (End::Disabled, now_ms))?);
-                gone.users.push(user.id);
-            }
+        if let Some(disabled) = self.said.disabled {
+            gone.join(disable(conn, (app_id, user.id), disabled, now_ms)?.unwrap_or_default());
         }
         if let Some(claims) = &self.said.claims {
             store::set_claims(conn, app_id, user.id, claims.clone().filter(|claims| !claims.0.is_empty()))?;
         }
-        store::touch(conn, app_id, user.id, now_ms)?;
+        store::touch(conn, app_id, user.id, (self.changed(), now_ms))?;
         self.tell(conn, accounts, (app_id, user.id), (&before, &after))?;
         Ok(gone)
     }
@@ -236,6 +241,24 @@ impl Grant {
         };
         letter::notify(conn, accounts.platform(), who, (old, template))
     }
+}
+
+/// Lets a user come in, or no longer; nothing when it is so already. The user is held.
+///
+/// # Errors
+/// What the database says.
+pub(super) fn disable(conn: &mut Conn, who: (AppId, UserId), disabled: bool, now_ms: i64) -> Result<Option<Gone>> {
+    if !store::set_disabled(conn, who.0, (who.1, disabled))? {
+        return Ok(None);
+    }
+    let mut gone = Gone::default();
+    if disabled {
+        gone = end_others(conn, who, None, (End::Disabled, now_ms))?;
+        gone.users.push(who.1);
+    }
+    // What waits to be sent asks again, and finds that nobody may be told anything; or that they may.
+    epoch::bump(conn, who.0, epoch::Scope::Consent(who.1))?;
+    Ok(Some(gone))
 }
 
 fn taken(error: Error) -> Error {

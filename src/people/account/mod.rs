@@ -6,6 +6,8 @@
 //! The answers have one shape, and each attempt costs exactly one password hash, because the salt is the same for all
 //! accounts of one address: a keyed hash of the address, secret like the master key.
 //!
+//! Accounts that another system had bring their passwords along: [`foreign`] says how, and what keeps the answers alike.
+//!
 //! Whoever shows that they read the mail of an address gets the account that it leads to ([`proof`] says which, and what
 //! ends then). Every way in ends in [`arrival`], which asks for a second factor where there is one; every way out in
 //! [`departure`]. What is mailed, and what stands between two steps, is a [`challenge`].
@@ -24,6 +26,7 @@ mod challenge;
 mod departure;
 mod factor;
 pub mod federation;
+pub(in crate::people) mod foreign;
 mod grant;
 pub mod http;
 mod impersonation;
@@ -45,7 +48,7 @@ pub use access::{Accounts, SESSIONS_TOPIC};
 pub use caller::UserToken;
 pub use factor::totp::totp_step;
 pub use federation::{Federation, revoke_apple};
-pub use grant::{Grant, Said};
+pub use grant::{AccountPatch, Grant};
 pub use letter::tell_of_erasure;
 pub use methods::{Method, Methods};
 pub use password::{check_email, check_password};

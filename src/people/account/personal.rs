@@ -6,12 +6,13 @@ use crate::id::{AppId, ChallengeId, SessionId, UserId};
 use crate::on;
 use crate::platform::personal::{Merge, OF_USER, Room, Table, document, flag, hand_over, plain, time};
 use crate::store::Conn;
-use crate::store::schema::{challenges, passwords, sessions};
+use crate::store::schema::{challenges, emails, foreign_passwords, passwords, sessions};
 use diesel::prelude::*;
 
 /// Secrets that were made for a user, or mailed to an address of theirs: before the addresses themselves go.
 const OF_ADDRESS: &str = "(user_id = $2 or email in (select email from emails where app_id = $1 and user_id = $2) \
-    or email in (select email from passwords where app_id = $1 and user_id = $2))";
+    or email in (select email from passwords where app_id = $1 and user_id = $2) \
+    or email in (select email from foreign_passwords where app_id = $1 and user_id = $2))";
 
 /// See `platform::personal`.
 pub const ROOM: Room = Room {
@@ -90,6 +91,14 @@ pub const ROOM: Room = Room {
             key: "user_id",
             whose: OF_USER,
             shows: &[plain("email"), time("changed_ms")],
+            finish: None,
+        },
+        Table {
+            name: "foreign_passwords",
+            section: "brought_in_accounts",
+            key: "user_id",
+            whose: OF_USER,
+            shows: &[plain("email"), time("created_ms")],
             finish: None,
         },
         Table {
@@ -176,5 +185,23 @@ pub fn expire_secrets(conn: &mut Conn, app: AppId, (before_ms, limit): (i64, i64
 fn turn_over(conn: &mut Conn, merge: &Merge) -> Result<()> {
     end_all(conn, merge.app, merge.from, merge.now_ms)?;
     on!(conn, c => diesel::delete(passwords::table.find((merge.app, merge.from))).execute(c))?;
+    on!(conn, c => diesel::delete(foreign_passwords::table.find((merge.app, merge.from))).execute(c))?;
     Ok(())
+}
+
+/// The addresses that are certainly a user's: those they have proven, and those the app's back end brought in for them.
+///
+/// # Errors
+/// What the database says.
+pub fn addresses(conn: &mut Conn, app: AppId, user: UserId) -> Result<Vec<String>> {
+    let mut all: Vec<String> = on!(conn, c => emails::table
+        .filter(emails::app_id.eq(app).and(emails::user_id.eq(user)))
+        .select(emails::email)
+        .load(c))?;
+    let brought_in: Vec<String> = on!(conn, c => foreign_passwords::table
+        .filter(foreign_passwords::app_id.eq(app).and(foreign_passwords::user_id.eq(user)))
+        .select(foreign_passwords::email)
+        .load(c))?;
+    all.extend(brought_in);
+    Ok(all)
 }

@@ -85,7 +85,11 @@ impl From<Device> for DeviceOut {
 }
 
 impl DeviceIn {
-    fn traits(self) -> Result<Traits> {
+    /// What it says, checked.
+    ///
+    /// # Errors
+    /// 400 that names the field.
+    pub(in crate::people) fn traits(self) -> Result<Traits> {
         let traits = Traits {
             platform: self.platform,
             token: self.token.map(|token| token.expose().to_owned()),

@@ -7,7 +7,7 @@ use crate::config::Secret;
 use crate::error::{Error, Result};
 use crate::http::{Body, FreeJson, IfMatch, Page, PageQuery, ProblemBody, Query, check_text, etag, given};
 use crate::id::{AppId, UserId};
-use crate::people::account::{self, Account, Accounts, Said, Search, check_email};
+use crate::people::account::{self, Account, AccountPatch, Accounts, Search, check_email};
 use crate::people::profile::{self, Change, NewUser, Person, Writer, Writes};
 use crate::platform::Platform;
 use crate::store::Conn;
@@ -158,7 +158,7 @@ pub async fn create(caller: BackOffice, accounts: web::Data<Accounts>, body: Bod
     let Body(UserIn { external_id, attributes, locale, time_zone, email, email_verified, password, disabled, claims }) = body;
     let platform = accounts.platform();
     let (app, id) = (caller.app_id, platform.ids.next());
-    let said = Said {
+    let said = AccountPatch {
         email_verified: email.as_ref().map(|_| email_verified).or(email_verified.then_some(true)),
         email: email.map(Some),
         password,
@@ -244,7 +244,7 @@ pub async fn patch(
     let Body(patch) = body;
     let UserPatch { external_id, attributes, increment, append, set_once, locale, time_zone, .. } = patch;
     let UserPatch { email, email_verified, password, disabled, claims, .. } = patch;
-    let grant = accounts.grant(app, Some(user), Said { email, email_verified, password, disabled, claims }).await?;
+    let grant = accounts.grant(app, Some(user), AccountPatch { email, email_verified, password, disabled, claims }).await?;
     let now_ms = accounts.platform().clock.now_ms();
     let writes = Writes { attributes: attributes.0, increment: increment.0, append: append.0, set_once: set_once.0 };
     let change = Change { writes, by: Writer::Server, locale, time_zone, external_id, now_ms };

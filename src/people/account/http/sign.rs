@@ -10,12 +10,13 @@ use crate::people::account::arrival::{Arrival, Entered};
 use crate::people::account::caller::UserToken;
 use crate::people::account::challenge::Kind;
 use crate::people::account::departure::Gone;
+use crate::people::account::foreign::Said;
 use crate::people::account::impersonation;
 use crate::people::account::letter::{self, Letter};
 use crate::people::account::limit::{Attempt, by_address};
 use crate::people::account::methods::{Method, Methods};
 use crate::people::account::password::{check_email, check_new, check_presented};
-use crate::people::account::store::{self, Credential};
+use crate::people::account::store;
 use crate::store::Conn;
 use actix_web::http::header::HeaderMap;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -41,7 +42,7 @@ pub async fn sign_up(
     let anonymous = anonymous_caller(&accounts, (caller.app_id, caller.mode), request.headers(), Other::Refused).await?;
     let arrival = Arrival::new(accounts.platform(), (caller.app_id, caller.mode), request.headers(), anonymous)
         .by(&Methods::one(Method::Password));
-    let (credential, attempt) = attempt(&accounts, (caller.app_id, address), body.0).await?;
+    let (said, attempt) = attempt(&accounts, (caller.app_id, address), body.0).await?;
     let letter = letter::seal(
         accounts.platform(),
         Letter {
@@ -49,24 +50,25 @@ pub async fn sign_up(
             mode: caller.mode,
             kind: Kind::VerifyEmail,
             user_id: Some(arrival.user_id()),
-            email: credential.email.clone(),
+            email: said.credential.email.clone(),
             state: Value::Null,
             locale: letter::language(request.headers()),
         },
     );
     let platform = accounts.platform().clone();
     let write = move |conn: &mut Conn| {
-        store::hold_email(conn, credential.app_id, &credential.email)?;
-        if let Some(user) = store::account(conn, &credential)? {
+        store::hold_email(conn, said.credential.app_id, &said.credential.email)?;
+        let now_ms = arrival.now_ms();
+        if let Some(user) = said.account(conn, now_ms)? {
             return arrival.known(conn, user).map(|entered| (entered, false));
         }
         arrival.hold(conn)?;
-        if store::claim(conn, &credential, arrival.user_id(), arrival.now_ms())? {
+        if store::claim(conn, &said.credential, arrival.user_id(), now_ms)? {
             letter.claimed(conn, &platform)?;
             return arrival.new_user(conn, false).map(|entered| (entered, true));
         }
         // The same pair belongs to a user who is disabled.
-        let user = store::account(conn, &credential)?.ok_or_else(rejected)?;
+        let user = said.account(conn, now_ms)?.ok_or_else(rejected)?;
         arrival.known(conn, user).map(|entered| (entered, false))
     };
     let server = accounts.clone();
@@ -114,9 +116,9 @@ pub async fn sign_in(
     let anonymous = anonymous_caller(&accounts, (caller.app_id, caller.mode), request.headers(), Other::Left).await?;
     let arrival = Arrival::new(accounts.platform(), (caller.app_id, caller.mode), request.headers(), anonymous)
         .by(&Methods::one(Method::Password));
-    let (credential, attempt) = attempt(&accounts, (caller.app_id, address), body.0).await?;
+    let (said, attempt) = attempt(&accounts, (caller.app_id, address), body.0).await?;
     let write = move |conn: &mut Conn| {
-        let Some(user) = store::account(conn, &credential)? else { return Ok((None, Gone::default())) };
+        let Some(user) = said.account(conn, arrival.now_ms())? else { return Ok((None, Gone::default())) };
         let mut entered = arrival.known(conn, user)?;
         let gone = std::mem::take(&mut entered.gone);
         Ok((Some(entered), gone))
@@ -151,16 +153,11 @@ pub async fn anonymous(
 }
 
 /// Counts the attempt and hashes the password, once, whoever it is.
-async fn attempt(
-    accounts: &Accounts,
-    (app_id, address): (AppId, ClientAddress),
-    body: CredentialsIn,
-) -> Result<(Credential, Attempt)> {
+async fn attempt(accounts: &Accounts, (app_id, address): (AppId, ClientAddress), body: CredentialsIn) -> Result<(Said, Attempt)> {
     let email = check_email(&body.email)?;
     check_presented("password", body.password.expose())?;
     let attempt = Attempt::begin(accounts.platform(), app_id, &email, address).await?;
-    let password_hash = accounts.hasher().hash(body.password, accounts.salt(app_id, &email)).await?;
-    Ok((Credential { app_id, email, password_hash }, attempt))
+    Ok((Said::hear(accounts, (app_id, email), body.password).await?, attempt))
 }
 
 /// What is done with the access token of a user who has an account.

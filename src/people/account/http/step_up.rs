@@ -13,6 +13,7 @@ use crate::people::account::arrival::{Arrival, Entered};
 use crate::people::account::caller::UserToken;
 use crate::people::account::departure::{Gone, end_others};
 use crate::people::account::factor::{self, Shown};
+use crate::people::account::foreign::Said;
 use crate::people::account::letter;
 use crate::people::account::limit::Attempt;
 use crate::people::account::methods::Method;
@@ -103,12 +104,13 @@ pub async fn step_up(
         Proof::Factor(shown) => return by_factor(&accounts, (caller, address), arrival, shown).await,
     };
     let (email, _) = own_email(&accounts, caller).await?;
-    let (credential, attempt) = attempt(&accounts, caller, (&email, address), password).await?;
+    let (said, attempt) = attempt(&accounts, caller, (&email, address), password).await?;
     let write = move |conn: &mut Conn| {
         store::hold_user(conn, caller.app_id, caller.user_id)?;
-        if store::holder(conn, &credential)? != Some(caller.user_id) {
+        if said.holder(conn)? != Some(caller.user_id) {
             return Ok((None, Gone::default()));
         }
+        said.settle(conn, caller.user_id, arrival.now_ms())?;
         let mut entered = arrival.step_up(conn, caller)?;
         let gone = std::mem::take(&mut entered.gone);
         Ok((Some(entered), gone))
@@ -185,7 +187,7 @@ pub async fn change_password(
         }
         let same = store::email_of(conn, who.0, who.1)?.is_some_and(|(email, _)| email == new.email);
         let known = match &old {
-            Some(old) => store::holder(conn, old)? == Some(caller.user_id),
+            Some(old) => old.holder(conn)? == Some(caller.user_id),
             None if store::has_password(conn, who.0, who.1)? => {
                 return Err(Error::invalid("password", "required", "say the present password too"));
             }
@@ -237,11 +239,10 @@ async fn attempt(
     caller: UserToken,
     (email, address): (&str, ClientAddress),
     password: Secret,
-) -> Result<(Credential, Attempt)> {
+) -> Result<(Said, Attempt)> {
     check_presented("password", password.expose())?;
     let attempt = count(accounts, caller.app_id, (email, address)).await?;
-    let password_hash = accounts.hasher().hash(password, accounts.salt(caller.app_id, email)).await?;
-    Ok((Credential { app_id: caller.app_id, email: email.to_owned(), password_hash }, attempt))
+    Ok((Said::hear(accounts, (caller.app_id, email.to_owned()), password).await?, attempt))
 }
 
 /// Counts an attempt at what belongs to an address.
@@ -259,8 +260,8 @@ pub(super) async fn check_own(
     (email, address): (&str, ClientAddress),
     password: Secret,
 ) -> Result<()> {
-    let (credential, attempt) = attempt(accounts, caller, (email, address), password).await?;
-    let found = accounts.platform().store.read(move |conn| store::holder(conn, &credential)).await?;
+    let (said, attempt) = attempt(accounts, caller, (email, address), password).await?;
+    let found = accounts.platform().store.read(move |conn| said.holder(conn)).await?;
     if found == Some(caller.user_id) {
         return Ok(());
     }

@@ -1,12 +1,13 @@
 //! Addresses: proven ones, which belong to one account each, and claims that nobody has checked.
 
+use super::foreign::{foreign, foreign_claim};
 use crate::error::Result;
 use crate::id::{AppId, UserId};
 use crate::on;
-use crate::store::schema::{emails, passwords};
+use crate::store::schema::{emails, foreign_passwords, passwords};
 use crate::store::{Conn, among};
 use diesel::prelude::*;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Lets those who prove or claim an address wait for one another until they are done.
 pub fn hold_email(conn: &mut Conn, app_id: AppId, email: &str) -> Result<()> {
@@ -18,14 +19,16 @@ pub fn owner(conn: &mut Conn, app_id: AppId, email: &str) -> Result<Option<UserI
     Ok(on!(conn, c => emails::table.find((app_id, email)).select(emails::user_id).first(c).optional())?)
 }
 
-/// Who claimed an address first, with a password of their own, while nobody has proven it.
+/// Who claimed an address first, with a password of their own or by being brought in, while nobody has proven it.
 pub fn oldest_claim(conn: &mut Conn, app_id: AppId, email: &str) -> Result<Option<UserId>> {
-    Ok(on!(conn, c => passwords::table
+    let brought_in = foreign_claim(conn, app_id, email)?;
+    let own: Option<UserId> = on!(conn, c => passwords::table
         .filter(passwords::app_id.eq(app_id).and(passwords::email.eq(email)))
         .order(passwords::user_id)
         .select(passwords::user_id)
         .first(c)
-        .optional())?)
+        .optional())?;
+    Ok(own.into_iter().chain(brought_in).min())
 }
 
 /// A user's address and since when it is proven; a claim has no such time.
@@ -40,6 +43,10 @@ pub fn email_of(conn: &mut Conn, app_id: AppId, user: UserId) -> Result<Option<(
     }
     let claim: Option<String> =
         on!(conn, c => passwords::table.find((app_id, user)).select(passwords::email).first(c).optional())?;
+    let claim = match claim {
+        Some(claim) => Some(claim),
+        None => foreign(conn, app_id, user)?.map(|row| row.email),
+    };
     Ok(claim.map(|email| (email, None)))
 }
 
@@ -73,6 +80,37 @@ pub fn emails_of(conn: &mut Conn, app_id: AppId, users: &[UserId]) -> Result<Has
         .filter(emails::app_id.eq(app_id).and(among(emails::user_id, users)))
         .select((emails::user_id, emails::email))
         .load(c))?;
-    let claims = claims.into_iter().map(|(user, email)| (user, (email, false)));
+    let brought: Vec<(UserId, String)> = on!(conn, c => foreign_passwords::table
+        .filter(foreign_passwords::app_id.eq(app_id).and(among(foreign_passwords::user_id, users)))
+        .select((foreign_passwords::user_id, foreign_passwords::email))
+        .load(c))?;
+    let claims = brought.into_iter().chain(claims).map(|(user, email)| (user, (email, false)));
     Ok(claims.chain(proven.into_iter().map(|(user, email)| (user, (email, true)))).collect())
+}
+
+/// Those of these addresses that somebody has proven.
+pub fn owned(conn: &mut Conn, app_id: AppId, all: &[&str]) -> Result<HashSet<String>> {
+    let found: Vec<String> = on!(conn, c => emails::table
+        .filter(emails::app_id.eq(app_id).and(among(emails::email, all)))
+        .select(emails::email)
+        .load(c))?;
+    Ok(found.into_iter().collect())
+}
+
+/// Gives addresses that nobody has to users who have none.
+///
+/// # Errors
+/// 409 when somebody has one of them.
+pub fn insert_emails(conn: &mut Conn, app_id: AppId, (all, now_ms): (&[(UserId, &str)], i64)) -> Result<()> {
+    let row = |(user, email): &(UserId, &str)| {
+        (
+            emails::app_id.eq(app_id),
+            emails::email.eq((*email).to_owned()),
+            emails::user_id.eq(*user),
+            emails::verified_ms.eq(now_ms),
+        )
+    };
+    let rows: Vec<_> = all.iter().map(row).collect();
+    on!(conn, c => diesel::insert_into(emails::table).values(&rows).execute(c))?;
+    Ok(())
 }

@@ -1,5 +1,6 @@
 //! Pairs of e-mail and password hash: each names one account.
 
+use super::foreign::{drop_foreign, foreign};
 use super::users::{User, arriving};
 use crate::error::{Error, Result};
 use crate::id::{AppId, UserId};
@@ -17,8 +18,16 @@ pub struct Credential {
     pub password_hash: String,
 }
 
-/// Whether a user has a password.
+/// Whether a user has a password, of this system's making or of another one's.
 pub fn has_password(conn: &mut Conn, app_id: AppId, user_id: UserId) -> Result<bool> {
+    if foreign(conn, app_id, user_id)?.is_some_and(|row| row.sealed.is_some()) {
+        return Ok(true);
+    }
+    has_own_password(conn, app_id, user_id)
+}
+
+/// Whether a user has a password that was set here.
+pub fn has_own_password(conn: &mut Conn, app_id: AppId, user_id: UserId) -> Result<bool> {
     let found: Option<UserId> =
         on!(conn, c => passwords::table.find((app_id, user_id)).select(passwords::user_id).first(c).optional())?;
     Ok(found.is_some())
@@ -88,7 +97,8 @@ pub fn set_password(conn: &mut Conn, credential: &Credential, (user_id, proven):
         .set(values)
         .execute(c));
     match done {
-        Ok(_) => Ok(()),
+        // Another system's hash of an earlier password has had its time.
+        Ok(_) => drop_foreign(conn, *app_id, user_id),
         Err(DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, _)) => {
             Err(Error::invalid("new_password", "taken", "choose another password"))
         }
@@ -99,5 +109,5 @@ pub fn set_password(conn: &mut Conn, credential: &Credential, (user_id, proven):
 /// Takes a user's password away, and with it their unproven claim of an address.
 pub fn drop_password(conn: &mut Conn, app_id: AppId, user_id: UserId) -> Result<()> {
     on!(conn, c => diesel::delete(passwords::table.find((app_id, user_id))).execute(c))?;
-    Ok(())
+    drop_foreign(conn, app_id, user_id)
 }

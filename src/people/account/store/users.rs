@@ -6,7 +6,7 @@ use crate::id::{AppId, UserId};
 use crate::on;
 use crate::people::erasure;
 use crate::platform::epoch;
-use crate::store::schema::{emails, passwords, users};
+use crate::store::schema::{emails, foreign_passwords, passwords, users};
 use crate::store::{Conn, Doc, among};
 use crate::webhook::{self, Event};
 use diesel::prelude::*;
@@ -90,23 +90,18 @@ pub fn upgrade_user(conn: &mut Conn, app_id: AppId, id: UserId, now_ms: i64) -> 
     webhook::emit(conn, app_id, &Event::of_change((id, now_ms), "upgraded", vec!["anonymous".to_owned()]))
 }
 
-/// Says whether a user may come in.
-pub fn disable(conn: &mut Conn, app_id: AppId, id: UserId, disabled: bool) -> Result<()> {
-    on!(conn, c => diesel::update(users::table.find((app_id, id))).set(users::disabled.eq(disabled)).execute(c))?;
-    Ok(())
-}
-
 /// Says what the user's tokens are to say.
 pub fn set_claims(conn: &mut Conn, app_id: AppId, id: UserId, claims: Option<FreeJson>) -> Result<()> {
     on!(conn, c => diesel::update(users::table.find((app_id, id))).set(users::claims.eq(claims.map(Doc))).execute(c))?;
     Ok(())
 }
 
-/// Moves a user's revision on.
-pub fn touch(conn: &mut Conn, app_id: AppId, id: UserId, now_ms: i64) -> Result<()> {
+/// Moves a user's revision on, and tells what changed.
+pub fn touch(conn: &mut Conn, app_id: AppId, id: UserId, (changed, now_ms): (Vec<String>, i64)) -> Result<()> {
     let values = (users::revision.eq(users::revision + 1), users::updated_ms.eq(now_ms));
     on!(conn, c => diesel::update(users::table.find((app_id, id))).set(values).execute(c))?;
-    Ok(())
+    let revision: i64 = on!(conn, c => users::table.find((app_id, id)).select(users::revision).first(c))?;
+    webhook::emit(conn, app_id, &Event::of_change((id, now_ms), format!("{revision}:account"), changed))
 }
 
 /// What the app's back end sees of accounts beside their profiles.
@@ -139,12 +134,15 @@ pub fn search(conn: &mut Conn, app_id: AppId, search: &Search, (after, rows): (&
     Ok(on!(conn, c => {
         let with = emails::table.filter(emails::app_id.eq(app_id)).select(emails::user_id);
         let claiming = passwords::table.filter(passwords::app_id.eq(app_id)).select(passwords::user_id);
+        let brought_in =
+            foreign_passwords::table.filter(foreign_passwords::app_id.eq(app_id)).select(foreign_passwords::user_id);
         let mut query = users::table
             .filter(users::app_id.eq(app_id).and(users::id.gt(after)).and(users::leaving_ms.is_null()))
             .into_boxed();
         if let Some(email) = email {
             let (proven, claimed) = (with.filter(emails::email.eq(email)), claiming.filter(passwords::email.eq(email)));
-            query = query.filter(users::id.eq_any(proven).or(users::id.eq_any(claimed)));
+            let brought = brought_in.filter(foreign_passwords::email.eq(email));
+            query = query.filter(users::id.eq_any(proven).or(users::id.eq_any(claimed)).or(users::id.eq_any(brought)));
         }
         if let Some(external_id) = &search.external_id {
             query = query.filter(users::external_id.eq(external_id));
@@ -153,7 +151,9 @@ pub fn search(conn: &mut Conn, app_id: AppId, search: &Search, (after, rows): (&
             let proven = with.filter(emails::email.like(begins).escape('!'));
             let claimed = claiming.filter(passwords::email.like(begins).escape('!'));
             let named = users::external_id.is_not_null().and(users::external_id.assume_not_null().like(begins).escape('!'));
-            query = query.filter(users::id.eq_any(proven).or(users::id.eq_any(claimed)).or(named));
+            let brought = brought_in.filter(foreign_passwords::email.like(begins).escape('!'));
+            let addressed = users::id.eq_any(proven).or(users::id.eq_any(claimed)).or(users::id.eq_any(brought));
+            query = query.filter(addressed.or(named));
         }
         if let Some(disabled) = search.disabled {
             query = query.filter(users::disabled.eq(disabled));
@@ -168,4 +168,10 @@ pub fn search(conn: &mut Conn, app_id: AppId, search: &Search, (after, rows): (&
 /// A text of which `like` takes every character as it is.
 fn escaped(text: &str) -> String {
     text.chars().flat_map(|c| matches!(c, '!' | '%' | '_').then_some('!').into_iter().chain([c])).collect()
+}
+
+/// Lets a user sign in, or no longer; false when it is so already.
+pub fn set_disabled(conn: &mut Conn, app_id: AppId, (id, disabled): (UserId, bool)) -> Result<bool> {
+    let target = users::table.filter(users::app_id.eq(app_id).and(users::id.eq(id)).and(users::disabled.ne(disabled)));
+    Ok(on!(conn, c => diesel::update(target).set(users::disabled.eq(disabled)).execute(c))? == 1)
 }

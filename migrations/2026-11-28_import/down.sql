@@ -1,0 +1,3 @@
+drop table import_chunks;
+drop table imports;
+drop table foreign_passwords;
