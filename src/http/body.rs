@@ -3,6 +3,7 @@
 use super::strict::Strict;
 use crate::audit;
 use crate::error::{Error, Problem, Result};
+use crate::planted::{Bug, planted};
 use actix_web::dev::Payload;
 use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use actix_web::web::{Bytes, BytesMut};
@@ -34,6 +35,9 @@ impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
         Box::pin(async move {
             let bytes = bytes.await?;
             audit::body(&bytes);
+            if planted(Bug::LoggedBody) {
+                tracing::debug!(body = %String::from_utf8_lossy(&bytes));
+            }
             parse(&bytes).map(Self)
         })
     }
