@@ -58,7 +58,7 @@ async fn look(browser: &Browser) -> Value {
         return {
             language: document.documentElement.lang, title: document.title, heading: document.querySelector('h1').textContent,
             text: document.getElementById('text').textContent, url: location.href,
-            loaded: performance.getEntries().map(e => e.name).join(' '), controls: shown.length,
+            loaded: performance.getEntriesByType('resource').map(e => e.name).join(' '), controls: shown.length,
             nameless: shown.filter(e => !(e.textContent.trim() || [...e.labels ?? []].some(l => l.textContent.trim()))).map(e => e.outerHTML),
             wide: document.documentElement.scrollWidth, small: shown.filter(e => e.tagName === 'BUTTON' && e.offsetHeight < 44).map(e => e.id),
             live: document.getElementById('status').getAttribute('aria-live'),
