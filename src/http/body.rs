@@ -96,7 +96,7 @@ fn refuse(path: &str, message: &str) -> Error {
             format!("{path}.{name}")
         }
     };
-    let message_for_people = message.split(" at line ").next().unwrap_or(message);
+    let message_for_people = &without_value(message.split(" at line ").next().unwrap_or(message));
     if let Some(name) = named("unknown field `") {
         return Error::invalid(under(name), "unknown", message_for_people);
     }
@@ -108,6 +108,15 @@ fn refuse(path: &str, message: &str) -> Error {
     }
     let field = if path == "." { "body" } else { path };
     Error::invalid(field, "invalid", message_for_people)
+}
+
+/// Serde's words without the value that it found: a refusal says what kind of thing was sent, never what it was, which
+/// may be a secret.
+fn without_value(message: &str) -> String {
+    let says_it = ["invalid type: ", "invalid value: ", "unknown variant "].iter().any(|start| message.starts_with(start));
+    let Some((found, expected)) = message.rsplit_once(", expected ").filter(|_| says_it) else { return message.to_owned() };
+    let kind = found.split(['`', '"']).next().unwrap_or(found).trim_end();
+    format!("{kind}, expected {expected}")
 }
 
 /// Query parameters of a known shape.
