@@ -27,13 +27,21 @@ pub enum Bug {
     UnstableDecision,
     /// I12: a silence is stored without its reason.
     MuteSilence,
+    /// I8: a route asks for no scope.
+    NoScopeCheck,
+    /// I8: a query forgets whose app it is.
+    ForgottenApp,
+    /// A user reaches what is a neighbour's.
+    ForgottenUser,
+    /// What a request says is in the log.
+    LoggedBody,
     /// The database lets a message's life go backwards.
     NoEdgeTrigger,
 }
 
 #[cfg(feature = "planted")]
 impl Bug {
-    const ALL: [(&str, Self); 11] = [
+    const ALL: [(&str, Self); 15] = [
         ("ack_before_commit", Self::AckBeforeCommit),
         ("no_deadline_check", Self::NoDeadlineCheck),
         ("no_consent_check", Self::NoConsentCheck),
@@ -44,6 +52,10 @@ impl Bug {
         ("foreign_app", Self::ForeignApp),
         ("unstable_decision", Self::UnstableDecision),
         ("mute_silence", Self::MuteSilence),
+        ("no_scope_check", Self::NoScopeCheck),
+        ("forgotten_app", Self::ForgottenApp),
+        ("forgotten_user", Self::ForgottenUser),
+        ("logged_body", Self::LoggedBody),
         ("no_edge_trigger", Self::NoEdgeTrigger),
     ];
 }

@@ -335,6 +335,8 @@ fn accounts(config: &mut ServiceConfig) {
     config.route("/auth/page.js", web::get().to(account::http::page::script));
     config.route("/auth/page.css", web::get().to(account::http::page::style));
     config.route("/auth/{app}/{page}", web::get().to(account::http::page::page));
+    // Scanners of mails look whether a link leads anywhere before somebody opens it.
+    config.route("/auth/{app}/{page}", web::head().to(account::http::page::page));
     config.route("/.well-known/openid-configuration", web::get().to(account::http::session::metadata));
     config.route("/.well-known/oauth-authorization-server", web::get().to(account::http::session::server_metadata));
     config.route("/.well-known/jwks.json", web::get().to(account::http::session::jwks));

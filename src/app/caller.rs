@@ -9,7 +9,7 @@ use crate::audit::{self, Act, Actor};
 use crate::error::{Error, Problem, Result};
 use crate::http::CallerApp;
 use crate::id::{AppId, KeyId, OperatorId, PartnerId};
-use crate::planted::{Bug, planted_first};
+use crate::planted::{Bug, planted, planted_first};
 use crate::platform::Platform;
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest, dev::Payload, web};
@@ -81,7 +81,7 @@ impl BackOffice {
     /// # Errors
     /// 403 `missing_scope`.
     pub fn need(&self, scope: Scope) -> Result<()> {
-        if self.scopes.contains(&scope) {
+        if self.scopes.contains(&scope) || planted(Bug::NoScopeCheck) {
             return Ok(());
         }
         metrics::counter!("kairos_missing_scope_total", "scope" => scope.name()).increment(1);

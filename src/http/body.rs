@@ -3,6 +3,7 @@
 use super::strict::Strict;
 use crate::audit;
 use crate::error::{Error, Problem, Result};
+use crate::planted::{Bug, planted};
 use actix_web::dev::Payload;
 use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use actix_web::web::{Bytes, BytesMut};
@@ -34,6 +35,9 @@ impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
         Box::pin(async move {
             let bytes = bytes.await?;
             audit::body(&bytes);
+            if planted(Bug::LoggedBody) {
+                tracing::debug!(body = %String::from_utf8_lossy(&bytes));
+            }
             parse(&bytes).map(Self)
         })
     }
@@ -92,7 +96,7 @@ fn refuse(path: &str, message: &str) -> Error {
             format!("{path}.{name}")
         }
     };
-    let message_for_people = message.split(" at line ").next().unwrap_or(message);
+    let message_for_people = &without_value(message.split(" at line ").next().unwrap_or(message));
     if let Some(name) = named("unknown field `") {
         return Error::invalid(under(name), "unknown", message_for_people);
     }
@@ -104,6 +108,15 @@ fn refuse(path: &str, message: &str) -> Error {
     }
     let field = if path == "." { "body" } else { path };
     Error::invalid(field, "invalid", message_for_people)
+}
+
+/// Serde's words without the value that it found: a refusal says what kind of thing was sent, never what it was, which
+/// may be a secret.
+fn without_value(message: &str) -> String {
+    let says_it = ["invalid type: ", "invalid value: ", "unknown variant "].iter().any(|start| message.starts_with(start));
+    let Some((found, expected)) = message.rsplit_once(", expected ").filter(|_| says_it) else { return message.to_owned() };
+    let kind = found.split(['`', '"']).next().unwrap_or(found).trim_end();
+    format!("{kind}, expected {expected}")
 }
 
 /// Query parameters of a known shape.

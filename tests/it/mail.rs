@@ -1,7 +1,7 @@
 //! Mails to account holders, judged by a real mail server: what arrives, when, how often, and what nobody can read.
 
 #[path = "mail/server.rs"]
-mod server;
+pub mod server;
 
 use crate::world::{Caller, Tenant, World};
 use kairos::clock::{Clock, DAY_MS, HOUR_MS, MINUTE_MS};
@@ -19,7 +19,7 @@ const TOKEN: &str = "t0kenT0KENt0ken-_t0ken";
 const TO: &str = "ada@example.com";
 
 /// A world that sends its mail through this server.
-async fn through(world: &mut World, server: &MailServer, user: &str) {
+pub async fn through(world: &mut World, server: &MailServer, user: &str) {
     let ca = world.database.folder().join("mail-ca.pem");
     std::fs::write(&ca, server.ca_pem()).unwrap();
     let url = server.url(user);

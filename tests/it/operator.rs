@@ -1,10 +1,9 @@
 //! Operators: invitation, second factor, sessions, roles; what is guessed, raced or stolen opens nothing.
 
-use crate::isolation::{body, operations};
 use crate::world::{Answer, Caller, OPERATOR_PASSWORD, Staff, World, totp_code};
 use kairos::app::accepted_step;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::process::{Command, Output};
 use std::time::Duration;
 
@@ -32,38 +31,6 @@ fn hashes(world: &World) -> u64 {
 /// The next step, whose code was not used yet.
 async fn next_step(world: &World) {
     world.advance(Duration::from_secs(30)).await;
-}
-
-/// The table of roles as the tests know it; not taken from the code.
-fn rights() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
-    let viewer: BTreeSet<&str> = [
-        "app:read",
-        "schema:read",
-        "users:read",
-        "events:read",
-        "things:read",
-        "places:read",
-        "campaigns:read",
-        "partners:read",
-        "decisions:read",
-    ]
-    .into();
-    let marketer: BTreeSet<&str> = viewer.iter().copied().chain(["campaigns:write"]).collect();
-    let publisher: BTreeSet<&str> = marketer.iter().copied().chain(["campaigns:publish", "push:write"]).collect();
-    let all = kairos::app::Scope::ALL.iter().map(|scope| scope.name());
-    let owner: BTreeSet<&str> = all.collect();
-    let developer = owner.iter().copied().filter(|scope| !scope.starts_with("operators:")).collect();
-    [("viewer", viewer), ("marketer", marketer), ("publisher", publisher), ("developer", developer), ("owner", owner)].into()
-}
-
-/// What a refusal says is lacking.
-fn lacking(answer: &Answer) -> Option<String> {
-    let problem = answer.json();
-    if answer.status != 403 || problem["code"] != "missing_scope" {
-        return None;
-    }
-    let detail = problem["detail"].as_str().unwrap();
-    Some(detail.trim_end_matches('.').rsplit(' ').next().unwrap().to_owned())
 }
 
 #[test]
@@ -364,52 +331,6 @@ both! {
         world.patch(&path, &other.server, json!({"disabled": true})).await.expect(200);
         world.get("/v1/app", &within(&other.id.to_string())).await.refused(403, "no_role");
         world.get("/v1/app", &staff.caller).await.expect(200);
-    }
-
-    async fn every_role_may_on_every_route_what_its_scopes_say_and_no_more(world) {
-        let app = world.app.clone();
-        let probes = [world.server_key(&app, &["audit:read"]).await, world.server_key(&app, &["app:read"]).await];
-        let mut staff = Vec::new();
-        for (role, scopes) in rights() {
-            staff.push((world.operator(&app, role).await, role, scopes));
-        }
-        let (mut asked, mut unknown, mut seen) = (0, Vec::new(), BTreeSet::new());
-        for operation in operations().iter().filter(|o| o.callers.contains(&BTreeSet::from(["server_key".to_owned()]))) {
-            assert!(operation.callers.contains(&BTreeSet::from(["operator_token".to_owned()])), "{}", operation.path);
-            // What may be done is asked before what it is done to.
-            let path: Vec<&str> = operation.path.split('/').map(|part| if part.starts_with('{') { "x" } else { part }).collect();
-            let (name, path) = (format!("{} {}", operation.method, operation.path), path.join("/"));
-            let body = match operation.path.as_str() {
-                "/v1/push-credentials/apns" => json!({"environment": "production", "team_id": "x", "key_id": "x", "key_p8": "x", "topics": []}),
-                "/v1/push-credentials/fcm" => json!({"service_account": {}}),
-                _ => body(operation),
-            };
-            let ask = async |by: &Caller| {
-                let request = world.call(&operation.method, &path).by(by);
-                if operation.has_body || operation.method == "POST" { request.json(&body).send().await } else { request.send().await }
-            };
-            let needed = match lacking(&ask(&probes[0]).await) {
-                Some(scope) => Some(scope),
-                None => lacking(&ask(&probes[1]).await),
-            };
-            let Some(needed) = needed else {
-                unknown.push(name);
-                continue;
-            };
-            for (person, role, scopes) in &staff {
-                let answer = ask(&person.caller).await;
-                let may = scopes.contains(needed.as_str());
-                assert_eq!(lacking(&answer).is_none(), may, "{name} needs {needed}; {role}: {} {}", answer.status, answer.text());
-                assert!(answer.status < 500 && answer.status != 401, "{name} {role}: {}", answer.text());
-                asked += 1;
-            }
-            seen.insert(needed);
-        }
-        assert!(unknown.is_empty(), "these ask for no scope: {unknown:?}");
-        assert!(asked > 250, "{asked}");
-        for scope in ["campaigns:publish", "campaigns:write", "operators:write", "audit:read", "push:write", "keys:write"] {
-            assert!(seen.contains(scope), "no route needs {scope}");
-        }
     }
 
     async fn nobody_gives_more_than_they_have_and_the_last_owner_stays(world) {

@@ -19,6 +19,13 @@ pub struct Operation {
     pub has_body: bool,
 }
 
+impl Operation {
+    /// Whether this kind of credential alone is enough.
+    pub fn takes(&self, scheme: &str) -> bool {
+        self.callers.iter().any(|set| set.len() == 1 && set.contains(scheme))
+    }
+}
+
 /// Every operation there is.
 pub fn operations() -> Vec<Operation> {
     let document = serde_json::to_value(ApiDoc::openapi()).unwrap();

@@ -3,6 +3,8 @@
 //! `KAIROS_TEST_CHROMEDRIVER` names the driver; `make test` provides it.
 
 use super::client::Request;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::SocketAddr;
@@ -46,6 +48,7 @@ impl Browser {
             &profile,
         ];
         let wanted = json!({"capabilities": {"alwaysMatch": {"browserName": "chrome", "goog:chromeOptions": {"args": args},
+            "goog:loggingPrefs": {"browser": "ALL"},
             "timeouts": {"script": 30_000}}}});
         let mut browser = Self { driver, address, session: String::new() };
         browser.session = browser.ask("POST", "", &wanted).await["sessionId"].as_str().unwrap().to_owned();
@@ -79,6 +82,35 @@ impl Browser {
     pub async fn text(&self, selector: &str) -> String {
         let element = self.find(selector).await;
         self.ask("GET", &format!("/element/{element}/text"), &Value::Null).await.as_str().unwrap().to_owned()
+    }
+
+    /// Types into the first element that a CSS selector finds.
+    pub async fn type_into(&self, selector: &str, text: &str) {
+        let element = self.find(selector).await;
+        self.ask("POST", &format!("/element/{element}/value"), &json!({ "text": text })).await;
+    }
+
+    /// Presses keys one after the other, wherever the focus is.
+    pub async fn press(&self, keys: &str) {
+        let each = |key: char| ["keyDown", "keyUp"].map(|kind| json!({"type": kind, "value": key}));
+        let actions: Vec<Value> = keys.chars().flat_map(each).collect();
+        self.ask("POST", "/actions", &json!({"actions": [{"type": "key", "id": "keys", "actions": actions}]})).await;
+    }
+
+    /// Says a command of the browser's own protocol.
+    pub async fn command(&self, command: &str, parameters: Value) {
+        self.ask("POST", "/goog/cdp/execute", &json!({"cmd": command, "params": parameters})).await;
+    }
+
+    /// What the browser complained of since it was last asked: errors of scripts, of its policy, of loading.
+    pub async fn complaints(&self) -> Vec<Value> {
+        self.ask("POST", "/se/log", &json!({"type": "browser"})).await.as_array().unwrap().clone()
+    }
+
+    /// A picture of the window, as PNG.
+    pub async fn picture(&self) -> Vec<u8> {
+        let text = self.ask("GET", "/screenshot", &Value::Null).await;
+        STANDARD.decode(text.as_str().unwrap()).unwrap()
     }
 
     /// Plugs an authenticator in whose user is there and known; its id.

@@ -192,6 +192,11 @@ impl Answer {
         self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 
+    /// Every header, by its lower-case name.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// The body as JSON; `null` when there is none.
     pub fn json(&self) -> Value {
         if self.body.is_empty() {

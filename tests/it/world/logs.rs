@@ -28,10 +28,14 @@ pub fn keep() {
     });
 }
 
-/// The lines that hold one of these words.
-pub fn with(words: &[&str]) -> Vec<String> {
+/// Everything that was logged.
+pub fn text() -> String {
     let lines = LINES.lock().unwrap_or_else(PoisonError::into_inner).clone();
     assert!(!lines.is_empty(), "nothing is logged: call logs::keep() first");
-    let lines = String::from_utf8_lossy(&lines).into_owned();
-    lines.lines().filter(|line| words.iter().any(|word| line.contains(word))).map(str::to_owned).collect()
+    String::from_utf8_lossy(&lines).into_owned()
+}
+
+/// The lines that hold one of these words.
+pub fn with(words: &[&str]) -> Vec<String> {
+    text().lines().filter(|line| words.iter().any(|word| line.contains(word))).map(str::to_owned).collect()
 }

@@ -10,6 +10,7 @@ use crate::people::account::caller::UserToken;
 use crate::people::account::departure;
 use crate::people::account::refresh::Life;
 use crate::people::account::store::{self, End, Session};
+use crate::planted::{Bug, planted};
 use crate::platform::Platform;
 use crate::store::Conn;
 use actix_web::{HttpResponse, web};
@@ -177,5 +178,6 @@ fn session_id(path: &web::Path<String>) -> Result<SessionId> {
 /// An open session of a user.
 pub(super) fn own(conn: &mut Conn, (app_id, user): (AppId, UserId), id: SessionId) -> Result<Session> {
     let found = store::session(conn, app_id, id)?.map(|(session, _)| session);
-    found.filter(|s| s.user_id == user && s.ended_ms.is_none()).ok_or_else(|| Error::not_found("session"))
+    let is_own = |s: &Session| s.user_id == user || planted(Bug::ForgottenUser);
+    found.filter(|s| is_own(s) && s.ended_ms.is_none()).ok_or_else(|| Error::not_found("session"))
 }

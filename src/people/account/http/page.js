@@ -8,8 +8,10 @@ const WORDS = {
     "sign-in": ["Sign in", "Open this link on the phone that has the app, or enter the code from the mail there."],
     "change-email": ["Your new address", "Open this link on the phone that has the app, or enter the code from the mail there."],
     password: "New password, at least 8 characters", show: "Show it", done: "Done. You can go back to the app.",
-    missing: "This link is not complete: copy it from the mail as a whole.",
+    missing: "This link is not complete: open it again from the mail, or copy it as a whole.",
     invalid_secret: "This link was used or is too old. Ask for a new one in the app.",
+    too_short: "The password needs at least # characters.",
+    too_common: "This password is easily guessed: choose another one, for example several words.",
     email_taken: "This address is another account's: sign in to that one.",
     busy: "Too many attempts. Wait a little, then try again.", failed: "That did not work: ",
   },
@@ -19,8 +21,10 @@ const WORDS = {
     "sign-in": ["Anmelden", "Öffne diesen Link auf dem Telefon mit der App, oder gib dort den Code aus der Mail ein."],
     "change-email": ["Deine neue Adresse", "Öffne diesen Link auf dem Telefon mit der App, oder gib dort den Code aus der Mail ein."],
     password: "Neues Passwort, mindestens 8 Zeichen", show: "Anzeigen", done: "Fertig. Du kannst zurück zur App.",
-    missing: "Der Link ist nicht vollständig: kopiere ihn ganz aus der Mail.",
+    missing: "Der Link ist nicht vollständig: öffne ihn noch einmal aus der Mail, oder kopiere ihn ganz.",
     invalid_secret: "Der Link wurde schon benutzt oder ist zu alt. Fordere in der App einen neuen an.",
+    too_short: "Das Passwort braucht mindestens # Zeichen.",
+    too_common: "Dieses Passwort ist leicht zu erraten: nimm ein anderes, zum Beispiel mehrere Wörter.",
     email_taken: "Diese Adresse gehört zu einem anderen Konto: melde dich dort an.",
     busy: "Zu viele Versuche. Warte ein wenig und versuche es noch einmal.", failed: "Das ging nicht: ",
   },
@@ -75,8 +79,10 @@ at("form").addEventListener("submit", async (event) => {
       return;
     }
     const problem = await answer.json();
-    const known = answer.status === 429 ? words.busy : words[problem.code];
-    say(known ?? words.failed + (problem.errors?.[0]?.message ?? problem.detail), "error");
+    const wrong = problem.errors?.[0];
+    const known = answer.status === 429 ? words.busy : words[wrong?.code ?? problem.code];
+    // An app may want longer passwords than others: how long, its answer says.
+    say(known?.replace("#", wrong?.message.match(/\d+/)) ?? words.failed + (wrong?.message ?? problem.detail), "error");
   } catch {
     say(words.failed, "error");
   }
