@@ -263,7 +263,7 @@ fn bad_settings() -> Vec<(&'static str, Value)> {
 fn every_scope_has_a_name_of_its_own() {
     let names: std::collections::BTreeSet<_> = Scope::ALL.iter().map(|scope| scope.name()).collect();
     assert_eq!(names.len(), Scope::ALL.len());
-    let rights = [":read", ":write", ":publish"];
+    let rights = [":read", ":write", ":publish", ":impersonate"];
     assert!(names.iter().all(|name| rights.iter().any(|right| name.ends_with(right))));
 }
 

@@ -98,7 +98,9 @@ const LATER: [&str; 3] = ["/v1/auth/passkeys/sign-in/begin", "/v1/auth/passkeys/
 /// What takes something away comes last, the innermost first; what ends the session that asks comes after that.
 fn order(operation: &Operation) -> impl Ord + use<> {
     let takes = operation.method == "DELETE" || ["/end", "/publish"].iter().any(|end| operation.path.ends_with(end));
-    let is_user = operation.path == "/v1/users/{id}" || operation.path == "/v1/me/sessions/{id}";
+    let whole = ["/v1/users/{id}", "/v1/me/sessions/{id}"].contains(&operation.path.as_str());
+    // What the back office takes from a user ends the user's session.
+    let is_user = whole || operation.path.starts_with("/v1/users/{id}/");
     (
         operation.path == "/v1/operators/sign-out",
         takes && is_user,
