@@ -98,12 +98,16 @@ const LATER: [&str; 3] = ["/v1/auth/passkeys/sign-in/begin", "/v1/auth/passkeys/
 /// What takes something away comes last, the innermost first; what ends the session that asks comes after that.
 fn order(operation: &Operation) -> impl Ord + use<> {
     let takes = operation.method == "DELETE" || ["/end", "/publish"].iter().any(|end| operation.path.ends_with(end));
-    let whole = ["/v1/users/{id}", "/v1/me/sessions/{id}"].contains(&operation.path.as_str());
     // What the back office takes from a user ends the user's session.
-    let is_user = whole || operation.path.starts_with("/v1/users/{id}/");
+    let whose = match operation.path.as_str() {
+        "/v1/users/{id}" => 3,
+        path if path.starts_with("/v1/users/{id}/") => 2,
+        "/v1/me/sessions/{id}" => 1,
+        _ => 0,
+    };
     (
         operation.path == "/v1/operators/sign-out",
-        takes && is_user,
+        if takes { whose } else { 0 },
         signs_out(operation),
         takes,
         operation.method != "GET",
