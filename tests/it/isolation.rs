@@ -160,6 +160,8 @@ pub async fn furnish(world: &mut World) -> House {
     let user = listener.person.id.clone();
     let session = world.get("/v1/me/sessions", &listener.person.token).await.expect(200);
     let session = session["items"][0]["id"].as_str().unwrap().to_owned();
+    let acting = world.post(&format!("/v1/users/{user}/impersonate"), &by, json!({"reason": "ticket 7"})).await.expect(200);
+    let looked_in = acting["session_id"].as_str().unwrap().to_owned();
     let leaver = made(world, "/v1/users", &by, json!({"external_id": "canary-gone"})).await;
     let erasure =
         world.delete(&format!("/v1/users/{leaver}"), &by).await.expect(202)["erasure"]["id"].as_str().unwrap().to_owned();
@@ -180,8 +182,8 @@ pub async fn furnish(world: &mut World) -> House {
         ("/v1/users/{id}/consents/{consent_id}/receipt", vec![user.clone(), consent]),
         ("/v1/identity-providers/{provider}", vec!["google".to_owned()]),
         ("/v1/me/identities/{id}", vec![identity]),
-        ("/v1/me/sessions/{id}", vec![session.clone()]),
-        ("/v1/users/{id}/sessions/{session}", vec![user.clone(), session]),
+        ("/v1/me/sessions/{id}", vec![session]),
+        ("/v1/users/{id}/sessions/{session}", vec![user.clone(), looked_in]),
         ("/v1/users/{id}", vec![user.clone()]),
         ("/v1/users/{id}/devices/{installation_id}", vec![user, installation.clone()]),
         ("/v1/me/devices/{installation_id}", vec![installation]),

@@ -101,6 +101,7 @@ fn order(operation: &Operation) -> impl Ord + use<> {
     // What the back office takes from a user ends the user's session.
     let whose = match operation.path.as_str() {
         "/v1/users/{id}" => 3,
+        "/v1/users/{id}/sessions/{session}" => 0,
         path if path.starts_with("/v1/users/{id}/") => 2,
         "/v1/me/sessions/{id}" => 1,
         _ => 0,
