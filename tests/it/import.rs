@@ -325,6 +325,40 @@ both! {
 }
 
 both! {
+    async fn an_import_takes_an_address_from_whoever_had_only_claimed_it(world) {
+        let tenant = world.new_app("Louvre").await;
+        let squatter = Person::from(&sign(world, &tenant, ("up", "ada@example.com", GOOD)).await.expect(200));
+        let anonymous = world.person(&tenant).await;
+        for (person, external) in [(&squatter, "ada"), (&anonymous, "bob")] {
+            world.patch(&format!("/v1/users/{}", person.id), &tenant.server, json!({ "external_id": external })).await.expect(200);
+        }
+        users(world, &tenant, &[
+            json!({"external_id": "ada", "email": "ada@example.com", "email_verified": true, "password_hash": bcrypt_of("the owner's own")}),
+            json!({"external_id": "bob", "email": "bob@example.com", "password_hash": bcrypt_of("the owner's own")}),
+        ]).await;
+        for person in [&squatter, &anonymous] {
+            world.get("/v1/me", &person.token).await.refused(401, "unauthorized");
+        }
+        sign(world, &tenant, ("in", "ada@example.com", GOOD)).await.refused(401, "invalid_credentials");
+        for (email, person) in [("ada@example.com", &squatter), ("bob@example.com", &anonymous)] {
+            let session = sign(world, &tenant, ("in", email, "the owner's own")).await.expect(200);
+            assert_eq!(session["user"]["id"], json!(person.id));
+        }
+        world.drain().await;
+    }
+
+    async fn a_line_that_no_database_takes_stands_in_nobodys_way(world) {
+        let (tenant, other) = (world.new_app("Louvre").await, world.new_app("Orsay").await);
+        let nothing = json!({"external_id": "a\u{0}b"});
+        let done = bring(world, &tenant, ("users", &[nothing.clone(), json!({"external_id": "c"})])).await;
+        assert_eq!((figures(&done), errors(&done)[0].0), ((1, 0, 1), 1), "{done}");
+        let device = json!({"external_id": "a\u{0}b", "installation_id": "x", "platform": "ios", "topic": "app.kairos.demo"});
+        let done = bring(world, &tenant, ("devices", &[device])).await;
+        assert_eq!(errors(&done), [wrong(1, "external_id", &errors(&done)[0].2)]);
+        assert_ne!(errors(&done)[0].2, "internal");
+        assert_eq!(figures(&users(world, &other, &[json!({"external_id": "d"})]).await), (1, 0, 0));
+    }
+
     async fn who_is_known_is_updated_and_who_is_not_is_made(world) {
         let tenant = world.new_app("Louvre").await;
         for (key, kind) in [("tier", "string"), ("visits", "number")] {

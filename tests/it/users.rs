@@ -138,17 +138,25 @@ both! {
         assert_eq!(said(&Person::from(&refreshed.expect(200)).token)["claims"], json!({"a": 1}), "from the next token on");
     }
 
-    async fn a_claim_becomes_proven_by_the_back_ends_word(world) {
+    async fn a_claim_becomes_proven_by_the_back_ends_word_and_its_claimer_stays_outside(world) {
         let tenant = world.new_app("Louvre").await;
         let person = sign_up(world, &tenant, ADA).await;
         let at = format!("/v1/users/{}", person.id);
         assert_eq!(world.get(&at, &tenant.server).await.expect(200)["email_verified"], false);
         world.patch(&at, &tenant.server, json!({"email_verified": true})).await.expect(200);
         assert_eq!(world.get(&at, &tenant.server).await.expect(200)["email_verified"], true);
+        // Whoever claimed it may have been anybody: the reader of its mail comes in.
+        world.get("/v1/me", &person.token).await.refused(401, "unauthorized");
+        sign_in(world, &tenant, ADA, PASSWORD).await.refused(401, "invalid_credentials");
+        let asked = world.post("/v1/auth/email-code/request", &tenant.phone, json!({"email": ADA})).await.expect(202);
+        let verify = json!({"challenge_id": asked["challenge_id"], "code": world.letter(&tenant, ADA).await.code()});
+        let session = world.post("/v1/auth/email-code/verify", &tenant.phone, verify).await.expect(200);
+        assert_eq!(session["user"]["id"], json!(person.id));
+        world.patch(&at, &tenant.server, json!({"password": PASSWORD})).await.expect(200);
         sign_in(world, &tenant, ADA, PASSWORD).await.expect(200);
         // The revision of a change counts for all of it.
-        let stale = world.call("PATCH", &at).by(&tenant.server).header("If-Match", "\"1\"").json(&json!({"password": "battery staple horse"}));
-        stale.send().await.refused(412, "revision_mismatch");
+        let stale = world.call("PATCH", &at).by(&tenant.server).header("If-Match", "\"1\"");
+        stale.json(&json!({"password": "battery staple horse"})).send().await.refused(412, "revision_mismatch");
         sign_in(world, &tenant, ADA, PASSWORD).await.expect(200);
     }
 

@@ -61,7 +61,10 @@ pub async fn next(caller: UserToken, platform: web::Data<Platform>, questions: w
     let (who, now_ms) = ((caller.app_id, caller.user_id), platform.clock.now_ms());
     let reader = questions.clone();
     let found = match platform.store.read(move |conn| reader.next(conn, who, now_ms)).await? {
-        Some((_, true)) => platform.store.write(move |conn| question::ask(&questions, conn, who, now_ms)).await?,
+        // Who acts as the user asks them nothing.
+        Some((_, true)) if !caller.acting => {
+            platform.store.write(move |conn| question::ask(&questions, conn, who, now_ms)).await?
+        }
         found => found.map(|(question, _)| question),
     };
     Ok(match found {

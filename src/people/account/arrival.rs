@@ -103,7 +103,14 @@ impl Arrival {
     /// Makes sure that the anonymous session they come with is open, and that it is replaced once, whatever is asked at
     /// once. Before anything is written for the anonymous user; after the locks that the room's first lines put before it.
     pub(super) fn hold(&self, conn: &mut Conn) -> Result<()> {
-        self.anonymous.map_or(Ok(()), |token| store::keep_open(conn, token.app_id, token.session_id))
+        let Some(token) = self.anonymous else { return Ok(()) };
+        store::hold_user(conn, token.app_id, token.user_id)?;
+        store::keep_open(conn, token.app_id, token.session_id)?;
+        match store::user(conn, token.app_id, token.user_id)? {
+            Some(user) if user.anonymous => Ok(()),
+            // The app's back end has just given them an account.
+            _ => Err(Error::unauthorized("This user is anonymous no more: sign in again.")),
+        }
     }
 
     /// A user who has an account comes in, or is asked for a second factor. A passkey is two factors.

@@ -1,8 +1,8 @@
 //! What the app's own back end says of how a user comes in: their address and password, whether they may come in at all,
 //! and what their tokens say.
 //!
-//! Its word counts as a proof: an address that it calls verified is the user's, as if they had read a mail there. Where a
-//! way in changes, every session ends, and the address that was the user's is told. Who is disabled has no sessions, is
+//! Its word counts as a proof: an address that it calls verified is the user's, as if they had read a mail there; the first
+//! such word takes away the password, the factors and the identities of whoever had claimed it before. Where a way in changes, every session ends, and the address that was the user's is told. Who is disabled has no sessions, is
 //! told nothing, and nothing is stored of where they are: as if every consent of theirs had been withdrawn, until they are
 //! enabled again.
 
@@ -10,6 +10,7 @@ use super::access::Accounts;
 use super::departure::{Gone, end_others};
 use super::letter;
 use super::password::{check_email, check_new};
+use super::proof::purge;
 use super::store::{self, Credential, End, User};
 use crate::config::Secret;
 use crate::error::{Error, Result};
@@ -138,10 +139,16 @@ impl Grant {
     }
 
     fn hold(&self, conn: &mut Conn, (app_id, user): (AppId, UserId)) -> Result<()> {
-        if let Some(Some(email)) = &self.said.email {
-            store::hold_email(conn, app_id, email)?;
+        let present = match (&self.said.email, self.said.email_verified) {
+            (Some(email), _) => email.clone(),
+            (None, Some(_)) => store::email_of(conn, app_id, user)?.map(|(email, _)| email),
+            (None, None) => None,
+        };
+        if let Some(email) = present {
+            store::hold_email(conn, app_id, &email)?;
         }
-        store::hold_user(conn, app_id, user)
+        store::hold_user(conn, app_id, user)?;
+        store::hold_sessions(conn, app_id, user)
     }
 
     /// Does what is said.
@@ -155,8 +162,12 @@ impl Grant {
         let after = self.after(before.clone())?;
         let mut gone = Gone::default();
         if after != before || self.password.is_some() {
+            // Whoever claimed the address before may have been anybody: as with the first proof, nothing of theirs stays.
+            if after.as_ref().is_some_and(|(_, verified)| *verified) && !before.as_ref().is_some_and(|(_, verified)| *verified) {
+                gone = purge(conn, (app_id, user.id), now_ms)?;
+            }
             self.settle(conn, (app_id, &user), (&before, &after), now_ms)?;
-            gone = end_others(conn, (app_id, user.id), None, (End::CredentialChanged, now_ms))?;
+            gone.join(end_others(conn, (app_id, user.id), None, (End::CredentialChanged, now_ms))?);
         }
         if let Some(disabled) = self.said.disabled {
             gone.join(disable(conn, (app_id, user.id), disabled, now_ms)?.unwrap_or_default());
@@ -248,6 +259,7 @@ impl Grant {
 /// # Errors
 /// What the database says.
 pub(super) fn disable(conn: &mut Conn, who: (AppId, UserId), disabled: bool, now_ms: i64) -> Result<Option<Gone>> {
+    store::hold_sessions(conn, who.0, who.1)?;
     if !store::set_disabled(conn, who.0, (who.1, disabled))? {
         return Ok(None);
     }

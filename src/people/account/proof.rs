@@ -64,7 +64,7 @@ fn held(conn: &mut Conn, app_id: AppId, mut leads: impl FnMut(&mut Conn) -> Resu
 }
 
 /// Takes every way in from an account.
-fn purge(conn: &mut Conn, (app_id, user): (AppId, UserId), now_ms: i64) -> Result<Gone> {
+pub(super) fn purge(conn: &mut Conn, (app_id, user): (AppId, UserId), now_ms: i64) -> Result<Gone> {
     store::hold_user(conn, app_id, user)?;
     store::drop_password(conn, app_id, user)?;
     store::drop_factors(conn, app_id, user)?;

@@ -1,5 +1,6 @@
 //! Access tokens: JWTs after RFC 9068, signed with Ed25519. Signing keys are stored sealed, and change by [`keyring`].
 
+use super::impersonation::ACTING_S;
 use super::keyring::{self, over_ms};
 use super::store::{self, StoredKey};
 use crate::clock::DAY_MS;
@@ -135,7 +136,7 @@ impl Signer {
         let (config, now_ms) = (&self.platform.config, self.platform.clock.now_ms());
         let age_ms = i64::from(config.signing_key_days) * DAY_MS;
         self.make(move |keys| keys.last().is_none_or(|newest| now_ms - newest.made_ms >= age_ms)).await?;
-        let life_ms = config.access_token_life_s * 1_000;
+        let life_ms = config.access_token_life_s.max(ACTING_S) * 1_000;
         let retire = move |conn: &mut Conn| {
             let keys = store::signing_keys(conn)?;
             for pair in keys.windows(2) {

@@ -102,7 +102,7 @@ fn answer((person, address): (Person, Option<(String, bool)>)) -> HttpResponse {
     responses((status = 200, body = UserOut, headers(("ETag" = String))), (status = 401, body = ProblemBody)))]
 pub async fn read(caller: UserToken, platform: web::Data<Platform>) -> Result<HttpResponse> {
     let (app, user) = (caller.app_id, caller.user_id);
-    let read = move |conn: &mut Conn| Ok((profile::person(conn, app, user)?, address_of(conn, app, user)?));
+    let read = move |conn: &mut Conn| Ok((profile::profile(conn, app, user)?, address_of(conn, app, user)?));
     Ok(answer(platform.store.read(read).await?))
 }
 

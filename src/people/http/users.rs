@@ -84,7 +84,8 @@ pub struct UserPatch {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>, max_length = 254)]
     email: Option<Option<String>>,
-    /// Whether you know that the address is theirs.
+    /// Whether you know that the address is theirs. The first time that it is, whoever had only claimed it loses their
+    /// password, factors and identities, unless a password is set here too: the reader of its mail comes in by a code.
     #[serde(default, deserialize_with = "given")]
     #[schema(nullable = false)]
     email_verified: Option<bool>,

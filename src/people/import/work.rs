@@ -39,11 +39,35 @@ pub async fn step(platform: &Platform) -> Result<Progress> {
     let tell = move |(_, ended): &(Tally, Vec<SessionId>)| {
         ended.iter().for_each(|id| cache.publish(SESSIONS_TOPIC, &id.to_string()));
     };
-    let (tally, _) = platform.write_and_fence(app, write, tell).await?;
+    let (tally, _) = match platform.write_and_fence(app, write, tell).await {
+        // Lines that break us stand in nobody's way.
+        Err(Error::Broken(what)) => {
+            tracing::error!(what, import = %id, "a chunk of an import failed");
+            let of = platform.clone();
+            let give_up = move |conn: &mut Conn| give_up(conn, &of, (app, id)).map(|tally| (tally, Vec::new()));
+            platform.store.write(give_up).await?
+        }
+        done => done?,
+    };
     for (outcome, lines) in [("created", tally.created), ("updated", tally.updated), ("failed", tally.failed)] {
         metrics::counter!("kairos_import_lines_total", "outcome" => outcome).increment(u64::try_from(lines).unwrap_or(0));
     }
     Ok(Progress::More)
+}
+
+/// Ends a chunk none of whose lines could be worked on.
+fn give_up(conn: &mut Conn, platform: &Platform, (app, id): (AppId, ImportId)) -> Result<Tally> {
+    conn.serialise(&format!("import:{id}"))?;
+    let mut tally = Tally::default();
+    let open = store::read(conn, app, id)?.filter(|job| matches!(job.state, State::Waiting | State::Running));
+    if let Some(job) = open
+        && let Some(chunk) = store::chunk(conn, app, id)?
+    {
+        let message = "these lines could not be worked on; the fault is ours and has been logged";
+        tally.fail(chunk.lines, LineError::new(chunk.first_line, "internal", message));
+        store::end_chunk(conn, &job, (chunk.seq, &tally), platform.clock.now_ms())?;
+    }
+    Ok(tally)
 }
 
 fn work(conn: &mut Conn, platform: &Platform, (app, id): (AppId, ImportId)) -> Result<(Tally, Effects)> {

@@ -102,6 +102,14 @@ pub fn person(conn: &mut Conn, app: AppId, user: UserId) -> Result<Person> {
     store::people(conn, app, &[user])?.remove(&user).ok_or_else(|| Error::not_found("user"))
 }
 
+/// One user as [`person`], but for the preferences, which are not read.
+///
+/// # Errors
+/// 404.
+pub fn profile(conn: &mut Conn, app: AppId, user: UserId) -> Result<Person> {
+    store::profile(conn, app, user)?.ok_or_else(|| Error::not_found("user"))
+}
+
 /// The users behind external ids; those that nobody has are absent.
 ///
 /// # Errors

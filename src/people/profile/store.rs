@@ -115,6 +115,17 @@ pub(super) fn people(conn: &mut Conn, app: AppId, ids: &[UserId]) -> Result<Hash
     Ok(rows.into_iter().map(person).collect())
 }
 
+/// A user without what they wish to hear.
+pub(super) fn profile(conn: &mut Conn, app: AppId, id: UserId) -> Result<Option<Person>> {
+    let row: Option<UserRow> = on!(conn, c => users::table
+        .find((app, id))
+        .filter(users::leaving_ms.is_null())
+        .select(UserRow::as_select())
+        .first(c)
+        .optional())?;
+    Ok(row.map(|row| row.person(Preferences::default())))
+}
+
 pub(super) fn preferences(conn: &mut Conn, app: AppId, ids: &[UserId]) -> Result<HashMap<UserId, Preferences>> {
     let rows: Vec<PreferencesRow> = on!(conn, c => preferences::table
         .filter(preferences::app_id.eq(app).and(among(preferences::user_id, ids)))

@@ -3,8 +3,10 @@
 use super::{context, place};
 use crate::error::{Error, Problem, Result};
 use crate::id::{AppId, SessionId, UserId};
+use crate::people::account::departure::{Gone, end_others};
 use crate::people::account::grant;
-use crate::people::account::store::{self, ForeignRow};
+use crate::people::account::proof::purge;
+use crate::people::account::store::{self, End, ForeignRow};
 use crate::platform::Platform;
 use crate::store::Conn;
 
@@ -27,11 +29,17 @@ pub(in crate::people) struct To {
 
 /// Gives a user an address on the word of the app's back end. What users have done themselves stands above it: an address
 /// that somebody else has proven is refused, one that the user has proven stays, and so does a password that was set here.
-/// A foreign hash is not added to an account whose user has proven its address here: it would be another's way in.
+/// A foreign hash is not added to an account whose user has proven its address here: it would be another's way in. Answers
+/// which sessions have ended, to be told after the commit, and whose sends are to let go.
 ///
 /// # Errors
 /// 409 that names `email`.
-pub(in crate::people) fn bring_in(conn: &mut Conn, platform: &Platform, to: To, grant: &BroughtIn<'_>) -> Result<()> {
+pub(in crate::people) fn bring_in(
+    conn: &mut Conn,
+    platform: &Platform,
+    to: To,
+    grant: &BroughtIn<'_>,
+) -> Result<(Vec<SessionId>, Vec<UserId>)> {
     let To { app_id, user, now_ms } = to;
     let email = grant.email;
     store::hold_email(conn, app_id, email)?;
@@ -47,6 +55,15 @@ pub(in crate::people) fn bring_in(conn: &mut Conn, platform: &Platform, to: To, 
     if before.as_ref().is_some_and(|(had, _)| had != email && proven) {
         return Err(refused("conflict", "this user has proven another address, which stays"));
     }
+    let anonymous = store::user(conn, app_id, user)?.is_some_and(|user| user.anonymous);
+    let mut gone = Gone::default();
+    if grant.verified && !proven {
+        // Whoever claimed the address before may have been anybody: as with the first proof, nothing of theirs stays.
+        gone = purge(conn, (app_id, user), now_ms)?;
+    } else if anonymous {
+        gone = end_others(conn, (app_id, user), None, (End::Upgraded, now_ms))?;
+    }
+    let before = if grant.verified { store::email_of(conn, app_id, user)? } else { before };
     let has_own = store::has_own_password(conn, app_id, user)?;
     let row = store::foreign(conn, app_id, user)?;
     if has_own && before.is_some_and(|(had, _)| had != email) {
@@ -65,10 +82,10 @@ pub(in crate::people) fn bring_in(conn: &mut Conn, platform: &Platform, to: To, 
     if grant.verified && !proven && !store::own_email(conn, app_id, (user, email), now_ms)? {
         return Err(refused("taken", "another user of this app has proven this address"));
     }
-    if store::user(conn, app_id, user)?.is_some_and(|user| user.anonymous) {
+    if anonymous {
         store::upgrade_user(conn, app_id, user, now_ms)?;
     }
-    Ok(())
+    Ok((gone.sessions, gone.users))
 }
 
 /// Gives users who were made in this transaction addresses that nobody has, each once.

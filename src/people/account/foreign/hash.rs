@@ -197,10 +197,12 @@ fn scrypt_phc(phc: &Phc<'_>) -> Result<ForeignHash> {
     let fits = (1..=20).contains(&log_n)
         && (1..=SCRYPT_BLOCK_MAX).contains(&block)
         && (1..=SCRYPT_LANES_MAX).contains(&lanes)
-        && (128 * u64::from(block)) << log_n <= most;
+        && (128 * u64::from(block)) << log_n <= most
+        // All lanes together: what one comparison may cost.
+        && (128 * u64::from(block) * u64::from(lanes)) << log_n <= 2 * most;
     if !fits {
         return Err(too_dear(format!(
-            "scrypt may take up to {MEMORY_KIB_MAX} KiB (2^ln times r times 128 bytes), r up to {SCRYPT_BLOCK_MAX}, p up to {SCRYPT_LANES_MAX}"
+            "scrypt may take up to {MEMORY_KIB_MAX} KiB (2^ln times r times 128 bytes), twice as much over all p; r up to {SCRYPT_BLOCK_MAX}, p up to {SCRYPT_LANES_MAX}"
         )));
     }
     let log_n = u8::try_from(log_n).map_err(Error::broken)?;

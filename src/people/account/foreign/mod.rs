@@ -67,7 +67,14 @@ impl Said {
     /// Makes the pair one of this system, if it is another's. Its user is held.
     pub(super) fn settle(&self, conn: &mut Conn, user: UserId, now_ms: i64) -> Result<()> {
         match self.brought_in(conn)? {
-            Some((id, proven)) if id == user => store::set_password(conn, &self.credential, (user, proven), now_ms),
+            Some((id, proven)) if id == user => {
+                let set = store::set_password(conn, &self.credential, (user, proven), now_ms);
+                // Somebody has signed up with the same pair at the same time: what is right now shows the next attempt.
+                set.map_err(|error| match error {
+                    Error::Refused(_) => Error::Busy("the same pair was claimed at once"),
+                    other => other,
+                })
+            }
             _ => Ok(()),
         }
     }

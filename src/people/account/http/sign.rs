@@ -74,7 +74,13 @@ pub async fn sign_up(
     let server = accounts.clone();
     // A caller who hangs up does not get around the count.
     let counted = tokio::spawn(async move {
-        let (entered, opened) = enter(&server, caller.app_id, write).await?;
+        let (entered, opened) = match enter(&server, caller.app_id, write).await {
+            Err(error @ Error::Refused(_)) => {
+                attempt.failed().await;
+                return Err(error);
+            }
+            done => done?,
+        };
         server.platform().mail_hint.nudge();
         if opened {
             // A pair that is new may be a wrong guess of one that exists. For whom it is none, it costs one of many.

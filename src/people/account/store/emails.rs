@@ -21,14 +21,16 @@ pub fn owner(conn: &mut Conn, app_id: AppId, email: &str) -> Result<Option<UserI
 
 /// Who claimed an address first, with a password of their own or by being brought in, while nobody has proven it.
 pub fn oldest_claim(conn: &mut Conn, app_id: AppId, email: &str) -> Result<Option<UserId>> {
-    let brought_in = foreign_claim(conn, app_id, email)?;
-    let own: Option<UserId> = on!(conn, c => passwords::table
+    // The back end's word comes before anybody's.
+    if let Some(user) = foreign_claim(conn, app_id, email)? {
+        return Ok(Some(user));
+    }
+    Ok(on!(conn, c => passwords::table
         .filter(passwords::app_id.eq(app_id).and(passwords::email.eq(email)))
         .order(passwords::user_id)
         .select(passwords::user_id)
         .first(c)
-        .optional())?;
-    Ok(own.into_iter().chain(brought_in).min())
+        .optional())?)
 }
 
 /// A user's address and since when it is proven; a claim has no such time.

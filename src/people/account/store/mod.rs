@@ -23,7 +23,7 @@ pub(super) use passkeys::{Passkey, drop_passkey, insert_passkey, name_passkey, n
 pub(super) use passwords::{Credential, account, claim, drop_password, has_own_password, has_password, holder, set_password};
 pub use sessions::keep_open;
 pub(super) use sessions::{
-    End, Session, end_of, end_session, insert_session, name_session, open_sessions, others, refresh, session,
+    End, Session, end_of, end_session, hold_sessions, insert_session, name_session, open_sessions, others, refresh, session,
 };
 pub use users::{Search, hold_user};
 pub(super) use users::{

@@ -199,6 +199,12 @@ fn advance(conn: &mut Conn, session: &Session, presented: &Presented) -> Result<
     Ok(on!(conn, c => diesel::update(target).set(values).execute(c))? == 1)
 }
 
+/// Lets those who end or replace sessions of a user wait for one another: before rows of the user are written.
+pub fn hold_sessions(conn: &mut Conn, app_id: AppId, user: UserId) -> Result<()> {
+    let open = others(conn, app_id, user, None)?;
+    open.iter().try_for_each(|id| conn.serialise(&format!("session:{id}")))
+}
+
 /// Every session of a user that has not ended, but one.
 pub fn others(conn: &mut Conn, app_id: AppId, user: UserId, keep: Option<SessionId>) -> Result<Vec<SessionId>> {
     let all: Vec<SessionId> = on!(conn, c => sessions::table

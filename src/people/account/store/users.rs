@@ -130,7 +130,8 @@ pub struct Search {
 /// The users who fit, after an id, in the order of their ids.
 pub fn search(conn: &mut Conn, app_id: AppId, search: &Search, (after, rows): (&str, i64)) -> Result<Vec<UserId>> {
     let begins = search.begins.as_deref().map(|text| format!("{}%", escaped(text)));
-    let (email, begins) = (search.email.as_deref(), begins.as_deref());
+    let begins_lower = begins.as_deref().map(str::to_lowercase);
+    let (email, begins) = (search.email.as_deref(), begins.as_deref().zip(begins_lower.as_deref()));
     Ok(on!(conn, c => {
         let with = emails::table.filter(emails::app_id.eq(app_id)).select(emails::user_id);
         let claiming = passwords::table.filter(passwords::app_id.eq(app_id)).select(passwords::user_id);
@@ -147,11 +148,11 @@ pub fn search(conn: &mut Conn, app_id: AppId, search: &Search, (after, rows): (&
         if let Some(external_id) = &search.external_id {
             query = query.filter(users::external_id.eq(external_id));
         }
-        if let Some(begins) = begins {
-            let proven = with.filter(emails::email.like(begins).escape('!'));
-            let claimed = claiming.filter(passwords::email.like(begins).escape('!'));
+        if let Some((begins, lower)) = begins {
+            let proven = with.filter(emails::email.like(lower).escape('!'));
+            let claimed = claiming.filter(passwords::email.like(lower).escape('!'));
             let named = users::external_id.is_not_null().and(users::external_id.assume_not_null().like(begins).escape('!'));
-            let brought = brought_in.filter(foreign_passwords::email.like(begins).escape('!'));
+            let brought = brought_in.filter(foreign_passwords::email.like(lower).escape('!'));
             let addressed = users::id.eq_any(proven).or(users::id.eq_any(claimed)).or(users::id.eq_any(brought));
             query = query.filter(addressed.or(named));
         }
