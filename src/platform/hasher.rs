@@ -89,7 +89,22 @@ impl Hasher {
     }
 }
 
+/// How much a hash gives way to everything else of the server, as `nice` counts: a crowd that signs in keeps all cores
+/// busy, and nobody else waits for them.
+#[cfg(target_os = "linux")]
+const NICENESS: i32 = 10;
+
+/// Lets this thread give way. Where the system refuses, hashes compete with answers, as they did before.
+fn give_way() {
+    #[cfg(target_os = "linux")]
+    {
+        // On Linux each thread has a priority of its own (setpriority(2)).
+        let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICENESS);
+    }
+}
+
 fn work(waiting: &Receiver<Job>, count: &AtomicU64) {
+    give_way();
     // The block is reused: asking the system for 19 MiB costs about as much as a fifth of the hash.
     let mut memory: Vec<Block> = Vec::new();
     loop {
