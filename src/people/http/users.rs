@@ -192,7 +192,7 @@ pub async fn list(
     let page = PageQuery { limit, cursor };
     let (rows, after, app) = (page.rows()?, page.after().to_owned(), caller.app_id);
     if let Some(text) = &external_id {
-        check_text("external_id", text, 200)?;
+        profile::check_external_id(text)?;
     }
     if let Some(text) = query.as_ref() {
         check_text("query", text, QUERY_MAX)?;

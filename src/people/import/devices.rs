@@ -1,9 +1,8 @@
 //! A line about a device.
 
 use super::line::DeviceLine;
-use super::{EXTERNAL_ID_MAX, Effects, Outcome, refused, store};
+use super::{Effects, Outcome, refused, store};
 use crate::error::Result;
-use crate::http::check_text;
 use crate::id::{AppId, UserId};
 use crate::people::device::{self, Registration, Traits};
 use crate::people::{check, profile};
@@ -36,7 +35,7 @@ impl Wanted {
             (Some(_), Some(_)) => return Err(refused("user_id", "invalid", "say user_id or external_id, not both")),
         };
         if let Whose::External(external) = &whose {
-            check_text("external_id", external, EXTERNAL_ID_MAX)?;
+            profile::check_external_id(external)?;
         }
         check::installation("installation_id", &line.installation_id)?;
         Ok(Self { whose, installation_id: line.installation_id, traits: line.device.traits()? })

@@ -32,8 +32,6 @@ use serde::{Deserialize, Serialize};
 
 /// Longest message of a line's error, in characters.
 const MESSAGE_CHARS_MAX: usize = 300;
-/// Longest external id, in characters.
-const EXTERNAL_ID_MAX: usize = 200;
 /// How many errors of a job are kept; all are counted.
 const ERRORS_MAX: usize = 100;
 

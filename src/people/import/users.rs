@@ -1,10 +1,10 @@
 //! A line about a user.
 
 use super::line::UserLine;
-use super::{EXTERNAL_ID_MAX, Effects, Outcome, refused, store};
+use super::{Effects, Outcome, refused, store};
 use crate::clock::Time;
 use crate::error::Result;
-use crate::http::{IfMatch, check_text};
+use crate::http::IfMatch;
 use crate::id::{AppId, UserId};
 use crate::people::account::check_email;
 use crate::people::account::foreign::{self, BroughtIn, ForeignHash, To};
@@ -29,7 +29,7 @@ impl Wanted {
         if line.external_id.is_none() && email.is_none() {
             return Err(refused("external_id", "required", "say external_id or email: by it another import knows the user"));
         }
-        line.external_id.as_deref().map_or(Ok(()), |text| check_text("external_id", text, EXTERNAL_ID_MAX))?;
+        line.external_id.as_deref().map_or(Ok(()), profile::check_external_id)?;
         if email.is_none() && (line.email_verified || line.password_hash.is_some()) {
             return Err(refused("email", "required", "email_verified and password_hash go with an address"));
         }

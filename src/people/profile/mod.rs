@@ -30,6 +30,14 @@ use std::collections::HashMap;
 /// Longest external id, in characters.
 const EXTERNAL_ID_LIMIT: usize = 200;
 
+/// Checks the form of an external id.
+///
+/// # Errors
+/// 400 that names `external_id`.
+pub fn check_external_id(text: &str) -> Result<()> {
+    check_text("external_id", text, EXTERNAL_ID_LIMIT)
+}
+
 /// Makes a user.
 ///
 /// # Errors
@@ -140,7 +148,7 @@ pub fn change(conn: &mut Conn, app: AppId, who: (UserId, &IfMatch), change: &Cha
         after.time_zone = zone.as_deref().map(|name| check::zone("time_zone", name)).transpose()?;
     }
     if let Some(external_id) = &change.external_id {
-        external_id.as_deref().map_or(Ok(()), |text| check_text("external_id", text, EXTERNAL_ID_LIMIT))?;
+        external_id.as_deref().map_or(Ok(()), check_external_id)?;
         after.external_id.clone_from(external_id);
     }
     if after == before {

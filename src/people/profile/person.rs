@@ -1,11 +1,10 @@
 //! A user as gates, rules and templates read them, a user to be made, and a change of one.
 
-use super::EXTERNAL_ID_LIMIT;
 use super::attribute::Writer;
+use super::check_external_id;
 use super::preference::Preferences;
 use super::write::{Declared, Writes, apply};
 use crate::error::{Error, Result};
-use crate::http::check_text;
 use crate::id::UserId;
 use crate::people::check;
 use serde_json::{Map, Value};
@@ -88,7 +87,7 @@ impl NewUser {
     /// What the app's back end brings in is written by it.
     pub(super) fn checked(&self, declared: &Declared) -> Result<Self> {
         if let Some(external_id) = &self.external_id {
-            check_text("external_id", external_id, EXTERNAL_ID_LIMIT)?;
+            check_external_id(external_id)?;
         }
         if let Some(locale) = &self.locale {
             check::locale("locale", locale)?;
