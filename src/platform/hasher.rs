@@ -2,13 +2,14 @@
 
 use crate::config::Secret;
 use crate::error::{Error, Result};
+use crate::id::AppId;
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 use icu_normalizer::ComposingNormalizerBorrowed;
-use std::sync::Arc;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -20,8 +21,10 @@ const PASSES: u32 = 2;
 const LANES: u32 = 1;
 /// Bytes of a hash.
 const HASH_BYTES: usize = 32;
-/// How many hashes may wait for each thread: about two seconds' worth. Beyond it callers are told to come back.
+/// How many hashes of one app may wait for each thread: about two seconds' worth. Beyond it callers are told to come back.
 const WAITING_PER_THREAD: usize = 64;
+/// How many apps may fill their places at once.
+const CROWDS: usize = 8;
 /// A thread without work for this long gives its memory back.
 const IDLE: Duration = Duration::from_secs(30);
 
@@ -35,12 +38,102 @@ struct Job {
     reply: oneshot::Sender<Result<(String, bool)>>,
 }
 
-/// A bounded pool of hashing threads; cheap to clone.
+/// Whose hash it is; none: an operator's.
+type Whose = Option<AppId>;
+
+/// A bounded pool of hashing threads; cheap to clone. Apps take turns: one whose crowd signs in, or whose old hashes are
+/// dear, fills its own places and keeps nobody else waiting for more than one of them.
 #[derive(Clone)]
 pub struct Hasher {
-    jobs: Sender<Job>,
-    count: Arc<AtomicU64>,
+    shared: Arc<Shared>,
+    /// The threads end when the last handle is gone.
+    _open: Arc<Open>,
 }
+
+struct Shared {
+    queue: Mutex<Queue>,
+    come: Condvar,
+    count: AtomicU64,
+    places: usize,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: HashMap<Whose, VecDeque<Job>>,
+    /// Whose turn is next: everybody who waits, once.
+    turns: VecDeque<Whose>,
+    length: usize,
+    closed: bool,
+}
+
+impl Queue {
+    /// Takes a place; the job comes back when there is none.
+    fn push(&mut self, whose: Whose, job: Job, places: usize) -> bool {
+        let own = self.waiting.entry(whose).or_default();
+        if own.len() >= places || self.length >= places * CROWDS {
+            if own.is_empty() {
+                self.waiting.remove(&whose);
+            }
+            return false;
+        }
+        if own.is_empty() {
+            self.turns.push_back(whose);
+        }
+        own.push_back(job);
+        self.length += 1;
+        true
+    }
+
+    /// The first job of whoever's turn it is, who then goes to the end of the line.
+    fn pop(&mut self) -> Option<Job> {
+        let whose = self.turns.pop_front()?;
+        let own = self.waiting.get_mut(&whose)?;
+        let job = own.pop_front();
+        if own.is_empty() {
+            self.waiting.remove(&whose);
+        } else {
+            self.turns.push_back(whose);
+        }
+        self.length -= 1;
+        job
+    }
+}
+
+struct Open(Arc<Shared>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.queue().closed = true;
+        self.0.come.notify_all();
+    }
+}
+
+impl Shared {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next job; `Err` after a long time without one, none when there never will be another.
+    fn next(&self) -> std::result::Result<Option<Job>, Idle> {
+        let mut queue = self.queue();
+        loop {
+            if let Some(job) = queue.pop() {
+                return Ok(Some(job));
+            }
+            if queue.closed {
+                return Ok(None);
+            }
+            let (held, waited) = self.come.wait_timeout(queue, IDLE).unwrap_or_else(PoisonError::into_inner);
+            queue = held;
+            if waited.timed_out() && queue.turns.is_empty() {
+                return Err(Idle);
+            }
+        }
+    }
+}
+
+/// Nothing has come for a long time.
+struct Idle;
 
 impl Hasher {
     /// Starts the threads; 0: one per core.
@@ -52,40 +145,49 @@ impl Hasher {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             given => given,
         };
-        let (jobs, waiting) = crossbeam_channel::bounded(threads * WAITING_PER_THREAD);
-        let count = Arc::new(AtomicU64::new(0));
+        let shared = Arc::new(Shared {
+            queue: Mutex::default(),
+            come: Condvar::new(),
+            count: AtomicU64::new(0),
+            places: threads * WAITING_PER_THREAD,
+        });
+        let open = Arc::new(Open(Arc::clone(&shared)));
         for n in 0..threads {
-            let (waiting, count) = (waiting.clone(), Arc::clone(&count));
-            std::thread::Builder::new().name(format!("hash-{n}")).spawn(move || work(&waiting, &count)).map_err(Error::broken)?;
+            let shared = Arc::clone(&shared);
+            std::thread::Builder::new().name(format!("hash-{n}")).spawn(move || work(&shared)).map_err(Error::broken)?;
         }
-        Ok(Self { jobs, count })
+        Ok(Self { shared, _open: open })
     }
 
-    /// Hashes one password; the answer is a PHC string.
+    /// Hashes one password of an app's user, or of an operator; the answer is a PHC string.
     ///
     /// # Errors
     /// `Busy` when too many are waiting.
-    pub async fn hash(&self, password: Secret, salt: [u8; 16]) -> Result<String> {
-        self.hash_and(password, salt, None).await.map(|(hash, _)| hash)
+    pub async fn hash(&self, whose: Option<AppId>, password: Secret, salt: [u8; 16]) -> Result<String> {
+        self.hash_and(whose, (password, salt), None).await.map(|(hash, _)| hash)
     }
 
     /// Hashes one password and works something else out with it, in one job: what that says, or false without it.
     ///
     /// # Errors
     /// `Busy` when too many are waiting.
-    pub async fn hash_and(&self, password: Secret, salt: [u8; 16], also: Option<Also>) -> Result<(String, bool)> {
+    pub async fn hash_and(
+        &self,
+        whose: Option<AppId>,
+        (password, salt): (Secret, [u8; 16]),
+        also: Option<Also>,
+    ) -> Result<(String, bool)> {
         let (reply, answer) = oneshot::channel();
-        match self.jobs.try_send(Job { password, salt, also, reply }) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_)) => return Err(Error::Busy("too many password hashes are waiting")),
-            Err(TrySendError::Disconnected(_)) => return Err(Error::broken("the hashing threads have stopped")),
+        if !self.shared.queue().push(whose, Job { password, salt, also, reply }, self.shared.places) {
+            return Err(Error::Busy("too many password hashes are waiting"));
         }
+        self.shared.come.notify_one();
         answer.await.unwrap_or_else(|_| Err(Error::broken("a hashing thread has stopped")))
     }
 
     /// How many hashes were made since the start: tests check that every attempt costs exactly one.
     pub fn count(&self) -> u64 {
-        self.count.load(Ordering::SeqCst)
+        self.shared.count.load(Ordering::SeqCst)
     }
 }
 
@@ -103,18 +205,18 @@ fn give_way() {
     }
 }
 
-fn work(waiting: &Receiver<Job>, count: &AtomicU64) {
+fn work(shared: &Shared) {
     give_way();
     // The block is reused: asking the system for 19 MiB costs about as much as a fifth of the hash.
     let mut memory: Vec<Block> = Vec::new();
     loop {
-        let job = match waiting.recv_timeout(IDLE) {
-            Ok(job) => job,
-            Err(RecvTimeoutError::Timeout) => {
+        let job = match shared.next() {
+            Ok(Some(job)) => job,
+            Ok(None) => return,
+            Err(Idle) => {
                 memory = Vec::new();
                 continue;
             }
-            Err(RecvTimeoutError::Disconnected) => return,
         };
         // Nobody is waiting for it any more.
         if job.reply.is_closed() {
@@ -122,7 +224,7 @@ fn work(waiting: &Receiver<Job>, count: &AtomicU64) {
         }
         let result = hash(&job.password, &job.salt, &mut memory);
         let result = result.map(|hash| (hash, job.also.is_some_and(|also| also(&job.password))));
-        count.fetch_add(1, Ordering::SeqCst);
+        shared.count.fetch_add(1, Ordering::SeqCst);
         let _ = job.reply.send(result);
     }
 }

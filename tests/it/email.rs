@@ -60,6 +60,16 @@ fn successes(answers: &[Answer]) -> usize {
 }
 
 both! {
+    async fn a_proof_moves_the_revision_of_its_user(world) {
+        let tenant = world.new_app("Louvre").await;
+        let person = sign_up(world, &tenant, ADA).await;
+        let before = world.get("/v1/me", &person.token).await;
+        let code = world.letter(&tenant, ADA).await.code();
+        let verified = world.post("/v1/auth/email/verify", &person.token, json!({ "code": code })).await.expect(200);
+        let after = world.get("/v1/me", &Person::from(&verified).token).await;
+        assert_eq!((before.header("etag"), after.header("etag")), (Some("\"v1\""), Some("\"v2\"")));
+    }
+
     async fn a_code_signs_in_whoever_reads_the_mail_and_makes_one_account(world) {
         let tenant = world.new_app("Louvre").await;
         let asked = world.post("/v1/auth/email-code/request", &tenant.phone, json!({ "email": "Ada@example.com" })).await.expect(202);

@@ -532,6 +532,16 @@ both! {
         let full = send(world, "/v1/users/import", (by, line), None).await;
         assert_eq!(full.header("retry-after"), Some("10"));
         full.refused(429, "too_many_imports");
+        // Bodies whose connection or server has died take nobody's place for long.
+        let dead = format!("update imports set state = 'receiving' where app_id = '{}'", tenant.id);
+        let alive = format!("update imports set state = 'waiting' where app_id = '{}' and state = 'receiving'", tenant.id);
+        let long_ago = format!("update imports set worked_ms = worked_ms - 120001 where app_id = '{}'", tenant.id);
+        let (dead_too, alive_too) = (format!("{dead};{long_ago}"), alive.clone());
+        world.kairos.platform.store.write(move |conn| conn.batch(&dead)).await.unwrap();
+        send(world, "/v1/users/import", (by, line), None).await.refused(429, "too_many_imports");
+        world.kairos.platform.store.write(move |conn| conn.batch(&dead_too)).await.unwrap();
+        send(world, "/v1/users/import", (by, line), None).await.expect(202);
+        world.kairos.platform.store.write(move |conn| conn.batch(&alive_too)).await.unwrap();
         let other = world.new_app("Orsay").await;
         send(world, "/v1/users/import", (&other.server, line), None).await.expect(202);
         world.drain().await;
@@ -541,7 +551,7 @@ both! {
         let half = format!("update imports set state = 'receiving', finished_ms = null where app_id = '{}'", other.id);
         world.kairos.platform.store.write(move |conn| conn.batch(&half)).await.unwrap();
         world.advance(Duration::from_secs(3_601)).await;
-        assert_eq!(world.number("select count(*) from imports").await, 3);
+        assert_eq!(world.number("select count(*) from imports").await, 4);
         world.advance(Duration::from_millis(u64::try_from(30 * DAY_MS).unwrap())).await;
         assert_eq!(world.number("select count(*) from imports").await, 0);
     }

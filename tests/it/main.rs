@@ -32,6 +32,7 @@ mod gateway;
 mod gpc;
 mod ground;
 mod guarded;
+mod hasher;
 mod idp;
 mod idtoken;
 mod import;

@@ -169,7 +169,7 @@ pub async fn accept(platform: &Platform, token: &Secret, password: Secret) -> Re
     };
     // Looked up first: a token that is none costs no hash.
     let row = platform.store.read(invited.clone()).await?;
-    let password_hash = platform.hasher.hash(password, salt(platform, &row.email)).await?;
+    let password_hash = platform.hasher.hash(None, password, salt(platform, &row.email)).await?;
     let set = move |conn: &mut Conn| {
         store::hold(conn, row.id)?;
         let mut row = invited(conn)?;

@@ -88,7 +88,7 @@ pub async fn sign_in(platform: &Platform, address: ClientAddress, attempt: Attem
     let (who, now_ms) = (Who::new(&platform.master_key, &email, address), platform.clock.now_ms());
     let counted = who.clone();
     platform.store.write(move |conn| counted.begin(conn, now_ms)).await?;
-    let password_hash = platform.hasher.hash(attempt.password.clone(), salt(platform, &email)).await?;
+    let password_hash = platform.hasher.hash(None, attempt.password.clone(), salt(platform, &email)).await?;
     let shared = platform.clone();
     let judge = move |conn: &mut Conn| {
         let id = store::find(conn, By::Email(&email))?.map(|row| row.id);

@@ -115,7 +115,7 @@ impl Accounts {
         };
         let email = email.ok_or_else(|| Error::invalid("password", "invalid", "goes with an email: say that too"))?;
         check_new(self.platform(), app_id, ("password", &password), &email).await?;
-        let hash = self.hasher().hash(password, self.salt(app_id, &email)).await?;
+        let hash = self.hasher().hash(Some(app_id), password, self.salt(app_id, &email)).await?;
         Ok((email, hash))
     }
 }

@@ -45,6 +45,7 @@ pub(super) fn prove(conn: &mut Conn, (app_id, email): (AppId, &str), prover: Pro
     })?;
     let Some(user) = claim else { return Ok(Proven { user: None, gone: Gone::default() }) };
     store::own_email(conn, app_id, (user, email), now_ms)?;
+    store::touch(conn, app_id, user, (vec!["email".to_owned()], now_ms))?;
     let gone = match prover.session {
         Some(session) => end_others(conn, (app_id, user), Some(session), (End::AddressProven, now_ms))?,
         None => purge(conn, (app_id, user), now_ms)?,

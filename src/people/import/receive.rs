@@ -151,6 +151,8 @@ struct Staged {
     seq: i64,
     chunks: Vec<(i64, Chunk, Vec<u8>)>,
     bytes: usize,
+    /// When it was written last: a body that drips counts as one that is under way.
+    written_ms: i64,
     /// Whether it is whole, or nothing of it is left.
     settled: bool,
 }
@@ -159,7 +161,16 @@ impl Staged {
     async fn open(platform: &Platform, (app, kind): (AppId, Kind)) -> Result<Self> {
         let (id, now_ms, most) = (platform.ids.next(), platform.clock.now_ms(), platform.config.import_jobs_limit);
         let store = platform.store.clone();
-        let mut staged = Self { platform: platform.clone(), app, id, seq: 0, chunks: Vec::new(), bytes: 0, settled: false };
+        let mut staged = Self {
+            platform: platform.clone(),
+            app,
+            id,
+            seq: 0,
+            chunks: Vec::new(),
+            bytes: 0,
+            written_ms: now_ms,
+            settled: false,
+        };
         let write = async move { store.write(move |conn| store::open(conn, (app, id, kind), (most, now_ms))).await };
         let opened = tokio::spawn(write).await.map_err(Error::broken)?;
         staged.settled = opened.is_err();
@@ -200,16 +211,16 @@ impl Staged {
                 self.write().await?;
             }
         }
+        if self.platform.clock.now_ms() - self.written_ms >= store::RECEIVING_MS / 2 {
+            self.write().await?;
+        }
         Ok(())
     }
 
     async fn write(&mut self) -> Result<()> {
         let (chunks, app, id) = (std::mem::take(&mut self.chunks), self.app, self.id);
-        self.bytes = 0;
-        if chunks.is_empty() {
-            return Ok(());
-        }
         let (store, now_ms) = (self.platform.store.clone(), self.platform.clock.now_ms());
+        (self.bytes, self.written_ms) = (0, now_ms);
         let write = async move { store.write(move |conn| store::add(conn, (app, id), &chunks, now_ms)).await };
         tokio::spawn(write).await.map_err(Error::broken)?
     }

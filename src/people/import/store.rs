@@ -9,7 +9,10 @@ use crate::store::schema::{import_chunks, imports, users};
 use crate::store::{Conn, Doc};
 use diesel::prelude::*;
 use serde::Serialize;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
+
+/// Longest time from one piece of a body to the next one's write, in milliseconds: what a client may take, and the database.
+pub(super) const RECEIVING_MS: i64 = 120_000;
 
 /// What is imported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
@@ -136,7 +139,9 @@ impl Row {
 /// 429 when the app has too many open ones.
 pub(super) fn open(conn: &mut Conn, (app, id, kind): (AppId, ImportId, Kind), (most, now_ms): (i64, i64)) -> Result<()> {
     conn.serialise(&format!("imports:{app}"))?;
-    let open = imports::table.filter(imports::app_id.eq(app).and(imports::finished_ms.is_null()));
+    // A body whose next piece is overdue has died with its connection or its server, and takes nobody's place.
+    let alive = imports::state.ne(State::Receiving.name()).or(imports::worked_ms.ge(now_ms - RECEIVING_MS));
+    let open = imports::table.filter(imports::app_id.eq(app).and(imports::finished_ms.is_null()).and(alive));
     let n: i64 = on!(conn, c => open.count().get_result(c))?;
     if n >= most {
         let detail =
@@ -297,6 +302,15 @@ pub(super) fn by_external(conn: &mut Conn, app: AppId, external: &str) -> Result
         .select(users::id)
         .first(c)
         .optional())?)
+}
+
+/// The users with these external ids, leaving or not.
+pub(super) fn by_externals(conn: &mut Conn, app: AppId, all: &[&str]) -> Result<BTreeSet<UserId>> {
+    let found: Vec<UserId> = on!(conn, c => users::table
+        .filter(users::app_id.eq(app).and(users::external_id.eq_any(all)))
+        .select(users::id)
+        .load(c))?;
+    Ok(found.into_iter().collect())
 }
 
 /// Those of these external ids that somebody has, leaving or not.

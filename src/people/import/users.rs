@@ -11,7 +11,7 @@ use crate::people::account::foreign::{self, BroughtIn, ForeignHash, To};
 use crate::people::profile::{self, Change, NewUser, Writer, Writes};
 use crate::platform::Platform;
 use crate::store::Conn;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 /// A line that can be worked on: everything in it that can be checked alone is right.
 pub(super) struct Wanted {
@@ -144,6 +144,20 @@ impl Wanted {
         };
         profile::change(conn, app, (user, &IfMatch::any()), &change).map(drop)
     }
+}
+
+/// Holds all addresses of a chunk, then all accounts that its lines are about, each in one order: two chunks, or a chunk and
+/// a sign-in, never wait for one another in a circle.
+pub(super) fn hold(conn: &mut Conn, app: AppId, users: &[&Wanted]) -> Result<()> {
+    let emails: BTreeSet<&str> = users.iter().filter_map(|user| user.email()).collect();
+    foreign::hold_emails(conn, app, &emails)?;
+    let external: Vec<&str> = users.iter().filter_map(|user| user.line.external_id.as_deref()).collect();
+    let mut known = store::by_externals(conn, app, &external)?;
+    let nameless = users.iter().filter(|user| user.line.external_id.is_none());
+    for email in nameless.filter_map(|user| user.email()) {
+        known.extend(foreign::by_address(conn, app, email)?);
+    }
+    foreign::hold_users(conn, app, &known)
 }
 
 /// Those of these users, in the order of their lines, whom nobody knows: they can be made together. Whoever is named in an

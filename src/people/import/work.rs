@@ -136,6 +136,11 @@ impl Batch<'_> {
             .flatten()
             .collect();
         let names: HashSet<&str> = names.iter().map(String::as_str).collect();
+        let users = lines.iter().filter_map(|(_, line)| match line {
+            Ok(Wanted::User(user)) => Some(user.as_ref()),
+            Ok(Wanted::Device(_)) | Err(_) => None,
+        });
+        users::hold(conn, self.job.app, &users.collect::<Vec<_>>())?;
         let buried = erasure::buried(conn, &self.platform.master_key, self.job.app, &names)?;
         let made = self.make(conn, lines, &buried)?;
         for (number, line) in lines {

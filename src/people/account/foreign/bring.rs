@@ -9,6 +9,7 @@ use crate::people::account::proof::purge;
 use crate::people::account::store::{self, End, ForeignRow};
 use crate::platform::Platform;
 use crate::store::Conn;
+use std::collections::BTreeSet;
 
 /// An address that a user is to have, checked and in the form in which it is stored.
 pub(in crate::people) struct BroughtIn<'a> {
@@ -25,6 +26,16 @@ pub(in crate::people) struct To {
     pub(in crate::people) app_id: AppId,
     pub(in crate::people) user: UserId,
     pub(in crate::people) now_ms: i64,
+}
+
+/// Holds addresses, in their order.
+pub(in crate::people) fn hold_emails(conn: &mut Conn, app_id: AppId, emails: &BTreeSet<&str>) -> Result<()> {
+    emails.iter().try_for_each(|email| store::hold_email(conn, app_id, email))
+}
+
+/// Holds accounts, in the order of their ids.
+pub(in crate::people) fn hold_users(conn: &mut Conn, app_id: AppId, users: &BTreeSet<UserId>) -> Result<()> {
+    users.iter().try_for_each(|user| store::hold_user(conn, app_id, *user))
 }
 
 /// Gives a user an address on the word of the app's back end. What users have done themselves stands above it: an address
@@ -51,6 +62,7 @@ pub(in crate::people) fn bring_in(
         return Err(refused("duplicate", "this address has been brought in for another user of this app"));
     }
     let before = store::email_of(conn, app_id, user)?;
+    let at_first = before.clone();
     let proven = before.as_ref().is_some_and(|(_, verified_ms)| verified_ms.is_some());
     if before.as_ref().is_some_and(|(had, _)| had != email && proven) {
         return Err(refused("conflict", "this user has proven another address, which stays"));
@@ -84,6 +96,9 @@ pub(in crate::people) fn bring_in(
     }
     if anonymous {
         store::upgrade_user(conn, app_id, user, now_ms)?;
+    }
+    if store::email_of(conn, app_id, user)? != at_first {
+        store::touch(conn, app_id, user, (vec!["email".to_owned()], now_ms))?;
     }
     Ok((gone.sessions, gone.users))
 }

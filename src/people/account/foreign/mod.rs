@@ -14,7 +14,7 @@ mod bring;
 mod hash;
 mod phc;
 
-pub(in crate::people) use bring::{BroughtIn, To, bring_in, bring_in_new, disable};
+pub(in crate::people) use bring::{BroughtIn, To, bring_in, bring_in_new, disable, hold_emails, hold_users};
 pub(in crate::people) use hash::ForeignHash;
 
 use super::access::Accounts;
@@ -42,7 +42,8 @@ impl Said {
         let (platform, place) = (accounts.platform(), place(&accounts.platform().master_key, app_id, &email));
         let neighbour = platform.store.read(move |conn| store::foreign_neighbour(conn, app_id, &place)).await?;
         let also = neighbour.as_ref().map(|row| comparison(&platform.master_key, row)).transpose()?;
-        let (password_hash, same) = accounts.hasher().hash_and(password, accounts.salt(app_id, &email), also).await?;
+        let salt = accounts.salt(app_id, &email);
+        let (password_hash, same) = accounts.hasher().hash_and(Some(app_id), (password, salt), also).await?;
         let foreign = neighbour.filter(|row| same && row.email == email);
         Ok(Self { credential: Credential { app_id, email, password_hash }, foreign })
     }

@@ -120,7 +120,7 @@ pub async fn verify(
         (None, Some(_)) => None,
         (Some(password), None) => {
             check_new(accounts.platform(), app_id, ("new_password", &password), &email).await?;
-            Some(accounts.hasher().hash(password, accounts.salt(app_id, &email)).await?)
+            Some(accounts.hasher().hash(Some(app_id), password, accounts.salt(app_id, &email)).await?)
         }
     };
     let arrival = here.map(|here| Arrival::new(accounts.platform(), (here.app_id, here.mode), request.headers(), None));
@@ -183,7 +183,7 @@ pub async fn change(
     let state = match (password, present.filter(|_| has)) {
         (Some(password), Some((present, _))) => {
             super::step_up::check_own(&accounts, caller, (&present, address), password.clone()).await?;
-            json!({ "password_hash": accounts.hasher().hash(password, accounts.salt(caller.app_id, &email)).await? })
+            json!({ "password_hash": accounts.hasher().hash(Some(caller.app_id), password, accounts.salt(caller.app_id, &email)).await? })
         }
         (None, Some(_)) => return Err(Error::invalid("password", "required", "say your password too")),
         (_, None) => {

@@ -104,7 +104,7 @@ pub async fn reset(
         return Err(failed(attempt).await);
     };
     check_new(&platform, app_id, ("new_password", &new_password), &email).await?;
-    let password_hash = accounts.hasher().hash(new_password, accounts.salt(app_id, &email)).await?;
+    let password_hash = accounts.hasher().hash(Some(app_id), new_password, accounts.salt(app_id, &email)).await?;
     let credential = Credential { app_id, email, password_hash };
     let write = move |conn: &mut Conn| {
         let Some(_) = presented.redeem(conn, (Some(app_id), Kind::ResetPassword), now_ms)? else {

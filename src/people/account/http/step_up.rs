@@ -175,7 +175,7 @@ pub async fn change_password(
         }
     };
     let (old, attempt) = old.unzip();
-    let password_hash = accounts.hasher().hash(new_password, accounts.salt(caller.app_id, &email)).await?;
+    let password_hash = accounts.hasher().hash(Some(caller.app_id), new_password, accounts.salt(caller.app_id, &email)).await?;
     let new = Credential { app_id: caller.app_id, email, password_hash };
     let platform = accounts.platform().clone();
     let write = move |conn: &mut Conn| {
