@@ -283,21 +283,21 @@ async fn document() -> HttpResponse {
     HttpResponse::Ok().content_type("application/json").body(DOCUMENT)
 }
 
-/// Mounts every route.
+/// Mounts every route. They are looked through in this order: what phones ask for all the time comes first.
 pub fn mount(config: &mut ServiceConfig) {
     config
+        .configure(me)
+        .configure(events)
         .configure(operations)
         .configure(accounts)
         .configure(factors)
         .configure(federation)
-        .configure(me)
         .configure(questions)
         .configure(users)
         .configure(rights)
         .configure(declarations)
         .configure(proofs)
         .configure(campaigns)
-        .configure(events)
         .configure(decisions)
         .configure(mails)
         .configure(webhooks)

@@ -53,5 +53,5 @@ pub use letter::tell_of_erasure;
 pub use methods::{Method, Methods};
 pub use password::{check_email, check_password};
 pub use refresh::{Life, Presented, SessionState, Verdict, judge};
-pub use seen::{Account, accounts_of, address_of, search};
+pub use seen::{Account, accounts_of, address_of, person_of, search};
 pub use store::{Search, hold_user, keep_open};

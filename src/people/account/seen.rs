@@ -1,9 +1,10 @@
 //! What the app's own back end sees of accounts, and how it finds them.
 
 use super::store::{self, Search};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::http::FreeJson;
 use crate::id::{AppId, UserId};
+use crate::people::profile::Person;
 use crate::store::Conn;
 use std::collections::HashMap;
 
@@ -37,6 +38,14 @@ pub fn accounts_of(conn: &mut Conn, app: AppId, users: &[UserId]) -> Result<Hash
 /// What the database says.
 pub fn address_of(conn: &mut Conn, app: AppId, user: UserId) -> Result<Option<(String, bool)>> {
     Ok(store::email_of(conn, app, user)?.map(|(email, verified_ms)| (email, verified_ms.is_some())))
+}
+
+/// A user with their address, but for what they wish to hear.
+///
+/// # Errors
+/// 404.
+pub fn person_of(conn: &mut Conn, app: AppId, user: UserId) -> Result<(Person, Option<(String, bool)>)> {
+    store::person_of(conn, app, user)?.ok_or_else(|| Error::not_found("user"))
 }
 
 /// The users who fit, at most `page.1` after `page.0`, in the order of their ids.

@@ -4,7 +4,7 @@ use crate::clock::Time;
 use crate::error::Result;
 use crate::http::{Body, FreeJson, IfMatch, ProblemBody, etag, given};
 use crate::id::UserId;
-use crate::people::account::{UserToken, address_of};
+use crate::people::account::{UserToken, address_of, person_of};
 use crate::people::profile::{self, Change, Person, Writer, Writes};
 use crate::platform::Platform;
 use crate::store::Conn;
@@ -102,8 +102,7 @@ fn answer((person, address): (Person, Option<(String, bool)>)) -> HttpResponse {
     responses((status = 200, body = UserOut, headers(("ETag" = String))), (status = 401, body = ProblemBody)))]
 pub async fn read(caller: UserToken, platform: web::Data<Platform>) -> Result<HttpResponse> {
     let (app, user) = (caller.app_id, caller.user_id);
-    let read = move |conn: &mut Conn| Ok((profile::profile(conn, app, user)?, address_of(conn, app, user)?));
-    Ok(answer(platform.store.read(read).await?))
+    Ok(answer(platform.store.read(move |conn| person_of(conn, app, user)).await?))
 }
 
 /// Changes one's own profile.

@@ -16,6 +16,7 @@ pub use declared::{
 };
 pub use person::{Change, NewUser, Person};
 pub use preference::{Preferences, PreferencesPatch, QuietTime, Topic, Topics};
+pub(in crate::people) use store::UserRow;
 pub use write::{Declared, Writes, apply};
 
 use crate::error::{Error, Problem, Result};
@@ -108,14 +109,6 @@ pub fn time_zones(conn: &mut Conn, app: AppId, users: &[UserId]) -> Result<HashM
 /// 404.
 pub fn person(conn: &mut Conn, app: AppId, user: UserId) -> Result<Person> {
     store::people(conn, app, &[user])?.remove(&user).ok_or_else(|| Error::not_found("user"))
-}
-
-/// One user as [`person`], but for the preferences, which are not read.
-///
-/// # Errors
-/// 404.
-pub fn profile(conn: &mut Conn, app: AppId, user: UserId) -> Result<Person> {
-    store::profile(conn, app, user)?.ok_or_else(|| Error::not_found("user"))
 }
 
 /// The users behind external ids; those that nobody has are absent.

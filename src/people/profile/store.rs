@@ -17,7 +17,7 @@ const CHUNK: usize = 500;
 
 #[derive(Queryable, Selectable, Insertable)]
 #[diesel(table_name = users, treat_none_as_default_value = false)]
-struct UserRow {
+pub(in crate::people) struct UserRow {
     app_id: AppId,
     id: UserId,
     external_id: Option<String>,
@@ -50,7 +50,7 @@ impl UserRow {
         }
     }
 
-    fn person(self, preferences: Preferences) -> Person {
+    pub(in crate::people) fn person(self, preferences: Preferences) -> Person {
         Person {
             id: self.id,
             external_id: self.external_id,
@@ -113,17 +113,6 @@ pub(super) fn people(conn: &mut Conn, app: AppId, ids: &[UserId]) -> Result<Hash
         (row.id, row.person(preferences))
     };
     Ok(rows.into_iter().map(person).collect())
-}
-
-/// A user without what they wish to hear.
-pub(super) fn profile(conn: &mut Conn, app: AppId, id: UserId) -> Result<Option<Person>> {
-    let row: Option<UserRow> = on!(conn, c => users::table
-        .find((app, id))
-        .filter(users::leaving_ms.is_null())
-        .select(UserRow::as_select())
-        .first(c)
-        .optional())?;
-    Ok(row.map(|row| row.person(Preferences::default())))
 }
 
 pub(super) fn preferences(conn: &mut Conn, app: AppId, ids: &[UserId]) -> Result<HashMap<UserId, Preferences>> {

@@ -4,7 +4,8 @@ use super::foreign::{foreign, foreign_claim};
 use crate::error::Result;
 use crate::id::{AppId, UserId};
 use crate::on;
-use crate::store::schema::{emails, foreign_passwords, passwords};
+use crate::people::profile::{Person, Preferences, UserRow};
+use crate::store::schema::{emails, foreign_passwords, passwords, users};
 use crate::store::{Conn, among};
 use diesel::prelude::*;
 use std::collections::{HashMap, HashSet};
@@ -50,6 +51,27 @@ pub fn email_of(conn: &mut Conn, app_id: AppId, user: UserId) -> Result<Option<(
         None => foreign(conn, app_id, user)?.map(|row| row.email),
     };
     Ok(claim.map(|email| (email, None)))
+}
+
+/// A user with their address as [`email_of`] has it, but for what they wish to hear. One statement: it is what a signed-in
+/// phone asks for all the time.
+pub fn person_of(conn: &mut Conn, app_id: AppId, user: UserId) -> Result<Option<(Person, Option<(String, bool)>)>> {
+    type Columns = (UserRow, Option<String>, Option<String>, Option<String>);
+    let row: Option<Columns> = on!(conn, c => {
+        let proven = emails::table.filter(emails::app_id.eq(app_id).and(emails::user_id.eq(user))).select(emails::email);
+        let claimed = passwords::table.find((app_id, user)).select(passwords::email);
+        let brought_in = foreign_passwords::table.find((app_id, user)).select(foreign_passwords::email);
+        users::table
+            .find((app_id, user))
+            .filter(users::leaving_ms.is_null())
+            .select((UserRow::as_select(), proven.single_value(), claimed.single_value(), brought_in.single_value()))
+            .first(c)
+            .optional()
+    })?;
+    Ok(row.map(|(row, proven, claimed, brought_in)| {
+        let address = proven.map(|email| (email, true)).or_else(|| claimed.or(brought_in).map(|email| (email, false)));
+        (row.person(Preferences::default()), address)
+    }))
 }
 
 /// Gives an address to the user who has proven it, in place of the one they had; false when it is somebody else's.

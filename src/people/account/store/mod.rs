@@ -13,7 +13,9 @@ mod users;
 pub(super) use challenges::{
     Found, NewChallenge, challenge, consume, find, insert_challenge, newest, supersede, take_try, use_up_all,
 };
-pub(super) use emails::{disown_email, email_of, emails_of, hold_email, insert_emails, oldest_claim, own_email, owned, owner};
+pub(super) use emails::{
+    disown_email, email_of, emails_of, hold_email, insert_emails, oldest_claim, own_email, owned, owner, person_of,
+};
 pub(super) use factors::{
     Totp, codes_left, drop_codes, drop_factors, drop_totp, insert_totp, put_codes, take_code, take_step, totp,
 };
