@@ -39,6 +39,8 @@ pub enum Engine {
 pub(super) enum Access {
     Read,
     Write,
+    /// One statement, which needs none.
+    Bare,
 }
 
 /// Where the database is.
@@ -157,6 +159,7 @@ impl Conn {
     /// Begins a transaction; [`Conn::finish`] ends it.
     pub(super) fn begin(&mut self, access: Access) -> Result<()> {
         let (sqlite, postgres) = match access {
+            Access::Bare => return Ok(()),
             Access::Write => ("BEGIN IMMEDIATE", "BEGIN"),
             // One state of the database for all queries of a read.
             Access::Read => ("BEGIN DEFERRED", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),

@@ -31,8 +31,12 @@ use tokio::sync::oneshot;
 /// How many calls may wait for a database thread before callers are told to come back later.
 const QUEUE_LIMIT: usize = 8_192;
 
-/// What a database thread does inside a transaction that it has begun.
-type Job = Box<dyn FnOnce(&mut Conn) -> Health + Send>;
+/// What a database thread does.
+struct Job {
+    /// Inside a transaction that was begun for it, or by itself.
+    access: Access,
+    work: Box<dyn FnOnce(&mut Conn) -> Health + Send>,
+}
 
 /// Whether the connection can be used for the next job.
 #[derive(PartialEq, Eq)]
@@ -86,10 +90,10 @@ impl Store {
         let (writes, write_jobs) = crossbeam_channel::bounded(QUEUE_LIMIT);
         let (reads, read_jobs) = crossbeam_channel::bounded(QUEUE_LIMIT);
         for n in 0..writers {
-            spawn(format!("db-write-{n}"), Access::Write, Arc::clone(&target), write_jobs.clone())?;
+            spawn(format!("db-write-{n}"), Arc::clone(&target), write_jobs.clone())?;
         }
         for n in 0..options.readers.max(1) {
-            spawn(format!("db-read-{n}"), Access::Read, Arc::clone(&target), read_jobs.clone())?;
+            spawn(format!("db-read-{n}"), Arc::clone(&target), read_jobs.clone())?;
         }
         Ok(Self { reads, writes, engine, target })
     }
@@ -114,7 +118,20 @@ impl Store {
     /// # Errors
     /// What the closure returns, or `Busy` when the database is away or its queue is full.
     pub async fn read<T: Send + 'static>(&self, f: impl FnOnce(&mut Conn) -> Result<T> + Send + 'static) -> Result<T> {
-        run(&self.reads, None, (f, |_: &T| ())).await
+        run((&self.reads, Access::Read), None, (f, |_: &T| ())).await
+    }
+
+    /// Runs one query. Of itself it sees one snapshot: SQLite is spared the two statements around it.
+    ///
+    /// # Errors
+    /// As [`Store::read`].
+    pub async fn ask<T: Send + 'static>(&self, f: impl FnOnce(&mut Conn) -> Result<T> + Send + 'static) -> Result<T> {
+        let access = match self.engine {
+            Engine::Sqlite => Access::Bare,
+            // Its transaction shows whether the connection is still there.
+            Engine::Postgres => Access::Read,
+        };
+        run((&self.reads, access), None, (f, |_: &T| ())).await
     }
 
     /// Runs statements in one transaction: all of them are on disk when this returns `Ok`, none of them when it returns `Err`.
@@ -134,19 +151,22 @@ impl Store {
         f: impl FnOnce(&mut Conn) -> Result<T> + Send + 'static,
         then: impl FnOnce(&T) + Send + 'static,
     ) -> Result<T> {
-        run(&self.writes, closing::current(), (f, then)).await
+        run((&self.writes, Access::Write), closing::current(), (f, then)).await
     }
 }
 
 async fn run<T: Send + 'static>(
-    queue: &Sender<Job>,
+    (queue, access): (&Sender<Job>, Access),
     closing: Option<Arc<dyn Closing>>,
     (f, then): (impl FnOnce(&mut Conn) -> Result<T> + Send + 'static, impl FnOnce(&T) + Send + 'static),
 ) -> Result<T> {
     let (reply, answer) = oneshot::channel();
-    let job: Job = Box::new(move |conn| {
+    let work = Box::new(move |conn: &mut Conn| {
         let work = || {
-            let done = conn.finish(|conn| closing::closed(closing.as_ref(), conn, f))?;
+            let done = match access {
+                Access::Bare => f(conn)?,
+                Access::Read | Access::Write => conn.finish(|conn| closing::closed(closing.as_ref(), conn, f))?,
+            };
             if let Some(closing) = &closing {
                 closing.committed();
             }
@@ -163,7 +183,7 @@ async fn run<T: Send + 'static>(
         let _ = reply.send(result);
         health
     });
-    match queue.try_send(job) {
+    match queue.try_send(Job { access, work }) {
         Ok(()) => {}
         Err(TrySendError::Full(_)) => return Err(Error::Busy("the database has too much waiting")),
         Err(TrySendError::Disconnected(_)) => return Err(Error::Busy("the database threads have stopped")),
@@ -171,11 +191,11 @@ async fn run<T: Send + 'static>(
     answer.await.unwrap_or(Err(Error::Busy("the database is away")))
 }
 
-fn spawn(name: String, access: Access, target: Arc<Target>, jobs: Receiver<Job>) -> Result<()> {
+fn spawn(name: String, target: Arc<Target>, jobs: Receiver<Job>) -> Result<()> {
     let thread = move || {
         let mut slot: Option<Conn> = None;
         while let Ok(job) = jobs.recv() {
-            let mut conn = match begun(slot.take(), access, &target) {
+            let mut conn = match begun(slot.take(), job.access, &target) {
                 Ok(conn) => conn,
                 // Dropping the job answers its caller with `Busy`.
                 Err(error) => {
@@ -183,7 +203,7 @@ fn spawn(name: String, access: Access, target: Arc<Target>, jobs: Receiver<Job>)
                     continue;
                 }
             };
-            if job(&mut conn) == Health::Sound {
+            if (job.work)(&mut conn) == Health::Sound {
                 slot = Some(conn);
             }
         }
@@ -191,7 +211,7 @@ fn spawn(name: String, access: Access, target: Arc<Target>, jobs: Receiver<Job>)
     std::thread::Builder::new().name(name).spawn(thread).map(drop).map_err(Error::broken)
 }
 
-/// A connection inside a new transaction: the one at hand or, when it was lost while it lay idle, a new one.
+/// A connection, inside a new transaction unless none is wanted: the one at hand or, when it was lost while it lay idle, a new one.
 fn begun(at_hand: Option<Conn>, access: Access, target: &Target) -> Result<Conn> {
     if let Some(mut conn) = at_hand
         && conn.begin(access).is_ok()

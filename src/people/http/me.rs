@@ -102,7 +102,7 @@ fn answer((person, address): (Person, Option<(String, bool)>)) -> HttpResponse {
     responses((status = 200, body = UserOut, headers(("ETag" = String))), (status = 401, body = ProblemBody)))]
 pub async fn read(caller: UserToken, platform: web::Data<Platform>) -> Result<HttpResponse> {
     let (app, user) = (caller.app_id, caller.user_id);
-    Ok(answer(platform.store.read(move |conn| person_of(conn, app, user)).await?))
+    Ok(answer(platform.store.ask(move |conn| person_of(conn, app, user)).await?))
 }
 
 /// Changes one's own profile.
