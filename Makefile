@@ -28,7 +28,7 @@ bench: ## the figures as ratios, in target/bench.json; F=fanout takes that one a
 	@command -v h2load >/dev/null \
 		|| { [ "$$(id -u)" = 0 ] && apt-get update -q && apt-get install -qy nghttp2-client; } \
 		|| { echo "make bench needs h2load: install it (Debian: nghttp2-client)"; exit 1; }
-	$(CARGO) bench --locked --bench drive -- $(F)
+	$(PROVIDE) $(CARGO) bench --locked --bench drive -- $(F)
 	@echo "The pure core alone, under divan: cargo bench --bench core"
 
 soak: ## the kill -9 loop, 200 kills on each database

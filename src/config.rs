@@ -25,7 +25,11 @@ pub struct Config {
     pub master_key_file: String,
     pub trusted_proxies: String,
     pub apns_url: String,
+    pub apns_channels_url: String,
     pub fcm_url: String,
+    pub webpush_url: String,
+    pub webpush_hosts: String,
+    pub webpush_payload_limit_bytes: usize,
     pub apple_url: String,
     pub google_url: String,
     pub ca_file: String,
@@ -54,6 +58,8 @@ pub struct Config {
     pub gateway_timeout_ms: u64,
     pub gateway_streams: usize,
     pub gateway_connections: usize,
+    pub fcm_quota_per_minute: u32,
+    pub fcm_ramp_s: u32,
     pub retry_base_ms: i64,
     pub retry_limit_ms: i64,
     pub webhook_timeout_ms: u64,
@@ -161,6 +167,7 @@ impl Config {
             ("gateway_streams", self.gateway_streams),
             ("gateway_connections", self.gateway_connections),
             ("smtp_connections", self.smtp_connections),
+            ("webpush_payload_limit_bytes", self.webpush_payload_limit_bytes),
             ("webhook_timeout_ms", usize::try_from(self.webhook_timeout_ms).unwrap_or(usize::MAX)),
         ] {
             if value == 0 {

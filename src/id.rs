@@ -209,6 +209,8 @@ ids! {
     CampaignId = "cmp";
     /// Something worth saying in a moment.
     OfferId = "ofr";
+    /// A direct push; the campaign and the offer of its decisions have the same UUID.
+    PushId = "psh";
     /// Another business in the network.
     PartnerId = "ptn";
     /// A mail to an account holder.
@@ -223,4 +225,12 @@ ids! {
     DeliveryId = "whd";
     /// An import of users or devices.
     ImportId = "imp";
+    /// A Live Activity: something that goes on, shown on lock screens.
+    ActivityId = "act";
+    /// An address of a Live Activity, or by which one is started.
+    ActivityTokenId = "atk";
+    /// A broadcast channel of Apple's.
+    ChannelId = "chn";
+    /// One broadcast over a channel.
+    BroadcastId = "brd";
 }

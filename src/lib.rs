@@ -9,7 +9,7 @@
 //! The modules, in story order:
 //!
 //! - [`event`] takes facts in and keeps them; [`place`] turns positions into enters, exits and dwells;
-//! - [`moment`] is the story itself: gather, decide (pure), commit;
+//! - [`moment`] is the story itself: gather, decide (pure), commit; its room `direct` is the pushes of an app's own back end;
 //! - [`campaign`] and [`partner`] say what may be said, to whom, when;
 //! - [`people`] knows who: account, profile, consent, device;
 //! - [`privacy`] shows, forgets and hands over what they all hold of a person;

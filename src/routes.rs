@@ -5,6 +5,7 @@ use crate::campaign::http as campaign;
 use crate::event;
 use crate::http::ProblemBody;
 use crate::mail::http as mail;
+use crate::moment::direct::http as pushes;
 use crate::moment::http as moment;
 use crate::partner;
 use crate::people::account;
@@ -14,6 +15,7 @@ use crate::place;
 use crate::platform::health;
 use crate::privacy::http as privacy;
 use crate::push;
+use crate::push::channel::http as channel;
 use crate::webhook;
 use actix_web::HttpResponse;
 use actix_web::web::{self, ServiceConfig};
@@ -89,6 +91,7 @@ use utoipa_swagger_ui::SwaggerUi;
         people::devices::register,
         people::devices::read,
         people::devices::forget,
+        people::badge::put,
         people::users::create,
         people::users::list,
         people::users::read,
@@ -176,13 +179,27 @@ use utoipa_swagger_ui::SwaggerUi;
         place::http::places::delete,
         moment::decisions::list,
         moment::decisions::read,
+        pushes::create,
+        pushes::list,
+        pushes::read,
+        pushes::cancel,
+        pushes::results,
+        pushes::export,
         moment::messages::list,
         moment::messages::read,
         moment::cancel::cancel,
         moment::receipts::create,
+        moment::receipts::create_many,
+        moment::recall::message,
+        moment::recall::decision,
+        moment::recall::of_campaign,
         moment::mine::list,
         moment::mine::read,
-        moment::mine::why,
+        moment::mine::mark_read,
+        moment::mine::mark_unread,
+        moment::mine::archive,
+        moment::mine::unarchive,
+        moment::why::why,
         privacy::export,
         privacy::export_user,
         privacy::leave,
@@ -191,10 +208,20 @@ use utoipa_swagger_ui::SwaggerUi;
         privacy::read,
         moment::question::next,
         moment::question::skip,
+        channel::channels::create,
+        channel::channels::list,
+        channel::channels::read,
+        channel::channels::delete,
+        channel::broadcasts::send,
+        channel::broadcasts::list_broadcasts,
+        channel::broadcasts::read_broadcast,
         push::http::put_apns,
         push::http::put_fcm,
+        push::http::put_webpush,
+        push::http::webpush_key,
         push::http::read,
         push::http::delete,
+        push::http::test,
         mail::templates::list,
         mail::templates::put,
         mail::templates::read,
@@ -299,6 +326,8 @@ pub fn mount(config: &mut ServiceConfig) {
         .configure(proofs)
         .configure(campaigns)
         .configure(decisions)
+        .configure(direct)
+        .configure(activities)
         .configure(mails)
         .configure(webhooks)
         .configure(administration)
@@ -393,6 +422,7 @@ fn me(config: &mut ServiceConfig) {
     config.route("/v1/me/devices/{installation_id}", web::put().to(people::devices::register));
     config.route("/v1/me/devices/{installation_id}", web::get().to(people::devices::read));
     config.route("/v1/me/devices/{installation_id}", web::delete().to(people::devices::forget));
+    config.route("/v1/me/devices/{installation_id}/badge", web::put().to(people::badge::put));
 }
 
 /// What is worth asking a user.
@@ -524,9 +554,38 @@ fn decisions(config: &mut ServiceConfig) {
     config.route("/v1/messages/{id}", web::get().to(moment::messages::read));
     config.route("/v1/messages/{id}/cancel", web::post().to(moment::cancel::cancel));
     config.route("/v1/messages/{id}/receipts", web::post().to(moment::receipts::create));
+    config.route("/v1/receipts", web::post().to(moment::receipts::create_many));
+    config.route("/v1/messages/{id}/recall", web::post().to(moment::recall::message));
+    config.route("/v1/decisions/{id}/recall", web::post().to(moment::recall::decision));
+    config.route("/v1/campaigns/{id}/recall", web::post().to(moment::recall::of_campaign));
     config.route("/v1/me/messages", web::get().to(moment::mine::list));
     config.route("/v1/me/messages/{id}", web::get().to(moment::mine::read));
-    config.route("/v1/me/messages/{id}/why", web::get().to(moment::mine::why));
+    config.route("/v1/me/messages/{id}/why", web::get().to(moment::why::why));
+    config.route("/v1/me/messages/read", web::post().to(moment::mine::mark_read));
+    config.route("/v1/me/messages/unread", web::post().to(moment::mine::mark_unread));
+    config.route("/v1/me/messages/archive", web::post().to(moment::mine::archive));
+    config.route("/v1/me/messages/unarchive", web::post().to(moment::mine::unarchive));
+}
+
+/// Pushes that an app's own back end asks for.
+fn direct(config: &mut ServiceConfig) {
+    config.route("/v1/pushes", web::post().to(pushes::create));
+    config.route("/v1/pushes", web::get().to(pushes::list));
+    config.route("/v1/pushes/{id}", web::get().to(pushes::read));
+    config.route("/v1/pushes/{id}/cancel", web::post().to(pushes::cancel));
+    config.route("/v1/pushes/{id}/results", web::get().to(pushes::results));
+    config.route("/v1/pushes/{id}/results.ndjson", web::get().to(pushes::export));
+}
+
+/// Live Activities, and the channels over which many are updated at once.
+fn activities(config: &mut ServiceConfig) {
+    config.route("/v1/channels", web::post().to(channel::channels::create));
+    config.route("/v1/channels", web::get().to(channel::channels::list));
+    config.route("/v1/channels/{id}", web::get().to(channel::channels::read));
+    config.route("/v1/channels/{id}", web::delete().to(channel::channels::delete));
+    config.route("/v1/channels/{id}/broadcasts", web::post().to(channel::broadcasts::send));
+    config.route("/v1/channels/{id}/broadcasts", web::get().to(channel::broadcasts::list_broadcasts));
+    config.route("/v1/channels/{id}/broadcasts/{broadcast}", web::get().to(channel::broadcasts::read_broadcast));
 }
 
 /// Mails to account holders: what became of them, and an app's own words for them.
@@ -570,8 +629,11 @@ fn webhooks(config: &mut ServiceConfig) {
 fn administration(config: &mut ServiceConfig) {
     config.route("/v1/push-credentials/apns", web::put().to(push::http::put_apns));
     config.route("/v1/push-credentials/fcm", web::put().to(push::http::put_fcm));
+    config.route("/v1/push-credentials/webpush", web::put().to(push::http::put_webpush));
+    config.route("/v1/webpush/key", web::get().to(push::http::webpush_key));
     config.route("/v1/push-credentials/{gateway}", web::get().to(push::http::read));
     config.route("/v1/push-credentials/{gateway}", web::delete().to(push::http::delete));
+    config.route("/v1/push-credentials/{gateway}/test", web::post().to(push::http::test));
     config.route("/v1/app", web::get().to(app::http::settings::read));
     config.route("/v1/app", web::patch().to(app::http::settings::patch));
     config.route("/v1/keys", web::post().to(app::http::keys::create));

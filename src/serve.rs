@@ -11,7 +11,7 @@ use crate::event::{Log, Schemas};
 use crate::http::{BodyLimit, Templates, TrustedProxies, door, no_route};
 use crate::id::Ids;
 use crate::mail::Mailer;
-use crate::moment::{Live, Questions};
+use crate::moment::{Live, Questions, Receipts};
 use crate::outbound::Trust;
 use crate::outbound::address::Blocks;
 use crate::outbound::guarded::Guarded;
@@ -22,6 +22,7 @@ use crate::place::Places;
 use crate::platform::{Hasher, MasterKey, Parts, Platform, fence::Fence, stopwatch::Stopwatch};
 use crate::privacy;
 use crate::push::Dispatcher;
+use crate::push::channel::Channels;
 use crate::routes;
 use crate::store::{Options, Store};
 use crate::telemetry;
@@ -52,7 +53,10 @@ pub struct Kairos {
     log: Log,
     schemas: Schemas,
     questions: Questions,
+    receipts: Receipts,
+    live: Live,
     dispatcher: Dispatcher,
+    channels: Channels,
     mailer: Mailer,
     workers: Vec<Arc<Worker>>,
 }
@@ -66,35 +70,7 @@ impl Kairos {
         // The error says that a provider is installed already, which is what we want.
         let _ = rustls::crypto::ring::default_provider().install_default();
         telemetry::start_metrics();
-        let ids = Ids::new(clock.clone());
-        let master_key = MasterKey::load(&config, &ids)?;
-        let options =
-            Options { url: config.database_url.expose().to_owned(), readers: config.db_readers, writers: config.db_writers };
-        let store = tokio::task::spawn_blocking(move || Store::open(&options)).await.map_err(Error::broken)??;
-        let channel = name_of(&master_key.derive("redis channel", b""));
-        let cache = Cache::open(&config.redis_url, format!("kairos:{channel}"), name_of(&ids.bytes::<16>()))?;
-        let hasher = Hasher::start(config.hash_threads)?;
-        let allow = Blocks::parse(&config.outbound_allow, "KAIROS_OUTBOUND_ALLOW")?;
-        let web = Guarded::new(&Trust::load(&config.ca_file)?, allow);
-        let platform = Platform::new(Parts {
-            config,
-            store,
-            cache,
-            clock,
-            ids,
-            stopwatch: Stopwatch::default(),
-            fence: Fence::default(),
-            leaving: AtomicBool::new(false),
-            hasher,
-            web,
-            master_key,
-            lane_hint: Hint::default(),
-            push_hint: Hint::default(),
-            feedback_hint: Hint::default(),
-            mail_hint: Hint::default(),
-            import_hint: Hint::default(),
-            timer_hint: Hint::default(),
-        });
+        let platform = floor(config, clock).await?;
         let mailer = Mailer::open(&platform)?;
         let keys = Keys::open(&platform);
         let (quotas, origins) = (Quotas::open(&platform), Origins::open(&platform));
@@ -103,17 +79,37 @@ impl Kairos {
         let log = Log::open(&platform, &Places::default());
         let schemas = Schemas::open(&platform);
         let dispatcher = Dispatcher::open(&platform).await?;
+        let channels = Channels::open(&platform, &dispatcher).await?;
         let catalogue = Catalogue::default();
         let questions = Questions::open(catalogue.clone());
+        let receipts = Receipts::open(&platform);
         let live = Live::open(&platform, catalogue, dispatcher.clone());
         let mut workers = vec![keys.worker(), accounts.worker(), log.worker(), dispatcher.worker(), federation.worker()];
+        workers.push(dispatcher.credentials_worker());
         workers.extend(privacy::workers(&platform));
         workers.extend(webhook::workers(&platform));
         workers.push(import::worker(&platform));
+        workers.push(channels.worker());
         workers.extend(live.workers());
         workers.extend(mailer.workers());
         let workers = workers.into_iter().map(Arc::new).collect();
-        Ok(Self { platform, keys, accounts, federation, quotas, origins, log, schemas, questions, dispatcher, mailer, workers })
+        Ok(Self {
+            platform,
+            keys,
+            accounts,
+            federation,
+            quotas,
+            origins,
+            log,
+            schemas,
+            questions,
+            receipts,
+            live,
+            dispatcher,
+            channels,
+            mailer,
+            workers,
+        })
     }
 
     /// Says at `/readyz` that this node takes no new work soon; everything goes on as before.
@@ -144,8 +140,8 @@ impl Kairos {
             tasks.spawn(Arc::clone(worker).run(self.platform.clock.clone(), stopped.clone()));
         }
         tokio::spawn(server);
-        let (dispatcher, mailer) = (self.dispatcher.clone(), self.mailer.clone());
-        Ok(Running { http, stop, tasks, dispatcher, mailer, drain_s: self.platform.config.drain_s })
+        let (dispatcher, channels, mailer) = (self.dispatcher.clone(), self.channels.clone(), self.mailer.clone());
+        Ok(Running { http, stop, tasks, dispatcher, channels, mailer, drain_s: self.platform.config.drain_s })
     }
 
     /// Starts the HTTP server alone on a bound listener; tests step the loops by hand.
@@ -158,6 +154,10 @@ impl Kairos {
         let federation = self.federation.clone();
         let (quotas, origins) = (self.quotas.clone(), self.origins.clone());
         let (log, schemas, questions) = (self.log.clone(), self.schemas.clone(), self.questions.clone());
+        let receipts = self.receipts.clone();
+        let live = self.live.clone();
+        let dispatcher = self.dispatcher.clone();
+        let channels = self.channels.clone();
         let templates = web::Data::new(Templates::of(routes::DOCUMENT)?);
         let proxies = TrustedProxies::parse(&self.platform.config.trusted_proxies)?;
         let limit = BodyLimit(platform.config.body_limit_bytes);
@@ -173,6 +173,10 @@ impl Kairos {
                 .app_data(web::Data::new(log.clone()))
                 .app_data(web::Data::new(schemas.clone()))
                 .app_data(web::Data::new(questions.clone()))
+                .app_data(web::Data::new(receipts.clone()))
+                .app_data(web::Data::new(live.clone()))
+                .app_data(web::Data::new(dispatcher.clone()))
+                .app_data(web::Data::new(channels.clone()))
                 .app_data(web::Data::new(proxies.clone()))
                 .app_data(web::Data::new(platform.ids.clone()))
                 .app_data(web::Data::new(quotas.clone()))
@@ -190,6 +194,15 @@ impl Kairos {
             server = server.workers(self.platform.config.http_threads);
         }
         Ok(server.listen(listener).map_err(Error::broken)?.run())
+    }
+
+    /// One step of the worker of this name: tests that look in between.
+    ///
+    /// # Errors
+    /// When the step fails, or there is no such worker.
+    pub async fn step(&self, name: &str) -> Result<Progress> {
+        let worker = self.workers.iter().find(|worker| worker.name == name);
+        worker.ok_or_else(|| Error::broken(format!("there is no worker {name}")))?.step().await
     }
 
     /// Works off everything that can be worked off at the clock's present time: tests and replay.
@@ -210,12 +223,46 @@ impl Kairos {
     }
 }
 
+/// Opens the shared floor: the database, the cache, the hashing threads and the guarded way out.
+async fn floor(config: Config, clock: Clock) -> Result<Platform> {
+    let ids = Ids::new(clock.clone());
+    let master_key = MasterKey::load(&config, &ids)?;
+    let options =
+        Options { url: config.database_url.expose().to_owned(), readers: config.db_readers, writers: config.db_writers };
+    let store = tokio::task::spawn_blocking(move || Store::open(&options)).await.map_err(Error::broken)??;
+    let channel = name_of(&master_key.derive("redis channel", b""));
+    let cache = Cache::open(&config.redis_url, format!("kairos:{channel}"), name_of(&ids.bytes::<16>()))?;
+    let hasher = Hasher::start(config.hash_threads)?;
+    let allow = Blocks::parse(&config.outbound_allow, "KAIROS_OUTBOUND_ALLOW")?;
+    let web = Guarded::new(&Trust::load(&config.ca_file)?, allow);
+    Ok(Platform::new(Parts {
+        config,
+        store,
+        cache,
+        clock,
+        ids,
+        stopwatch: Stopwatch::default(),
+        fence: Fence::default(),
+        leaving: AtomicBool::new(false),
+        hasher,
+        web,
+        master_key,
+        lane_hint: Hint::default(),
+        push_hint: Hint::default(),
+        feedback_hint: Hint::default(),
+        mail_hint: Hint::default(),
+        import_hint: Hint::default(),
+        timer_hint: Hint::default(),
+    }))
+}
+
 /// A serving Kairos.
 pub struct Running {
     http: ServerHandle,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
     dispatcher: Dispatcher,
+    channels: Channels,
     mailer: Mailer,
     drain_s: u64,
 }
@@ -229,6 +276,7 @@ impl Running {
             let _ = self.stop.send(true);
             while self.tasks.join_next().await.is_some() {}
             self.dispatcher.landed().await;
+            self.channels.landed().await;
             self.mailer.landed().await;
         };
         if tokio::time::timeout(Duration::from_secs(self.drain_s), finish).await.is_err() {

@@ -58,14 +58,19 @@ fn landing() -> (Input, Vec<Arc<Terms>>) {
     let mut candidates = Vec::new();
     let mut terms = Vec::new();
     for n in 1..=4_u128 {
-        let version =
-            Version { campaign_id: nth::<CampaignId>(n), campaign_revision: 1, offer_id: nth::<OfferId>(n), offer_revision: 1 };
+        let version = Version {
+            campaign_id: nth::<CampaignId>(n + 1_000),
+            campaign_revision: 1,
+            offer_id: nth::<OfferId>(n),
+            offer_revision: 1,
+        };
         candidates.push(Candidate {
             version,
             standing: Standing::Granted(nth::<ConsentId>(n)),
             stock_left: Some(5),
             hidden: BTreeSet::new(),
             read: Vec::new(),
+            only: None,
         });
         terms.push(Arc::new(Terms::compile(version, campaign(), offer(n as f64)).unwrap()));
     }
@@ -98,7 +103,7 @@ fn landing() -> (Input, Vec<Arc<Terms>>) {
             overall: vec![Cap { limit: 9, window_ms: DAY_MS }],
             ..Limits::default()
         },
-        heard: vec![Heard { campaign_id: nth::<CampaignId>(9), category: None, planned_ms: NOON_MS - HOUR_MS }],
+        heard: vec![Heard { campaign_id: nth::<CampaignId>(1_009), category: None, planned_ms: NOON_MS - HOUR_MS }],
         beside: Vec::new(),
         trigger_needs: Vec::new(),
         test: false,

@@ -1,46 +1,95 @@
-//! (e) 20,000 messages put straight into the outbox: sends per second and CPU per send, against `h2load` on the same
-//! stand-in, paths, bodies and connections.
+//! (e) 100,000 messages, each in its person's words, in the outbox: sends per second and CPU per send, against `h2load` on
+//! the same stand-in, paths, sizes and connections, on both databases; memory; and what a moment waits meanwhile.
 
 use super::client::{Connection, request};
-use super::measure::{Pairs, Sample, cpu_time_of, sample};
-use super::server::{BUNDLE, House, gateway, phone};
+use super::latency::{campaign, delays_ms, drive, order, people};
+use super::measure::{Pairs, Sample, cpu_time_of, median, quantile, round, sample};
+use super::server::{BUNDLE, Engine, House, Server, gateway, phone};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use kairos::clock::{Clock, DAY_MS};
 use kairos::config::Config;
-use kairos::id::{AppId, MessageId, UserId};
+use kairos::id::{AppId, MessageId};
 use kairos::people::device::{self, Environment, Registration};
 use kairos::people::profile::{self, NewUser};
 use kairos::push::standin::StandIn;
 use kairos::push::{Allowed, Content, Gateway, Mode, NewMessage, outbox};
 use kairos::serve::Kairos;
 use serde_json::{Value, json};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// Messages per run.
-const MESSAGES: usize = 20_000;
+const MESSAGES: usize = 100_000;
 /// Connections of ours and of `h2load`.
 const CONNECTIONS: usize = 2;
 /// Streams in flight per connection.
 const STREAMS: usize = 500;
 /// How long a run may take before it is given up.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// Moments per second beside the fan-out, and how many.
+const MOMENTS_PER_S: usize = 100;
+const MOMENTS: usize = 200;
 
 /// Takes the figure.
 pub fn run() -> Value {
+    json!({
+        "sqlite": against_h2load(Engine::Sqlite, "≥ 0.6 of h2load, ≤ 18 µs CPU, ≤ 64 MiB above idle"),
+        "postgres": against_h2load(Engine::Postgres, "≥ 0.3 of h2load, ≤ 64 MiB above idle"),
+        "beside": beside(),
+    })
+}
+
+fn against_h2load(engine: Engine, aim: &str) -> Value {
     // Both run beside what they measure, so the stand-in's own cost is the same for both.
     let (runtime, standin) = gateway();
     let apns = standin.issue_apns(Environment::Production, &[BUNDLE]).unwrap();
     let jwt = provider_token(&apns);
+    let above_idle = RefCell::new(Vec::new());
     let ours = || {
-        let house = House::build("fanout");
-        prepare(&runtime, &house, &standin, &apns);
-        send(&house, &standin)
+        let house = House::build_on(engine, "fanout");
+        let idle_mib = prepare(&runtime, &house, &standin, &apns);
+        let (sent, peak_mib) = send(&house, &standin);
+        above_idle.borrow_mut().push(peak_mib - idle_mib);
+        sent
     };
-    let mut figure = Pairs::take(5, ours, || h2load(&standin, &jwt)).json("≥ 0.4 of h2load, ≤ 25 µs CPU");
+    let mut figure = Pairs::take(5, ours, || h2load(&standin, &jwt)).json(aim);
     figure["messages"] = json!(MESSAGES);
+    figure["peak_mib_above_idle"] = json!(round(median(above_idle.into_inner())));
+    figure
+}
+
+/// A moment's way from its event to the gateway, on a quiet server and while a fan-out is under way.
+fn beside() -> Value {
+    let (runtime, standin) = gateway();
+    let apns = standin.issue_apns(Environment::Production, &[BUNDLE]).unwrap();
+    let mut figure = json!({ "aim": "p99 ≤ 3 × idle" });
+    let mut p99_ms = Vec::new();
+    for (name, queued) in [("idle", 0), ("fanout", MESSAGES)] {
+        let house = House::build("beside");
+        people(&runtime, &house, house.app_id.parse().unwrap(), &settings(&standin, &house));
+        {
+            let server = house.serve(&settings(&standin, &house));
+            server.must("PUT", "/v1/push-credentials/apns", &house.server, &apns);
+            campaign(&server, &house);
+        }
+        fill(&runtime, &house, &standin, queued);
+        let bodies: Vec<Vec<u8>> = (0..MOMENTS).map(|n| order(n, &house)).collect();
+        let before = standin.arrivals();
+        let server = house.serve(&settings(&standin, &house));
+        let sent = drive(&server, &bodies, MOMENTS_PER_S);
+        let ended = standin.arrivals() - before;
+        wait(&standin, before + queued + MOMENTS);
+        let mut delays = delays_ms(&standin.ledger()[before..], &sent);
+        assert_eq!(delays.len(), MOMENTS);
+        figure[format!("{name}_p50_ms")] = json!(round(quantile(&mut delays, 0.50)));
+        p99_ms.push(quantile(&mut delays, 0.99));
+        figure[format!("{name}_p99_ms")] = json!(round(quantile(&mut delays, 0.99)));
+        figure[format!("{name}_sent_meanwhile")] = json!(ended);
+    }
+    figure["ratio"] = json!(round(p99_ms[1] / p99_ms[0].max(1.0)));
     figure
 }
 
@@ -53,34 +102,39 @@ fn settings(standin: &StandIn, house: &House) -> Vec<(&'static str, String)> {
         ("ca_file", ca.display().to_string()),
         ("gateway_connections", CONNECTIONS.to_string()),
         ("gateway_streams", STREAMS.to_string()),
+        ("fcm_quota_per_minute", "0".to_owned()),
     ]
 }
 
-/// Credentials, one user with as many devices, and a message for each, straight into the outbox.
-fn prepare(runtime: &tokio::runtime::Runtime, house: &House, standin: &StandIn, apns: &Value) {
-    let settings = settings(standin, house);
-    house.serve(&settings).must("PUT", "/v1/push-credentials/apns", &house.server, apns);
-    let mut flags: BTreeMap<String, String> = settings.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
+/// Credentials, users with a device each, and a message for each, straight into the outbox. Answers the memory of the
+/// server before it had anything to do, in MiB.
+fn prepare(runtime: &tokio::runtime::Runtime, house: &House, standin: &StandIn, apns: &Value) -> f64 {
+    let server = house.serve(&settings(standin, house));
+    server.must("PUT", "/v1/push-credentials/apns", &house.server, apns);
+    let (idle_mib, _) = server.memory_mib();
+    drop(server);
+    fill(runtime, house, standin, MESSAGES);
+    idle_mib
+}
+
+fn fill(runtime: &tokio::runtime::Runtime, house: &House, standin: &StandIn, many: usize) {
+    let all = house.settings.iter().cloned().chain(settings(standin, house));
+    let mut flags: BTreeMap<String, String> = all.map(|(k, v)| (k.to_owned(), v)).collect();
     flags.insert("data_dir".to_owned(), house.folder.display().to_string());
     let config = Config::load(None, &flags).unwrap();
     let app: AppId = house.app_id.parse().unwrap();
     runtime.block_on(async {
         let kairos = Kairos::open(config, Clock::system()).await.unwrap();
-        let (ids, now_ms, dispatcher) =
-            (kairos.platform.ids.clone(), kairos.platform.clock.now_ms(), kairos.dispatcher().clone());
-        let users: Vec<UserId> = (0..MESSAGES).map(|_| ids.next()).collect();
-        let made: Vec<NewUser> = users.iter().map(|user| NewUser::bare(*user, false, now_ms)).collect();
-        let phones: Vec<Registration> = users.iter().enumerate().map(|(n, user)| phone(ids.next(), *user, n, now_ms)).collect();
-        let words = Content {
-            title: Some("Welcome to Orly".to_owned()),
-            body: "A taxi waits at the exit: 10 % off.".to_owned(),
-            ..Content::default()
-        };
-        let campaign = ids.next();
-        let offer = ids.next();
-        let messages: Vec<NewMessage> = phones
-            .iter()
-            .map(|phone| NewMessage {
+        let (ids, now_ms) = (kairos.platform.ids.clone(), kairos.platform.clock.now_ms());
+        let (campaign, offer) = (ids.next(), ids.next());
+        for first in (0..many).step_by(10_000) {
+            let (ids, dispatcher) = (ids.clone(), kairos.dispatcher().clone());
+            let made: Vec<NewUser> =
+                (first..many.min(first + 10_000)).map(|_| NewUser::bare(ids.next(), false, now_ms)).collect();
+            // Other tokens than those of the people of the moments.
+            let phones: Vec<Registration> =
+                made.iter().enumerate().map(|(n, user)| phone(ids.next(), user.id, 1_000_000 + first + n, now_ms)).collect();
+            let message = |phone: &Registration| NewMessage {
                 id: ids.next::<MessageId>(),
                 app_id: app,
                 decision_id: ids.next(),
@@ -94,7 +148,11 @@ fn prepare(runtime: &tokio::runtime::Runtime, house: &House, standin: &StandIn, 
                 environment: Environment::Production,
                 topic: Some(BUNDLE.to_owned()),
                 test: false,
-                content: words.clone(),
+                content: Content {
+                    title: Some("Welcome to Orly".to_owned()),
+                    body: format!("A taxi for {} waits at the exit: 10 % off.", phone.installation_id),
+                    ..Content::default()
+                },
                 collapse_id: "bench".to_owned(),
                 mode: Mode::AtMostOnce,
                 allowed: Allowed {
@@ -110,36 +168,44 @@ fn prepare(runtime: &tokio::runtime::Runtime, house: &House, standin: &StandIn, 
                 app_consent_epoch: 0,
                 due_ms: now_ms,
                 deadline_ms: now_ms + DAY_MS,
-            })
-            .collect();
-        let write = move |conn: &mut kairos::store::Conn| {
-            profile::create_many(conn, app, &made)?;
-            device::register_many(conn, app, &phones)?;
-            outbox::insert_many(conn, &dispatcher, &messages, now_ms)
-        };
-        kairos.platform.store.write(write).await.unwrap();
+            };
+            let messages: Vec<NewMessage> = phones.iter().map(message).collect();
+            let write = move |conn: &mut kairos::store::Conn| {
+                profile::create_many(conn, app, &made)?;
+                device::register_many(conn, app, &phones)?;
+                outbox::insert_many(conn, &dispatcher, &messages, now_ms)
+            };
+            kairos.platform.store.write(write).await.unwrap();
+        }
     });
 }
 
-/// Starts the server on the full outbox; ends when every message is settled in the database.
-fn send(house: &House, standin: &StandIn) -> Sample {
+fn wait(standin: &StandIn, arrivals: usize) {
+    let started = Instant::now();
+    while standin.arrivals() < arrivals {
+        assert!(started.elapsed() < PATIENCE, "{} of {arrivals} arrived", standin.arrivals());
+        std::thread::park_timeout(Duration::from_millis(2));
+    }
+}
+
+/// Starts the server on the full outbox; ends when every message is settled in the database. Answers its largest memory,
+/// in MiB, too.
+fn send(house: &House, standin: &StandIn) -> (Sample, f64) {
     let before = standin.arrivals();
-    let server = house.serve(&settings(standin, house));
+    let server: Server = house.serve(&settings(standin, house));
     let pid = server.pid();
     let (cpu, started) = (cpu_time_of(&pid), Instant::now());
     let mut connection = Connection::open(server.address);
     let waiting = request("GET", "/metrics", "accept: */*", "");
-    while standin.arrivals() < before + MESSAGES {
-        assert!(started.elapsed() < PATIENCE, "{} of {MESSAGES} arrived", standin.arrivals() - before);
-        std::thread::park_timeout(Duration::from_millis(2));
-    }
+    wait(standin, before + MESSAGES);
     let wall = started.elapsed();
     // The books of the last batch are still being written; they belong to the cost.
     while accepted(&mut connection, &waiting) < MESSAGES {
         assert!(started.elapsed() < PATIENCE, "not all messages were settled");
         std::thread::park_timeout(Duration::from_millis(20));
     }
-    Sample { operations: MESSAGES as f64, wall, cpu: cpu_time_of(&pid) - cpu }
+    let (_, peak_mib) = server.memory_mib();
+    (Sample { operations: MESSAGES as f64, wall, cpu: cpu_time_of(&pid) - cpu }, peak_mib)
 }
 
 /// How many the server says were accepted.
@@ -158,10 +224,10 @@ fn h2load(standin: &StandIn, jwt: &str) -> Sample {
     let folder = std::env::temp_dir().join(format!("kairos-bench-{}-h2load", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let (paths, body) = (folder.join("paths"), folder.join("body"));
-    let urls: String = (0..MESSAGES).map(|n| format!("{}/3/device/{n:064x}\n", standin.url())).collect();
+    let urls: String = (0..MESSAGES).map(|n| format!("{}/3/device/{:064x}\n", standin.url(), 1_000_000 + n)).collect();
     std::fs::write(&paths, urls).unwrap();
     let stamp = json!({ "message_id": "msg", "decision_id": "dec", "campaign_id": "cmp", "deadline_ms": 4_000_000_000_000_i64 });
-    let alert = json!({ "title": "Welcome to Orly", "body": "A taxi waits at the exit: 10 % off." });
+    let alert = json!({ "title": "Welcome to Orly", "body": "A taxi for bench-1000000 waits at the exit: 10 % off." });
     std::fs::write(&body, json!({ "aps": { "alert": alert, "sound": "default" }, "kairos": stamp }).to_string()).unwrap();
     let mut command = Command::new("h2load");
     command.args(["-n", &MESSAGES.to_string(), "-c", &CONNECTIONS.to_string(), "-m", &STREAMS.to_string(), "-t", "1"]);

@@ -8,7 +8,7 @@ use kairos::config::Config;
 use kairos::id::AppId;
 use kairos::people::device::{self, Environment};
 use kairos::people::profile::{self, NewUser};
-use kairos::push::standin::StandIn;
+use kairos::push::standin::{Row, StandIn};
 use kairos::serve::Kairos;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashMap};
@@ -50,27 +50,14 @@ fn at(rate: usize, runtime: &tokio::runtime::Runtime, standin: &StandIn) -> Valu
     );
     campaign(&server, &house);
     let events = rate * SECONDS;
-    let bodies: Vec<Vec<u8>> = (0..events)
-        .map(|n| {
-            let event = json!({ "id": format!("e{n}"), "type": "order.ready", "occurred_at": kairos::clock::Time(Clock::system().now_ms()).to_string(),
-                "subject": format!("user:{n}"), "properties": { "shop": "bakery" } });
-            post("/v1/events", &house.server, &json!({ "events": [event] }).to_string())
-        })
-        .collect();
+    let bodies: Vec<Vec<u8>> = (0..events).map(|n| order(n, &house)).collect();
     let before = standin.arrivals();
     let sent = drive(&server, &bodies, rate);
     let patience = Instant::now();
     while standin.arrivals() < before + events && patience.elapsed() < Duration::from_secs(30) {
         std::thread::park_timeout(Duration::from_millis(20));
     }
-    let mut delays = Vec::with_capacity(events);
-    for row in &standin.ledger()[before..] {
-        if let Some(n) = row.text.as_deref().and_then(|t| t.rsplit(' ').next()).and_then(|n| n.parse::<usize>().ok())
-            && let Some(at_ms) = sent.get(&n)
-        {
-            delays.push((row.real_ms - at_ms) as f64);
-        }
-    }
+    let mut delays = delays_ms(&standin.ledger()[before..], &sent);
     json!({
         "events": events,
         "pushes": standin.arrivals() - before,
@@ -79,8 +66,24 @@ fn at(rate: usize, runtime: &tokio::runtime::Runtime, standin: &StandIn) -> Valu
     })
 }
 
+/// How long each order took from the time at which its event was due to its arrival at the gateway.
+pub(super) fn delays_ms(arrived: &[Row], sent: &HashMap<usize, i64>) -> Vec<f64> {
+    let delay = |row: &Row| {
+        let n: usize = row.text.as_deref()?.split_once("Order ")?.1.parse().ok()?;
+        Some((row.real_ms - sent.get(&n)?) as f64)
+    };
+    arrived.iter().filter_map(delay).collect()
+}
+
+/// The event of the n-th user's order.
+pub(super) fn order(n: usize, house: &House) -> Vec<u8> {
+    let event = json!({ "id": format!("e{n}"), "type": "order.ready", "occurred_at": kairos::clock::Time(Clock::system().now_ms()).to_string(),
+        "subject": format!("user:{n}"), "properties": { "shop": "bakery" } });
+    post("/v1/events", &house.server, &json!({ "events": [event] }).to_string())
+}
+
 /// Open loop: each event leaves at its own time, whether or not those before it were answered. Answers when each was due.
-fn drive(server: &super::server::Server, bodies: &[Vec<u8>], rate: usize) -> HashMap<usize, i64> {
+pub(super) fn drive(server: &super::server::Server, bodies: &[Vec<u8>], rate: usize) -> HashMap<usize, i64> {
     let next = AtomicUsize::new(0);
     let sent = Mutex::new(HashMap::with_capacity(bodies.len()));
     let (started, clock) = (Instant::now(), Clock::system());
@@ -107,7 +110,8 @@ fn drive(server: &super::server::Server, bodies: &[Vec<u8>], rate: usize) -> Has
     sent.into_inner().unwrap()
 }
 
-fn campaign(server: &super::server::Server, house: &House) {
+/// A campaign that speaks to the subject of each `order.ready`.
+pub(super) fn campaign(server: &super::server::Server, house: &House) {
     let must = |path: &str, body: Value| server.must("POST", path, &house.server, &body);
     must(
         "/v1/purposes",
@@ -125,7 +129,8 @@ fn campaign(server: &super::server::Server, house: &House) {
     server.must("POST", &format!("/v1/campaigns/{}/publish", campaign["id"].as_str().unwrap()), &house.server, &Value::Null);
 }
 
-fn people(runtime: &tokio::runtime::Runtime, house: &House, app: AppId, settings: &[(&'static str, String)]) {
+/// Users with an iPhone each; their external ids are numbers from 0.
+pub(super) fn people(runtime: &tokio::runtime::Runtime, house: &House, app: AppId, settings: &[(&'static str, String)]) {
     let mut flags: BTreeMap<String, String> = settings.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect();
     flags.insert("data_dir".to_owned(), house.folder.display().to_string());
     let config = Config::load(None, &flags).unwrap();

@@ -1,6 +1,8 @@
-//! The real binary in a process of its own, on a fresh SQLite database.
+//! The real binary in a process of its own, on a fresh database.
 
 use super::client::{Connection, request};
+use diesel::connection::SimpleConnection as _;
+use diesel::{Connection as _, PgConnection};
 use kairos::clock::Clock;
 use kairos::id::{DeviceId, UserId};
 use kairos::people::device::{Environment, Platform, PushPermission, Registration, Traits};
@@ -15,10 +17,23 @@ use std::time::{Duration, Instant};
 /// The binary under measure.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_kairos");
 
+/// Which database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// SQLite, in the data folder.
+    Sqlite,
+    /// PostgreSQL, a database of its own on the server of `KAIROS_TEST_POSTGRES_URL`.
+    Postgres,
+}
+
 /// A folder with a database, and the app in it.
 pub struct House {
     /// The data folder; removed at the end.
     pub folder: PathBuf,
+    /// What its processes are told beside that folder.
+    pub settings: Vec<(&'static str, String)>,
+    /// The name of its PostgreSQL database.
+    database: Option<String>,
     /// The app's id.
     pub app_id: String,
     /// The header line of the server key.
@@ -37,20 +52,35 @@ pub struct Server {
 }
 
 impl House {
-    /// A fresh database with one app.
+    /// A fresh SQLite database with one app.
     pub fn build(name: &str) -> Self {
+        Self::build_on(Engine::Sqlite, name)
+    }
+
+    /// A fresh database with one app.
+    pub fn build_on(engine: Engine, name: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("kairos-bench-{}-{name}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
-        let out = Command::new(BINARY)
-            .args(["app", "create", "--name", "Bench", "--json", "--data-dir"])
-            .arg(&folder)
-            .output()
-            .unwrap();
+        let database =
+            (engine == Engine::Postgres).then(|| format!("kairos_bench_{}_{}", std::process::id(), name.replace('-', "_")));
+        let mut settings = Vec::new();
+        if let Some(database) = &database {
+            admin(&format!("drop database if exists {database} with (force)"));
+            admin(&format!("create database {database} template template0"));
+            settings.push(("database_url", postgres_url(database)));
+            settings.push(("master_key", "b".repeat(64)));
+        }
+        let mut command = Command::new(BINARY);
+        command.args(["app", "create", "--name", "Bench", "--json", "--data-dir"]).arg(&folder);
+        command.args(settings.iter().flat_map(|(name, value)| ["--set".to_owned(), format!("{name}={value}")]));
+        let out = command.output().unwrap();
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
         let keys: Value = serde_json::from_slice(&out.stdout).unwrap();
         let key = |name: &str| keys[name].as_str().unwrap().to_owned();
         Self {
             folder,
+            settings,
+            database,
             app_id: key("app_id"),
             server: format!("authorization: Bearer {}", key("server_key")),
             publishable: format!("x-kairos-key: {}", key("publishable_key")),
@@ -63,7 +93,10 @@ impl House {
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let mut command = Command::new(BINARY);
         command.arg("serve").arg("--data-dir").arg(&self.folder).args(["--listen", &address.to_string()]);
-        for (name, value) in [("log", "warn".to_owned()), ("requests_per_key_per_second", "0".to_owned())].iter().chain(settings)
+        for (name, value) in [("log", "warn".to_owned()), ("requests_per_key_per_second", "0".to_owned())]
+            .iter()
+            .chain(&self.settings)
+            .chain(settings)
         {
             command.arg("--set").arg(format!("{name}={value}"));
         }
@@ -111,7 +144,24 @@ pub fn phone(id: DeviceId, user: UserId, n: usize, now_ms: i64) -> Registration 
 impl Drop for House {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.folder);
+        if let Some(database) = &self.database {
+            admin(&format!("drop database if exists {database} with (force)"));
+        }
     }
+}
+
+/// The server of the benches on PostgreSQL, with this database.
+fn postgres_url(database: &str) -> String {
+    let url = std::env::var("KAIROS_TEST_POSTGRES_URL").expect("run it by `make bench`, or set KAIROS_TEST_POSTGRES_URL");
+    let (main, query) = url.split_once('?').map_or((url.as_str(), String::new()), |(main, query)| (main, format!("?{query}")));
+    let (scheme, rest) = main.split_once("://").unwrap();
+    format!("{scheme}://{}/{database}{query}", rest.split('/').next().unwrap())
+}
+
+/// Runs one statement on the server's own database.
+fn admin(sql: &str) {
+    let mut conn = PgConnection::establish(&postgres_url("postgres")).unwrap();
+    conn.batch_execute(sql).unwrap_or_else(|e| panic!("{sql}: {e}"));
 }
 
 impl Server {
@@ -128,6 +178,16 @@ impl Server {
     /// Its process id, as text.
     pub fn pid(&self) -> String {
         self.child.id().to_string()
+    }
+
+    /// Resident memory now and at its peak, in MiB.
+    pub fn memory_mib(&self) -> (f64, f64) {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let field = |name: &str| {
+            let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+            line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1_024.0
+        };
+        (field("VmRSS:"), field("VmHWM:"))
     }
 
     /// Sends one request and expects success; answers the body.

@@ -19,9 +19,14 @@ use crate::store::Store;
 use std::collections::BTreeMap;
 
 /// Calls that leave no row each: the log of events is a record of its own, and a row per event would say nothing more; a
-/// webhook that is tried changes nothing here. Everything else that a server key or an operator changes has its row.
-pub const DATA_PLANE: [(&str, &str); 3] =
-    [("POST", "/v1/events"), ("POST", "/v1/webhooks/{id}/test"), ("POST", "/v1/partners/{id}/webhooks/{webhook}/test")];
+/// webhook or a credential that is tried changes nothing here. Everything else that a server key or an operator changes has
+/// its row.
+pub const DATA_PLANE: [(&str, &str); 4] = [
+    ("POST", "/v1/events"),
+    ("POST", "/v1/webhooks/{id}/test"),
+    ("POST", "/v1/partners/{id}/webhooks/{webhook}/test"),
+    ("POST", "/v1/push-credentials/{gateway}/test"),
+];
 
 /// How many rows are checked at a time.
 const ROWS_AT_A_TIME: i64 = 1_000;

@@ -63,7 +63,7 @@ impl Offer {
     ///
     /// # Errors
     /// 400 that names every field at fault.
-    pub(super) fn try_on(&self, sample: &Sample) -> Result<()> {
+    pub fn try_on(&self, sample: &Sample) -> Result<()> {
         self.check()?;
         let mut check = Check::default();
         try_rule(&mut check, "audience", (self.audience.as_deref(), Use::Truth), sample);
@@ -73,11 +73,11 @@ impl Offer {
         check.finish()
     }
 
-    /// Whether what it names is there, and fits together.
+    /// Whether what it names is there, and fits together. Only that of a direct push may have no topic.
     ///
     /// # Errors
     /// 400 that names every field at fault; what the database says.
-    pub(super) fn check_names(&self, conn: &mut Conn, app: AppId) -> Result<()> {
+    pub fn check_names(&self, conn: &mut Conn, app: AppId) -> Result<()> {
         let mut check = Check::default();
         let partner = match self.partner_id {
             Some(id) => Some(partner::exists(conn, app, id)?),
@@ -94,6 +94,10 @@ impl Offer {
             Some(Basis::Contract | Basis::Consent) => {}
         }
         match (profile::topics(conn, app)?.0.get(&self.topic), self.class) {
+            (None, Class::Normal) if self.topic.is_empty() => {}
+            (None, Class::Critical) if self.topic.is_empty() => {
+                check.refuse("topic", "required", "the class critical needs a topic that is critical");
+            }
             (None, _) => check.refuse("topic", "unknown_reference", "there is no such topic in this app"),
             (Some(topic), Class::Critical) if !topic.critical => {
                 check.refuse("topic", "invalid", "an offer of class critical needs a topic that is critical");

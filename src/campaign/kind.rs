@@ -43,6 +43,10 @@ pub struct Kind {
     /// Whether a newer moment of this kind cancels what is queued for an older one.
     #[serde(default)]
     pub supersede: bool,
+    /// Whether what a moment of this kind has shown is taken back from the phone when it closes, or when a newer one
+    /// takes its place.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub recall: bool,
     /// How many offers one moment may choose.
     #[serde(default = "one_offer")]
     #[schema(minimum = 1, maximum = 10)]

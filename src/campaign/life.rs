@@ -53,10 +53,10 @@ pub(super) fn act(conn: &mut Conn, old: CampaignRow, action: Action, now_ms: i64
         }
         Action::Resume => {}
         Action::Pause => {
-            outbox::cancel_campaign(conn, app, id, now_ms)?;
+            outbox::cancel_campaign(conn, app, (id, "campaign_stopped"), now_ms)?;
         }
         Action::End => {
-            outbox::cancel_campaign(conn, app, id, now_ms)?;
+            outbox::cancel_campaign(conn, app, (id, "campaign_stopped"), now_ms)?;
             runs::cancel(conn, app, id)?;
         }
     }

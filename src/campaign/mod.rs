@@ -26,7 +26,7 @@ pub use template::{Template, Variant};
 pub use words::{Known, RenderFailure, Rendered, Words};
 
 use crate::error::Result;
-use crate::id::{AppId, OfferId};
+use crate::id::{AppId, CampaignId, OfferId};
 use crate::store::Conn;
 use std::collections::HashMap;
 
@@ -38,6 +38,14 @@ use std::collections::HashMap;
 /// What the database says.
 pub fn hold_still(conn: &mut Conn, app: AppId, revision: i64) -> Result<bool> {
     store::hold(conn, app, revision)
+}
+
+/// Where a campaign stands.
+///
+/// # Errors
+/// 404.
+pub fn status(conn: &mut Conn, app: AppId, id: CampaignId) -> Result<Status> {
+    store::campaigns::get(conn, app, id)?.status()
 }
 
 /// Takes from the stock of these offers, each alone: whether it had so much. Every choice takes, also from an offer

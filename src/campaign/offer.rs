@@ -45,6 +45,10 @@ pub struct Offer {
     /// By when it must be handed over, if earlier than the moment's close.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deliver_by: Option<DeliverBy>,
+    /// Until when its words stay in the person's inbox, also when no push gets through; absent: until the deadline, when
+    /// one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inbox_until: Option<DeliverBy>,
     /// How many may be chosen in all; absent: without end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 0)]
@@ -132,6 +136,10 @@ impl Offer {
         }
         match self.deliver_by {
             Some(DeliverBy::AfterMs(span_ms)) => check.range("deliver_by.after_ms", span_ms, 1_000..=SPAN_MS_MAX),
+            Some(DeliverBy::At(_)) | None => {}
+        }
+        match self.inbox_until {
+            Some(DeliverBy::AfterMs(span_ms)) => check.range("inbox_until.after_ms", span_ms, 1_000..=SPAN_MS_MAX),
             Some(DeliverBy::At(_)) | None => {}
         }
         self.template.check(&mut check);

@@ -1,4 +1,4 @@
-//! `kairos standin`: the strict stand-in for Apple's and Google's gateways, for developing without either.
+//! `kairos standin`: the strict stand-in for the gateways of Apple, Google and browsers, for developing without them.
 
 use super::{say, serve, system_clock};
 use crate::error::{Error, Result};
@@ -55,8 +55,17 @@ pub(super) async fn run(args: StandInArgs) -> Result<ExitCode> {
     keep(&args.credentials, &credentials.to_string())?;
     let (url, ca) = (standin.url(), args.ca.display());
     let credentials = args.credentials.display();
-    say(&format!("Stand-in of APNs and FCM on {url}; its CA is in {ca}, its credentials in {credentials}."));
-    say(&format!("Next: KAIROS_APNS_URL={url} KAIROS_FCM_URL={url} KAIROS_CA_FILE={ca} kairos serve"));
+    say(&format!("Stand-in of APNs, FCM and web push on {url}; its CA is in {ca}, its credentials in {credentials}."));
+    say(&format!("Next: KAIROS_APNS_URL={url} KAIROS_FCM_URL={url} KAIROS_WEBPUSH_URL={url} KAIROS_CA_FILE={ca} kairos serve"));
+    say("Or your own sender, with HTTP/2 and that CA:");
+    say(&format!(
+        "  APNs     POST {url}/3/device/TOKEN, Google's tokens POST {url}/token, FCM POST {url}/v1/projects/PROJECT/messages:send"
+    ));
+    say(&format!("  a key    curl --http2 --cacert {ca} {url}/standin/apns-keys -d '{{\"topics\":[\"com.example.app\"]}}'"));
+    say(&format!("  account  curl --http2 --cacert {ca} {url}/standin/service-accounts -d '{{\"project_id\":\"example\"}}'"));
+    say(&format!("  phones   curl --http2 --cacert {ca} {url}/standin/phones -d '{{\"gateway\":\"apns\",\"count\":3}}'"));
+    say(&format!("  browser  curl --http2 --cacert {ca} {url}/standin/subscriptions -d '{{\"host\":\"push.example.com\"}}'"));
+    say(&format!("  outcome  curl --http2 --cacert {ca} {url}/standin/summary"));
     serve::stop_signal().await?;
     Ok(ExitCode::SUCCESS)
 }

@@ -17,7 +17,7 @@ pub use address::{ClientAddress, TrustedProxies};
 pub use body::{Body, BodyLimit, Query, parse, read_json};
 pub use check::{check_text, given};
 pub use door::{CallerApp, Quota, door};
-pub use etag::{IfMatch, etag};
+pub use etag::{IfMatch, etag, unless_known};
 pub use free_json::FreeJson;
 pub use no_route::{Templates, no_route};
 pub use page::{Page, PageQuery};

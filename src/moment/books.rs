@@ -8,6 +8,7 @@ use super::terms::Terms;
 use crate::error::{Error, Result};
 use crate::id::{AppId, DecisionId};
 use crate::people::device::Platform;
+use crate::push::content::Badge;
 use crate::push::{self, Gateway, Stamp};
 use crate::store::Conn;
 use serde::de::DeserializeOwned;
@@ -96,13 +97,15 @@ fn said_so(choice: &Choice, message: &store::MessageRow) -> bool {
         deadline_ms: message.deadline_ms,
     };
     let Some(gateway) = Platform::named(&message.platform).map(Gateway::of) else { return false };
+    let same = |words: &push::Content| {
+        // The number on the icon was counted in the device's row, not made from the input.
+        let counted = words.badge.and_then(|_| push::badge_of(&message.payload)).map(Badge::Set);
+        let words = push::Content { badge: counted, ..words.clone() };
+        words.deadline_ms(choice.planned_ms, choice.deadline_ms) == message.deadline_ms
+            && push::render_as(gateway, &words, (&stamp, &message.collapse_id)) == message.payload
+    };
     choice.offer_id == message.offer_id
-        && choice.deadline_ms == message.deadline_ms
-        && choice
-            .devices
-            .iter()
-            .zip(&choice.words)
-            .any(|(device, words)| *device == message.device_id && push::render(gateway, words, &stamp) == message.payload)
+        && choice.devices.iter().zip(&choice.words).any(|(device, words)| *device == message.device_id && same(words))
 }
 
 fn stood(state: &str) -> Outcome {

@@ -5,7 +5,7 @@ use super::decision::{Choice, Decision, Fate, Outcome, Reason, Tried};
 use super::input::{Heard, Input};
 use super::message;
 use super::permission::{Permit, Trial};
-use super::refusal::{Gate, GateVerdict, Refusal, Verdict};
+use super::refusal::{Gate, GateVerdict, Refusal, Refused};
 use super::terms::{Terms, Views};
 use crate::campaign::Class;
 use crate::push::Content;
@@ -105,7 +105,7 @@ impl Contest<'_> {
     }
 
     /// What is reserved for the chosen alone, in score order: room under the caps beside the winners so far. Then words.
-    fn words(&self, survivor: &Survivor, views: &Views<'_>) -> Result<Vec<Content>, Refusal> {
+    fn words(&self, survivor: &Survivor, views: &Views<'_>) -> Result<Vec<Content>, Refused> {
         let terms = &self.terms[survivor.n];
         if terms.offer.class != Class::Critical {
             let planned = Planned { at_ms: survivor.permit.planned_ms, beside: &self.beside };
@@ -116,12 +116,12 @@ impl Contest<'_> {
         devices.map(|device| message::words(self.input, terms, device, view)).collect()
     }
 
-    fn refuse(&mut self, n: usize, refusal: Refusal) {
+    fn refuse(&mut self, n: usize, Refused { reason, field, detail }: Refused) {
         let tried = &mut self.candidates[n];
         tried.result = Fate::Refused;
-        let gate = refusal.gate();
+        let gate = reason.gate();
         tried.gates.retain(|g| g.gate < gate);
-        tried.gates.push(GateVerdict { gate, verdict: Verdict::Refused, reason: Some(refusal) });
+        tried.gates.push(GateVerdict { field, detail, ..GateVerdict::refused(gate, reason) });
     }
 
     fn win(&mut self, survivor: Survivor, words: Vec<Content>) {
@@ -131,7 +131,7 @@ impl Contest<'_> {
         let tried = &mut self.candidates[n];
         tried.result = if permit.held { Fate::Held } else { Fate::Chosen };
         if !permit.held {
-            tried.gates.push(GateVerdict { gate: Gate::Message, verdict: Verdict::Passed, reason: None });
+            tried.gates.push(GateVerdict::passed(Gate::Message));
         }
         if !critical {
             let category = offer.category.clone();

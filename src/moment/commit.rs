@@ -3,7 +3,7 @@
 use super::context::{HeardBy, Known};
 use super::decide;
 use super::decision::{Choice, Decision, Outcome, Reason};
-use super::input::Input;
+use super::input::{Input, is_direct};
 use super::message::collapse_id;
 use super::store::{self, NewChoice, NewDecision, NewMoment};
 use super::terms::Terms;
@@ -100,8 +100,8 @@ pub(super) fn check(conn: &mut Conn, known: &Known, made: &[Made]) -> Result<()>
 /// # Errors
 /// [`stale`] when the stock is no longer there; nothing may be written then.
 pub(super) fn write(conn: &mut Conn, ids: &Ids, known: &Known, made: &[Made]) -> Result<Vec<NewMessage>> {
-    let live = made.iter().filter(|m| !m.input.test);
-    let wanted: Vec<_> = live.flat_map(|m| &m.decision.choices).map(|c| (c.offer_id, 1)).collect();
+    let live = made.iter().filter(|m| !m.input.test).flat_map(|m| &m.decision.choices);
+    let wanted: Vec<_> = live.filter(|c| !is_direct(c.campaign_id, c.offer_id)).map(|c| (c.offer_id, 1)).collect();
     // The turn passes to the next survivor: with what is left now everything is decided again.
     if campaign::reserve_stock(conn, known.app_id, &wanted)?.contains(&false) {
         return Err(stale());
@@ -232,6 +232,7 @@ pub(super) fn messages_of(
     let candidate = input.candidates.iter().find(|candidate| candidate.version == terms.version);
     let needs = input.trigger_needs.iter().chain(candidate.into_iter().flat_map(|candidate| &candidate.read));
     let needs: Vec<Need> = needs.map(|met| met.need.clone()).collect();
+    let inbox_until_ms = terms.offer.inbox_until.map(|until| until.due_ms(input.moment.span.opened_ms));
     let for_device = |(device_id, content): (&DeviceId, &push::Content)| {
         let device = known.device(to.user_id, *device_id)?;
         let traits = &device.traits;
@@ -249,8 +250,10 @@ pub(super) fn messages_of(
             environment: traits.environment,
             topic: traits.topic.clone(),
             test: input.test,
-            content: content.clone(),
-            collapse_id: collapse_id(to.choice_id),
+            content: push::Content { inbox_until_ms, ..content.clone() },
+            collapse_id: (content.collapse_id.clone())
+                .or_else(|| terms.collapse_id.clone())
+                .unwrap_or_else(|| collapse_id(to.choice_id)),
             mode: match terms.campaign.mode {
                 Mode::AtMostOnce => push::Mode::AtMostOnce,
                 Mode::AtLeastOnce => push::Mode::AtLeastOnce,
@@ -258,7 +261,7 @@ pub(super) fn messages_of(
             allowed: Allowed {
                 purpose: terms.offer.purpose.clone(),
                 partner_id: terms.offer.partner_id,
-                topic: Some(terms.offer.topic.clone()),
+                topic: terms.topic().map(str::to_owned),
                 critical: terms.offer.class == Class::Critical,
                 trigger_needs: needs.clone(),
                 consent_ids: choice.consent_ids.clone(),
@@ -267,7 +270,7 @@ pub(super) fn messages_of(
             consent_epoch,
             app_consent_epoch,
             due_ms: choice.planned_ms,
-            deadline_ms: choice.deadline_ms,
+            deadline_ms: content.deadline_ms(choice.planned_ms, choice.deadline_ms),
         })
     };
     choice.devices.iter().zip(&choice.words).filter_map(for_device).collect()

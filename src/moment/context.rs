@@ -9,7 +9,7 @@ use crate::app::{self, Cap, Settings};
 use crate::campaign;
 use crate::clock::{DAY_MS, Time};
 use crate::error::Result;
-use crate::id::{AppId, ChoiceId, ConsentId, DecisionId, OfferId, UserId};
+use crate::id::{AppId, ChoiceId, ConsentId, DecisionId, DeviceId, OfferId, UserId};
 use crate::people::consent::{self, Channel, Need};
 use crate::people::device;
 use crate::people::profile::{self, Person};
@@ -56,6 +56,7 @@ pub(super) struct Known {
 pub(super) struct Latency {
     pub apns_ms: i64,
     pub fcm_ms: i64,
+    pub webpush_ms: i64,
 }
 
 /// What is to be decided about one user.
@@ -75,6 +76,8 @@ pub(super) struct Question<'a> {
     pub again: Option<HeardBy>,
     /// Choices that this decision takes back, and that therefore count no longer.
     pub taken_back: &'a [ChoiceId],
+    /// The devices that alone are meant.
+    pub only: Option<&'a [DeviceId]>,
 }
 
 impl Known {
@@ -121,6 +124,11 @@ impl Known {
         self.people.get(&user)
     }
 
+    /// Whether a topic is on for a user; nothing when there is no such user or topic.
+    pub fn topic_on(&self, user: UserId, topic: &str) -> Option<bool> {
+        self.topics.on(topic, &self.person(user)?.preferences)
+    }
+
     /// What the app's own rules see of a user; nothing when there is no such user.
     pub fn facts_of(&self, user: UserId) -> Option<Value> {
         self.person(user).map(|person| user_facts(person, &self.hidden(person, None)))
@@ -140,7 +148,7 @@ impl Known {
     }
 
     /// A device of a user.
-    pub fn device(&self, user: UserId, id: crate::id::DeviceId) -> Option<&device::Device> {
+    pub fn device(&self, user: UserId, id: DeviceId) -> Option<&device::Device> {
         self.devices.get(&user)?.iter().find(|d| d.id == id)
     }
 
@@ -195,7 +203,8 @@ impl Known {
 
     /// The whole input of one decision; nothing when there is no such user.
     pub fn input(&self, question: Question<'_>) -> Option<Input> {
-        let Question { user_id, moment, mut facts, trigger_needs, test, terms, latency, seed, again, taken_back } = question;
+        let Question { user_id, moment, mut facts, trigger_needs, test, terms, latency, seed, again, taken_back, only } =
+            question;
         let person = self.people.get(&user_id)?;
         let hidden: Vec<BTreeSet<String>> = terms.iter().map(|t| self.hidden(person, t.offer.partner_id)).collect();
         // What no candidate may see is not kept either.
@@ -216,6 +225,7 @@ impl Known {
         for (terms, hidden) in terms.iter().zip(hidden) {
             let mut candidate = self.candidate(person, terms, again.is_some() && !test);
             candidate.hidden = &hidden - &unseen;
+            candidate.only = only.map(<[DeviceId]>::to_vec);
             candidate.read.retain(|read| !trigger_needs.contains(read));
             candidates.push(candidate);
         }
@@ -248,7 +258,7 @@ impl Known {
         let standing = self.standing(person.id, &need).into();
         let mut read = self.needs_read(person, terms.offer.partner_id, |key| terms.reads(key));
         read.retain(|read| read.need != need);
-        Candidate { version: terms.version, standing, stock_left, hidden: BTreeSet::new(), read }
+        Candidate { version: terms.version, standing, stock_left, hidden: BTreeSet::new(), read, only: None }
     }
 
     fn who(&self, person: &Person, devices: Vec<Device>, terms: &[Arc<Terms>]) -> Who {
@@ -277,8 +287,9 @@ impl Latency {
         let slowest = gateways.map(|g| match g {
             Gateway::Apns => self.apns_ms,
             Gateway::Fcm => self.fcm_ms,
+            Gateway::WebPush => self.webpush_ms,
         });
-        slowest.max().unwrap_or(self.apns_ms.max(self.fcm_ms))
+        slowest.max().unwrap_or(self.apns_ms.max(self.fcm_ms).max(self.webpush_ms))
     }
 }
 

@@ -136,6 +136,21 @@ impl Outcome {
 }
 
 impl Reason {
+    /// Those that no gate has said.
+    pub const OTHERS: &[Self] = &[Self::NoCandidate, Self::CampaignNotLive, Self::Superseded, Self::Cancelled, Self::Failed];
+
+    /// In words for the person whom it concerns.
+    pub fn plain(self) -> &'static str {
+        match self {
+            Self::NoCandidate => "There was nothing to say.",
+            Self::Refused(refusal) => refusal.plain(),
+            Self::CampaignNotLive => "The campaign that it belonged to had stopped.",
+            Self::Superseded => "Something newer took its place.",
+            Self::Cancelled => "It was cancelled.",
+            Self::Failed => "Something went wrong here while it was being decided.",
+        }
+    }
+
     /// The stable word.
     pub fn name(self) -> &'static str {
         match self {

@@ -158,6 +158,9 @@ pub struct Candidate {
     /// The consents under which its rules and words saw attributes that they read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub read: Vec<TriggerNeed>,
+    /// The devices that alone are meant, where a direct push names devices.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only: Option<Vec<DeviceId>>,
 }
 
 /// An offer and its campaign, each as it was at a revision.
@@ -193,6 +196,18 @@ pub enum Standing {
     NotNeeded,
     /// It is not allowed.
     Refused(Refusal),
+}
+
+/// Whether this is a direct push: it is its own campaign and its own offer, both of its UUID. It has no stock.
+pub fn is_direct(campaign: CampaignId, offer: OfferId) -> bool {
+    campaign.uuid() == offer.uuid()
+}
+
+impl Version {
+    /// See [`is_direct`].
+    pub fn is_direct(&self) -> bool {
+        is_direct(self.campaign_id, self.offer_id)
+    }
 }
 
 impl Input {

@@ -228,6 +228,7 @@ impl Court<'_> {
             closes_ms,
             test: event.test,
             context: Doc(context),
+            recall_ms: kind.spec.recall.then_some(closes_ms),
         };
         let mut taken_back = Vec::new();
         if kind.spec.supersede {
@@ -255,6 +256,7 @@ impl Court<'_> {
             seed,
             again: None,
             taken_back: &taken_back,
+            only: None,
         };
         let Some(input) = known.input(question) else { return };
         let (kind, key) = (moment.kind.clone(), moment.key.clone());
@@ -282,6 +284,7 @@ async fn commit(parts: &Arc<Parts>, judged: Vec<Judged>, now_ms: i64) -> Result<
     let shared = Arc::clone(parts);
     let said: Vec<Disposition> = judged.iter().flat_map(|j| &j.settlements).map(|s| s.disposition).collect();
     let decided: Vec<_> = judged.iter().flat_map(|j| &j.made).map(commit::Written::from).collect();
+    let takes_back = judged.iter().any(|j| !j.superseded.is_empty());
     let planned = parts
         .platform
         .store
@@ -297,6 +300,9 @@ async fn commit(parts: &Arc<Parts>, judged: Vec<Judged>, now_ms: i64) -> Result<
     commit::written(&parts.platform.stopwatch, &decided);
     parts.dispatcher.go(planned);
     parts.release_hint.nudge();
+    if takes_back {
+        parts.recall_hint.nudge();
+    }
     count(&said);
     Ok(())
 }

@@ -3,10 +3,10 @@
 use super::care::Care;
 use super::commit::is_stale;
 use super::context::Latency;
-use super::{feedback, lane, release, walk};
+use super::{direct, feedback, lane, recall, release, walk};
 use crate::campaign::Catalogue;
 use crate::error::Result;
-use crate::id::{CampaignId, ChoiceId, UserId, WorkId};
+use crate::id::{CampaignId, ChoiceId, PushId, UserId, WorkId};
 use crate::platform::Platform;
 use crate::push::{Dispatcher, Gateway};
 use crate::worker::{Hint, Progress, Worker};
@@ -26,12 +26,21 @@ pub(super) struct Parts {
     pub dispatcher: Dispatcher,
     /// Wakes the release of held choices.
     pub release_hint: Hint,
+    /// Wakes what takes back what was shown.
+    pub recall_hint: Hint,
+    /// Wakes the walks of direct pushes.
+    pub direct_hint: Hint,
+    /// Wakes what looks whether direct pushes have ended.
+    pub ends_hint: Hint,
+    /// The direct push that was looked at last.
+    pub looked: std::sync::Mutex<(String, String)>,
     /// One decision follows the other: what was read stays true until it is committed.
     turn: tokio::sync::Mutex<()>,
     /// How the work of the lanes has fared, that of the releases, and that of the walks: whom they meet.
     pub lanes: Care<WorkId>,
     pub releases: Care<ChoiceId>,
     pub walks: Care<(CampaignId, UserId)>,
+    pub pushes: Care<(PushId, UserId)>,
 }
 
 impl Live {
@@ -42,17 +51,34 @@ impl Live {
             catalogue,
             dispatcher,
             release_hint: Hint::default(),
+            recall_hint: Hint::default(),
+            direct_hint: Hint::default(),
+            ends_hint: Hint::default(),
+            looked: std::sync::Mutex::default(),
             turn: tokio::sync::Mutex::default(),
             lanes: Care::default(),
             releases: Care::default(),
             walks: Care::default(),
+            pushes: Care::default(),
         }))
     }
 
-    /// The loops: the lanes, what was held, scheduled campaigns, and what came of messages.
+    /// What the rooms of this story share.
+    pub(super) fn parts(&self) -> &Arc<Parts> {
+        &self.0
+    }
+
+    /// Something that decides, while nothing else does.
+    pub(super) async fn turn<T>(&self, step: impl Future<Output = Result<T>>) -> Result<T> {
+        let _turn = self.0.turn.lock().await;
+        step.await
+    }
+
+    /// The loops: the lanes, what was held, scheduled campaigns, direct pushes, and what came of messages.
     pub fn workers(&self) -> Vec<Worker> {
         let hints = &self.0.platform;
-        let (lanes, held, walks, ended) = (self.clone(), self.clone(), self.clone(), self.clone());
+        let (lanes, held, walks, ended, shown) = (self.clone(), self.clone(), self.clone(), self.clone(), self.clone());
+        let (pushes, ends) = (self.clone(), self.clone());
         vec![
             Worker::new("lanes", hints.lane_hint.clone(), POLL_MS, move || {
                 let live = lanes.clone();
@@ -66,17 +92,29 @@ impl Live {
                 let live = walks.clone();
                 async move { live.in_turn(walk::step(&live.0)).await }
             }),
+            Worker::new("direct_pushes", self.0.direct_hint.clone(), POLL_MS, move || {
+                let live = pushes.clone();
+                async move { live.in_turn(direct::step(&live.0)).await }
+            }),
+            Worker::new("direct_push_ends", self.0.ends_hint.clone(), POLL_MS, move || {
+                let live = ends.clone();
+                async move { direct::settle(&live.0).await }
+            }),
             Worker::new("feedback", hints.feedback_hint.clone(), POLL_MS, move || {
                 let live = ended.clone();
-                async move { live.0.platform.store.write(feedback::step).await }
+                let now_ms = live.0.platform.clock.now_ms();
+                async move { live.0.platform.store.write(move |conn| feedback::step(conn, now_ms)).await }
+            }),
+            Worker::new("recalls", self.0.recall_hint.clone(), POLL_MS, move || {
+                let live = shown.clone();
+                async move { recall::step(&live.0.platform).await }
             }),
         ]
     }
 
     /// One step that decides, while no other one does. What has changed in between is looked at again.
     async fn in_turn(&self, step: impl Future<Output = Result<Progress>>) -> Result<Progress> {
-        let _turn = self.0.turn.lock().await;
-        match step.await {
+        match self.turn(step).await {
             Err(error) if is_stale(&error) => Ok(Progress::More),
             answer => answer,
         }
@@ -86,6 +124,7 @@ impl Live {
 impl Parts {
     /// The predicted latency of the gateways.
     pub fn latency(&self) -> Latency {
-        Latency { apns_ms: self.dispatcher.latency_p95_ms(Gateway::Apns), fcm_ms: self.dispatcher.latency_p95_ms(Gateway::Fcm) }
+        let of = |gateway| self.dispatcher.latency_p95_ms(gateway);
+        Latency { apns_ms: of(Gateway::Apns), fcm_ms: of(Gateway::Fcm), webpush_ms: of(Gateway::WebPush) }
     }
 }

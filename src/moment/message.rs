@@ -1,20 +1,28 @@
 //! This person's words: the template in the device's language. Pure.
 
 use super::input::{Device, Input};
-use super::refusal::Refusal;
+use super::refusal::{Refusal, Refused};
 use super::terms::{Terms, View};
 use crate::id::ChoiceId;
-use crate::push::{self, Content};
+use crate::push::{Content, Gateway};
 
 /// Makes the words for one device.
 ///
 /// # Errors
-/// When the template fails, or the words do not fit into a push.
-pub fn words(input: &Input, terms: &Terms, device: &Device, view: &View<'_>) -> Result<Content, Refusal> {
+/// When the template fails, or the words do not fit into a push of the device's gateway; with the field that did it.
+pub fn words(input: &Input, terms: &Terms, device: &Device, view: &View<'_>) -> Result<Content, Refused> {
     let locales = [device.locale.as_deref(), input.user.locale.as_deref()];
     let locales: Vec<&str> = locales.into_iter().flatten().collect();
-    let words = view.words(terms, &locales, &device.facts).map_err(|_| Refusal::TemplateFailed)?;
-    push::fits(&words).map_err(|_| Refusal::PayloadTooLarge)?;
+    let words = view.words(terms, &locales, &device.facts).map_err(|failure| Refused {
+        reason: Refusal::TemplateFailed,
+        detail: Some(failure.to_string()),
+        field: Some(failure.part),
+    })?;
+    words.fits(Gateway::of(device.platform)).map_err(|large| Refused {
+        reason: Refusal::PayloadTooLarge,
+        detail: Some(large.to_string()),
+        field: Some(large.field),
+    })?;
     Ok(words)
 }
 

@@ -2,7 +2,7 @@
 
 use super::cap::{self, Planned};
 use super::input::{Candidate, Device, Input, Standing};
-use super::refusal::{Gate, GateVerdict, Refusal, Verdict};
+use super::refusal::{Gate, GateVerdict, Refusal};
 use super::terms::{Terms, View};
 use super::value::Limit;
 use crate::campaign::rule::Name;
@@ -60,7 +60,9 @@ pub fn try_candidate(input: &Input, candidate: &Candidate, terms: &Terms, view: 
         devices: Vec::new(),
         consent_ids: Vec::new(),
     };
-    let mut way = Way { input, candidate, terms, kept: (0..input.user.devices.len()).collect(), permit };
+    let meant = |n: &usize| candidate.only.as_ref().is_none_or(|only| only.contains(&input.user.devices[*n].id));
+    let kept = (0..input.user.devices.len()).filter(meant).collect();
+    let mut way = Way { input, candidate, terms, kept, permit };
     let mut gates = Vec::with_capacity(8);
     for gate in
         [Gate::Window, Gate::Audience, Gate::Consent, Gate::Preference, Gate::Reachable, Gate::QuietHours, Gate::Cap, Gate::Stock]
@@ -77,9 +79,9 @@ pub fn try_candidate(input: &Input, candidate: &Candidate, terms: &Terms, view: 
             Gate::Message => Ok(()),
         };
         match said {
-            Ok(()) => gates.push(GateVerdict { gate, verdict: Verdict::Passed, reason: None }),
+            Ok(()) => gates.push(GateVerdict::passed(gate)),
             Err(refusal) => {
-                gates.push(GateVerdict { gate, verdict: Verdict::Refused, reason: Some(refusal) });
+                gates.push(GateVerdict::refused(gate, refusal));
                 return Trial { gates, result: Err(refusal) };
             }
         }
@@ -92,16 +94,18 @@ impl Way<'_> {
         self.terms.offer.class == Class::Critical
     }
 
-    /// Gate 1. `t'` is before the deadline, and the value then is enough.
+    /// Gate 1. `t'` is before the deadline, and the value then is enough. Of a direct push only the deadline is asked, and
+    /// that by now: its sender has judged what it is worth.
     fn window(&self) -> Result<(), Refusal> {
         let (deadline_ms, limit) = self.input.moment.span.deadline_ms(self.terms.offer.deliver_by);
-        if self.permit.delivered_ms >= deadline_ms {
+        let direct = self.candidate.version.is_direct();
+        if if direct { self.input.now_ms } else { self.permit.delivered_ms } >= deadline_ms {
             return Err(match limit {
                 Limit::Closes => Refusal::Closed,
                 Limit::DeliverBy => Refusal::DeliverBy,
             });
         }
-        if self.permit.value < self.terms.offer.min_value { Err(Refusal::BelowMinValue) } else { Ok(()) }
+        if !direct && self.permit.value < self.terms.offer.min_value { Err(Refusal::BelowMinValue) } else { Ok(()) }
     }
 
     /// Gate 2. A rule over devices keeps those that match; every other rule is asked once.
@@ -149,10 +153,12 @@ impl Way<'_> {
     /// Gate 4. Topic and channel are on, and no pause is in force.
     fn preference(&self) -> Result<(), Refusal> {
         let user = &self.input.user;
-        match user.topics.get(&self.terms.offer.topic) {
-            None => return Err(Refusal::UnknownTopic),
-            Some(false) => return Err(Refusal::TopicOff),
-            Some(true) => {}
+        if let Some(topic) = self.terms.topic() {
+            match user.topics.get(topic) {
+                None => return Err(Refusal::UnknownTopic),
+                Some(false) => return Err(Refusal::TopicOff),
+                Some(true) => {}
+            }
         }
         if !user.push_on {
             return Err(Refusal::ChannelOff);

@@ -2,18 +2,19 @@
 
 use super::commit::LOCK;
 use super::input::Input;
-use super::{feedback, store};
+use super::plain::silence;
+use super::{direct, feedback, store};
 use crate::error::{Error, Result};
-use crate::id::{AppId, ChoiceId, DecisionId, MomentId};
+use crate::id::{AppId, CampaignId, ChoiceId, DecisionId, MomentId, PushId};
 use crate::on;
 use crate::platform::personal::{Merge, OF_USER, Room, Table, document, flag, hand_over, packed, plain, time};
 use crate::push::State;
-use crate::store::schema::{choices, decisions, messages, moments, receipts};
+use crate::store::schema::{choices, decisions, inbox, messages, moments, receipts};
 use crate::store::{Conn, among};
 use diesel::prelude::*;
 use diesel::sql_types::Text;
 use serde_json::{Map, Value, json};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 /// Decisions of one transaction.
 const DECISIONS_MAX: i64 = 200;
@@ -29,6 +30,14 @@ pub const ROOM: Room = Room {
             key: "attribute",
             whose: OF_USER,
             shows: &[plain("attribute"), time("asked_ms"), flag("open"), plain("skips"), time("skipped_ms")],
+            finish: None,
+        },
+        Table {
+            name: "push_targets",
+            section: "pushes_to_come",
+            key: "push_id",
+            whose: OF_USER,
+            shows: &[plain("push_id"), document("devices")],
             finish: None,
         },
         Table {
@@ -94,12 +103,21 @@ pub const ROOM: Room = Room {
             section: "receipts",
             key: "(message_id || ' ' || kind)",
             whose: "message_id in (select id from messages where app_id = $1 and user_id = $2)",
-            shows: &[plain("message_id"), plain("kind"), time("at_ms"), time("received_ms")],
+            shows: &[plain("message_id"), plain("kind"), time("at_ms"), time("received_ms"), plain("action")],
+            finish: None,
+        },
+        Table {
+            name: "inbox",
+            section: "inbox",
+            key: "choice_id",
+            whose: OF_USER,
+            shows: &[plain("choice_id"), time("read_ms"), time("archived_ms")],
             finish: None,
         },
     ],
     erase: Some(|conn, (app, user), budget| {
         conn.serialise(LOCK)?;
+        budget.spend(direct::personal::erase(conn, (app, user), budget.left())?);
         let ids: Vec<DecisionId> = on!(conn, c => decisions::table
             .filter(decisions::app_id.eq(app).and(decisions::user_id.eq(user)))
             .order(decisions::id)
@@ -124,7 +142,8 @@ pub const ROOM: Room = Room {
             .bind::<Text, _>(merge.from)
             .bind::<Text, _>(merge.into)
             .execute(c))?;
-        ["choices", "decisions", "moments"].iter().try_for_each(|table| hand_over(conn, (table, "id"), merge, budget))
+        let keys = [("choices", "id"), ("decisions", "id"), ("moments", "id"), ("inbox", "choice_id")];
+        keys.into_iter().try_for_each(|table| hand_over(conn, table, merge, budget))
     }),
 };
 
@@ -137,7 +156,7 @@ fn turn_over(conn: &mut Conn, merge: &Merge) -> Result<()> {
     let open = moments::table
         .filter(moments::app_id.eq(merge.app).and(moments::user_id.eq(merge.from)).and(moments::closes_ms.gt(merge.now_ms)));
     on!(conn, c => diesel::update(open).set(moments::user_id.eq(merge.into)).execute(c))?;
-    Ok(())
+    direct::personal::turn_over(conn, merge)
 }
 
 /// Forgets decisions that were made before a time, the oldest first, with all that belongs to them; answers how many.
@@ -145,6 +164,7 @@ fn turn_over(conn: &mut Conn, merge: &Merge) -> Result<()> {
 /// # Errors
 /// What the database says.
 pub fn expire(conn: &mut Conn, app: AppId, before_ms: i64) -> Result<usize> {
+    direct::personal::expire(conn, app, before_ms)?;
     // Along the ids, which begin with the time: there is no index by it.
     let ids: Vec<DecisionId> = on!(conn, c => decisions::table
         .filter(decisions::app_id.eq(app).and(decisions::id.lt(DecisionId::floor(before_ms + NAMED_WITHIN_MS))))
@@ -182,33 +202,41 @@ fn forget(conn: &mut Conn, app: AppId, ids: &[DecisionId]) -> Result<usize> {
             feedback::stop_counting(conn, app, choice)?;
         }
     }
+    // Nobody writes a receipt or a mark between the look and the end of this.
+    conn.serialise(store::RECEIPTS)?;
     let own = || messages::table.filter(messages::app_id.eq(app).and(among(messages::decision_id, &ids)));
     on!(conn, c => diesel::delete(receipts::table
         .filter(receipts::app_id.eq(app).and(receipts::message_id.eq_any(own().select(messages::id))))).execute(c))?;
+    on!(conn, c => diesel::delete(inbox::table
+        .filter(inbox::app_id.eq(app).and(inbox::choice_id.eq_any(own().select(messages::choice_id))))).execute(c))?;
     on!(conn, c => diesel::delete(own()).execute(c))?;
     on!(conn, c => diesel::delete(choices::table
         .filter(choices::app_id.eq(app).and(among(choices::decision_id, &ids)))).execute(c))?;
-    let opened: Vec<Option<MomentId>> = on!(conn, c => decisions::table
+    let of: Vec<(Option<MomentId>, Option<CampaignId>)> = on!(conn, c => decisions::table
         .filter(decisions::app_id.eq(app).and(among(decisions::id, &ids)))
-        .select(decisions::moment_id)
+        .select((decisions::moment_id, decisions::campaign_id))
         .load(c))?;
-    let opened: Vec<MomentId> = opened.into_iter().flatten().collect();
+    // Most campaigns are no direct push: then there is none of their id.
+    let pushes: BTreeSet<PushId> = of.iter().filter_map(|(_, campaign)| campaign.map(|id| id.uuid().into())).collect();
+    let opened: Vec<MomentId> = of.into_iter().filter_map(|(moment, _)| moment).collect();
     on!(conn, c => diesel::delete(moments::table
         .filter(moments::app_id.eq(app).and(among(moments::id, &opened)))).execute(c))?;
     on!(conn, c => diesel::delete(decisions::table
         .filter(decisions::app_id.eq(app).and(among(decisions::id, &ids)))).execute(c))?;
+    direct::personal::forget_empty(conn, app, &pushes.into_iter().collect::<Vec<_>>())?;
     Ok(ids.len())
 }
 
 /// Says in words what was decided, and shows what was known when it was.
 fn explain(row: &mut Map<String, Value>) -> Result<()> {
     let reason = row.get("reason").and_then(Value::as_str).unwrap_or("no_candidate");
+    let reason = silence(reason).unwrap_or(reason);
     let words = match row.get("outcome").and_then(Value::as_str).unwrap_or_default() {
         "chosen" => "An offer was chosen for you and sent to your devices.".to_owned(),
         "held" => "An offer was chosen for you and waits for the end of your quiet time.".to_owned(),
         "held_out" => "You belonged to a control group that hears nothing.".to_owned(),
-        "release_refused" => format!("An offer waited for the end of your quiet time and was not sent then: {reason}."),
-        _ => format!("Nothing was sent to you: {reason}."),
+        "release_refused" => format!("An offer waited for the end of your quiet time and was not sent then. {reason}"),
+        _ => format!("Nothing was sent to you. {reason}"),
     };
     row.insert("in_words".to_owned(), json!(words));
     legible(row, "input", "known")

@@ -21,7 +21,7 @@ pub enum Gate {
 }
 
 /// What one gate said.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct GateVerdict {
     /// Which gate.
     pub gate: Gate,
@@ -30,6 +30,41 @@ pub struct GateVerdict {
     /// Why it refused.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reason: Option<Refusal>,
+    /// The field of the words that is at fault, when it is one: `body`, `data.gate`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub field: Option<String>,
+    /// What is wrong with it. It tells no value of a person.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub detail: Option<String>,
+}
+
+impl GateVerdict {
+    /// A gate that lets pass.
+    pub fn passed(gate: Gate) -> Self {
+        Self { gate, verdict: Verdict::Passed, reason: None, field: None, detail: None }
+    }
+
+    /// A gate that refuses.
+    pub fn refused(gate: Gate, reason: Refusal) -> Self {
+        Self { gate, verdict: Verdict::Refused, reason: Some(reason), field: None, detail: None }
+    }
+}
+
+/// A refusal with the field that did it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// Why.
+    pub reason: Refusal,
+    /// The field of the words, when it is one.
+    pub field: Option<String>,
+    /// What is wrong with it.
+    pub detail: Option<String>,
+}
+
+impl From<Refusal> for Refused {
+    fn from(reason: Refusal) -> Self {
+        Self { reason, field: None, detail: None }
+    }
 }
 
 /// Yes or no.
@@ -51,6 +86,9 @@ macro_rules! refusals {
         }
 
         impl Refusal {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
             /// The stable word.
             pub fn name(self) -> &'static str {
                 match self { $(Self::$name => $word,)* }

@@ -4,6 +4,7 @@ use super::commit::{self, Addressed, stale};
 use super::context::{HeardBy, Known, Question};
 use super::decide;
 use super::decision::{Choice, Decision, Reason};
+use super::direct;
 use super::feedback;
 use super::input::Input;
 use super::live::Parts;
@@ -130,7 +131,12 @@ fn gather(conn: &mut Conn, catalogue: &Catalogue, due: Vec<HeldRow>, now_ms: i64
         let snapshot = catalogue.current(conn, app)?;
         let users: BTreeSet<UserId> = rows.iter().map(|r| r.user_id).collect();
         let users: Vec<UserId> = users.into_iter().collect();
-        let terms: Vec<Option<Arc<Terms>>> = rows.iter().map(|row| live_terms(&snapshot, row)).collect();
+        let said = direct::terms_of(conn, app, rows.iter().filter_map(HeldRow::push))?;
+        let live = |row: &HeldRow| match row.push() {
+            Some(push) => said.get(&push).cloned(),
+            None => live_terms(&snapshot, row),
+        };
+        let terms: Vec<Option<Arc<Terms>>> = rows.iter().map(live).collect();
         let of_live: Vec<Arc<Terms>> = terms.iter().flatten().cloned().collect();
         let known = Known::read(conn, app, &users, &of_live, now_ms)?;
         let mut inputs = HashMap::new();
@@ -168,12 +174,14 @@ fn look(batch: &mut Batch, parts: &Parts, row: HeldRow, terms: Option<Arc<Terms>
             seed: first.seed,
             again: Some(again),
             taken_back: &[],
+            only: first.candidates.iter().find_map(|candidate| candidate.only.as_deref()),
         }),
         _ => None,
     };
     let decision = input.as_ref().zip(terms.as_ref()).map(|(i, t)| decide(i, std::slice::from_ref(t)));
     let result = match &decision {
         Some(made) => made.choices.first().cloned().ok_or(made.reason.unwrap_or(Reason::Failed)),
+        None if terms.is_none() && row.push().is_some() => Err(Reason::Cancelled),
         None if terms.is_none() => Err(Reason::CampaignNotLive),
         None => Err(Reason::Refused(Refusal::NoDevice)),
     };
@@ -224,7 +232,7 @@ fn write(
                     messages.extend(commit::messages_of(&parts.platform.ids, known, &to, (input, choice, terms)));
                 }
             }
-            Err(_) if one.test => {}
+            Err(_) if one.test || one.row.push().is_some() => {}
             Err(_) => campaign::release_stock(conn, known.app_id, &[(one.row.offer_id, 1)])?,
         }
         let refused = one.result.as_ref().err().map(|reason| reason.name());

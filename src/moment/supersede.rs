@@ -23,7 +23,7 @@ pub(super) struct Superseded {
 }
 
 /// Takes back what is held and cancels what waits, with the stock that they hold; what is on its way goes on, but is not
-/// tried again.
+/// tried again. Where the kind says so, what was shown is recalled now.
 ///
 /// # Errors
 /// [`stale`] when something has moved on that the newer decision took for taken back.
@@ -39,6 +39,7 @@ pub(super) fn write(conn: &mut Conn, app: AppId, superseded: &Superseded, now_ms
     for message in waiting {
         push::outbox::cancel(conn, app, (message, Reason::Superseded.name()), now_ms)?;
     }
+    store::bring_recalls_forward(conn, app, (*user_id, kind, *test), (superseded.opened_ms, superseded.by, now_ms))?;
     let queued = superseded.choices.iter().filter(|choice| !choice.held);
     let queued: Vec<ChoiceId> = queued.map(|choice| choice.choice_id).collect();
     // The newer decision took them for taken back; what has left since then counts, and it has to be made again.

@@ -4,6 +4,7 @@ use super::input::{Candidate, Facts, Input, Version};
 use crate::campaign::words::{Known as Vocabulary, RenderFailure, Words};
 use crate::campaign::{Campaign, LiveCampaign, LiveOffer, Name, Offer, Rule, RuleFailure, Scope};
 use crate::error::{Error, Result};
+use crate::id::PushId;
 use crate::push::Content;
 use serde_json::{Value, json};
 use std::borrow::Cow;
@@ -19,6 +20,8 @@ pub struct Terms {
     pub campaign: Arc<Campaign>,
     /// The offer's spec.
     pub offer: Arc<Offer>,
+    /// By which a phone replaces what it shows, where a direct push says so; else each choice has its own.
+    pub collapse_id: Option<String>,
     live: (Arc<LiveCampaign>, Arc<LiveOffer>),
 }
 
@@ -34,8 +37,19 @@ impl Terms {
             },
             campaign: Arc::clone(&campaign.spec),
             offer: Arc::clone(&offer.spec),
+            collapse_id: None,
             live: (Arc::clone(campaign), Arc::clone(offer)),
         }
+    }
+
+    /// What a direct push says: it is its own campaign and its own offer.
+    ///
+    /// # Errors
+    /// When a spec that once was accepted no longer is.
+    pub fn direct(push: PushId, (campaign, offer): (Campaign, Offer), collapse_id: Option<String>) -> Result<Self> {
+        let (campaign_id, offer_id) = (push.uuid().into(), push.uuid().into());
+        let version = Version { campaign_id, campaign_revision: 1, offer_id, offer_revision: 1 };
+        Ok(Self { collapse_id, ..Self::compile(version, campaign, offer)? })
     }
 
     /// Every offer of a campaign, in its order.
@@ -65,6 +79,11 @@ impl Terms {
             words,
         };
         Ok(Self::of(&Arc::new(live_campaign), &Arc::new(live_offer)))
+    }
+
+    /// The topic that a user must not have switched off; only a direct push may have none.
+    pub fn topic(&self) -> Option<&str> {
+        Some(self.offer.topic.as_str()).filter(|topic| !(topic.is_empty() && self.version.is_direct()))
     }
 
     /// The campaign's rule and the offer's, those that there are.
@@ -152,9 +171,7 @@ impl<'a> View<'a> {
         vocabulary.set(Name::Device, device);
         let offer = &terms.offer;
         vocabulary.set_offer(&json!({ "id": terms.version.offer_id, "name": offer.name, "category": offer.category }));
-        let rendered = terms.live.1.words.render(locales, &vocabulary)?;
-        let data = rendered.data.into_iter().map(|(key, text)| (key, Value::String(text))).collect();
-        Ok(Content { title: Some(rendered.title), body: rendered.body, data, ..Content::default() })
+        terms.live.1.words.render(locales, &vocabulary).map(|rendered| rendered.content)
     }
 }
 

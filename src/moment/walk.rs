@@ -127,6 +127,7 @@ fn decide_all(stretch: &mut Stretch, parts: &Parts) -> Result<Vec<Made>> {
             seed: u64::from_be_bytes(parts.platform.ids.bytes::<8>()),
             again: None,
             taken_back: &[],
+            only: None,
         };
         let Some(input) = stretch.known.input(question) else { continue };
         let hops = Hops { decided_ms: stretch.known.now_ms, ..Hops::default() };

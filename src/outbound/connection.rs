@@ -67,7 +67,7 @@ pub(super) async fn open(opening: Opening<'_>) -> Result<Arc<Live>, String> {
 
 async fn establish(opening: Opening<'_>) -> Result<Arc<Live>, String> {
     let Opening { target, trust, streams, on_change } = opening;
-    let tcp = TcpStream::connect((target.host.as_str(), target.port)).await.map_err(|e| format!("cannot connect: {e}"))?;
+    let tcp = target.connect().await?;
     // Without it the two small writes of a request wait 40 ms for each other.
     tcp.set_nodelay(true).map_err(|e| e.to_string())?;
     let name = ServerName::try_from(target.host.clone()).map_err(|e| format!("not a host name: {e}"))?;

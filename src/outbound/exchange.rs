@@ -107,8 +107,8 @@ impl Flying {
         let (head, body) = head.into_parts();
         let answer = Answer { status: head.status, headers: head.headers, body: read(body, deadline).await };
         drop(upload);
-        // These say nothing about whether the gateway accepts who we are.
-        if !matches!(answer.status.as_u16(), 401 | 403 | 429 | 500..) {
+        // Nothing else says beyond doubt that the gateway accepts who we are: Apple allows one stream until then.
+        if answer.status.is_success() {
             permit.0.succeeded();
         }
         Ok(answer)

@@ -158,6 +158,16 @@ impl Guarded {
         }
     }
 
+    /// Connects to a host of a name that somebody else chose, for whoever speaks another protocol than this client: the
+    /// same look-up, the same judgement, the same address.
+    ///
+    /// # Errors
+    /// What is known of the failure.
+    pub async fn dial(&self, host: &str, port: u16) -> Result<TcpStream, Failure> {
+        let url = self.parse(&format!("https://{host}:{port}/"))?;
+        connect(&self.addresses(&url).await?, url.port).await
+    }
+
     fn parse(&self, url: &str) -> Result<WebUrl, Failure> {
         let url = WebUrl::parse(url).map_err(Failure::Url)?;
         if !url.secure && self.allow.is_empty() {

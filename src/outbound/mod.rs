@@ -29,9 +29,15 @@ pub use retry_after::retry_after_ms;
 pub use tls::Trust;
 
 use crate::error::{Error, Result};
+use futures_util::future::BoxFuture;
+use std::sync::Arc;
+use tokio::net::TcpStream;
+
+/// Connects to a host and port in a way of the caller's own.
+pub type Dial = Arc<dyn Fn(String, u16) -> BoxFuture<'static, std::result::Result<TcpStream, guarded::Failure>> + Send + Sync>;
 
 /// Where a gateway is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Target {
     /// Host name or address to connect to and to verify the certificate against.
     pub host: String,
@@ -39,6 +45,21 @@ pub struct Target {
     pub port: u16,
     /// What `:authority` says: the gateway's own name, also when a stand-in or proxy answers for it.
     pub authority: String,
+    /// How to connect; the machine's own way when there is none.
+    dial: Option<Dial>,
+}
+
+impl std::fmt::Debug for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { host, port, authority, dial } = self;
+        let judged = dial.is_some();
+        f.debug_struct("Target")
+            .field("host", host)
+            .field("port", port)
+            .field("authority", authority)
+            .field("judged", &judged)
+            .finish()
+    }
 }
 
 impl Target {
@@ -48,12 +69,33 @@ impl Target {
     /// One line that names the setting.
     pub fn new(authority: &str, instead: &str, setting: &str) -> Result<Self> {
         if instead.is_empty() {
-            return Ok(Self { host: authority.to_owned(), port: 443, authority: authority.to_owned() });
+            return Ok(Self { host: authority.to_owned(), port: 443, authority: authority.to_owned(), dial: None });
         }
         let wrong = || Error::broken(format!("{setting}: expected https://host or https://host:port without a path"));
         let rest = instead.strip_prefix("https://").ok_or_else(wrong)?.trim_end_matches('/');
         let parsed: http::uri::Authority = rest.parse().map_err(|_| wrong())?;
         let host = parsed.host().trim_start_matches('[').trim_end_matches(']').to_owned();
-        Ok(Self { host, port: parsed.port_u16().unwrap_or(443), authority: authority.to_owned() })
+        Ok(Self { host, port: parsed.port_u16().unwrap_or(443), authority: authority.to_owned(), dial: None })
+    }
+
+    /// The server of this name, or name and port.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn named(authority: &str) -> Result<Self> {
+        Self::new(authority, &format!("https://{authority}"), "a host and its port")
+    }
+
+    /// The same, connected to in another way.
+    #[must_use]
+    pub fn by(self, dial: Dial) -> Self {
+        Self { dial: Some(dial), ..self }
+    }
+
+    async fn connect(&self) -> std::result::Result<TcpStream, String> {
+        let Some(dial) = &self.dial else {
+            return TcpStream::connect((self.host.as_str(), self.port)).await.map_err(|e| format!("cannot connect: {e}"));
+        };
+        dial(self.host.clone(), self.port).await.map_err(|failure| format!("cannot connect: {}", failure.word()))
     }
 }

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | raw positions of people | 24 h | `location_retention_ms`, 0 to 366 days |
 //! | events | 396 days (13 months) | `event_retention_ms`, 7 days to 10 years |
-//! | decisions, moments, choices, messages, receipts | 396 days | `decision_retention_ms`, 31 days to 10 years |
+//! | decisions, moments, choices, messages, receipts, direct pushes | 396 days | `decision_retention_ms`, 31 days to 10 years |
 //! | sessions | 30 days after their end, or after they can no longer be refreshed | - |
 //! | codes and links that were mailed | a day after their end | - |
 //! | imports: figures and errors, which hold nothing of a person | 30 days after their end | - |

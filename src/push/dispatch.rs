@@ -2,7 +2,8 @@
 
 use super::flights::{Aboard, Flights};
 use super::hand_over::Ready;
-use super::lane::{Lane, Lanes, Ride};
+use super::lane::{Lane, Ride};
+use super::lanes::{Found, Lanes, Serves};
 use super::latency::Latency;
 use super::look::Look;
 use super::message::{Gateway, NewMessage};
@@ -45,7 +46,7 @@ pub struct Dispatcher(pub(super) Arc<Inner>);
 
 pub(super) struct Inner {
     pub(super) platform: Platform,
-    lanes: Lanes,
+    pub(super) lanes: Lanes,
     pub(super) outcomes: mpsc::UnboundedSender<Outcome>,
     flights: Flights,
     pub(super) latency: Latency,
@@ -112,6 +113,11 @@ impl Dispatcher {
         })
     }
 
+    /// The loop that writes what gateways think of credentials.
+    pub fn credentials_worker(&self) -> Worker {
+        self.0.lanes.desk.worker(&self.0.platform)
+    }
+
     /// What the gateway has taken lately: p95 of the last hour in milliseconds, or the setting until enough is known.
     pub fn latency_p95_ms(&self, gateway: Gateway) -> i64 {
         let platform = &self.0.platform;
@@ -139,6 +145,14 @@ impl Dispatcher {
         }
     }
 
+    /// The lane that serves this topic, for what goes beside the outbox; none without a credential.
+    pub(super) async fn lane(&self, app: AppId, route: Route, topic: Option<&String>) -> Result<Option<Arc<Lane>>> {
+        Ok(match self.0.lanes.get(app, &route).await? {
+            Found::Lanes(ways) => ways.iter().find(|lane| lane.serves.has(topic)).cloned(),
+            Found::NoRoom => None,
+        })
+    }
+
     pub(super) fn config(&self) -> &Config {
         &self.0.platform.config
     }
@@ -149,7 +163,8 @@ impl Dispatcher {
             if message.due_ms > now_ms || message.deadline_ms <= now_ms {
                 return None;
             }
-            let lane = self.0.lanes.opened(message.app_id, Route::of(message, self.config()))?;
+            let route = Route::of(message, self.config());
+            let lane = self.0.lanes.opened((message.app_id, route), message.topic.as_ref())?;
             let slot = lane.take(1, now_ms).pop()?;
             let flight = self.0.platform.fence.enter(message.app_id, message.user_id);
             Some(Berth { aboard: self.0.flights.board(message.id), lane: Ride::begin(&lane), slot, flight })
@@ -215,14 +230,28 @@ impl Dispatcher {
     }
 
     async fn claim(&self, waiting: &Waiting, look: &mut Look) -> Result<()> {
-        let platform = &self.0.platform;
         let Some(route) = Route::parse(&waiting.route) else {
             tracing::error!(route = waiting.route, "the outbox holds an unknown route");
             return Ok(());
         };
         let app = waiting.app_id;
-        let lane = self.0.lanes.get(app, route).await?;
-        let slots = match &lane {
+        let Found::Lanes(lanes) = self.0.lanes.get(app, &route).await? else {
+            // Too many push services at once: it has its turn when one of them has nothing to do.
+            look.due(self.0.platform.clock.now_ms() + LATER_MS);
+            return Ok(());
+        };
+        if lanes.is_empty() {
+            return self.claim_for(None, (app, route), look).await;
+        }
+        for lane in lanes.iter() {
+            self.claim_for(Some(lane), (app, route.clone()), look).await?;
+        }
+        Ok(())
+    }
+
+    async fn claim_for(&self, lane: Option<&Arc<Lane>>, (app, route): (AppId, Route), look: &mut Look) -> Result<()> {
+        let platform = &self.0.platform;
+        let slots = match lane {
             None => None,
             Some(lane) => {
                 let now_ms = platform.clock.now_ms();
@@ -233,6 +262,7 @@ impl Dispatcher {
                     look.due(now_ms + PATIENCE_MS);
                 }
                 if waits || slots.is_empty() {
+                    lane.give_back(slots.len());
                     return self.wait_for(lane, (app, route), look).await;
                 }
                 lane.waits_no_longer();
@@ -240,18 +270,23 @@ impl Dispatcher {
             }
         };
         let limit = slots.as_ref().map_or(BATCH, Vec::len);
+        let serves = lane.map_or(Serves::All, |lane| lane.serves.clone());
         let (fence, flights, clock) = (platform.fence.clone(), self.0.flights.clone(), platform.clock.clone());
         let claim = move |conn: &mut crate::store::Conn| {
-            outbox::claim(conn, &Claim { app, route, limit, fence: &fence, flights: &flights, clock: &clock })
+            let claim = Claim { app, route: &route, serves: &serves, limit, fence: &fence, flights: &flights, clock: &clock };
+            outbox::claim(conn, &claim)
         };
         let claims = platform.store.write(claim).await?;
         look.progress |= claims.ended || !claims.taken.is_empty();
         if claims.ended {
             platform.feedback_hint.nudge();
         }
+        if let (Some(lane), Some(slots)) = (lane, &slots) {
+            lane.give_back(slots.len().saturating_sub(claims.taken.len()));
+        }
         let mut slots = slots.unwrap_or_default().into_iter();
         let ready = |(claimed, flight, aboard)| {
-            let lane = lane.as_ref().map(Ride::begin);
+            let lane = lane.map(Ride::begin);
             Ready { claimed, aboard, slot: slots.next(), flight, lane }
         };
         let sends = claims.taken.into_iter().map(ready).collect();
@@ -293,7 +328,7 @@ impl Dispatcher {
         if !shut || !lane.may_expire(now_ms) {
             return Ok(());
         }
-        let ended = self.0.platform.store.write(move |conn| store::expire(conn, at, now_ms)).await?;
+        let ended = self.0.platform.store.write(move |conn| store::expire(conn, (at.0, &at.1), now_ms)).await?;
         if ended > 0 {
             look.progress = true;
             self.0.platform.feedback_hint.nudge();

@@ -74,6 +74,11 @@ impl Next {
         Self::wait(State::Queued, "no_connection", now_ms)
     }
 
+    /// Another try at this time.
+    pub fn again(reason: &'static str, due_ms: i64) -> Self {
+        Self::wait(State::RetryAt, reason, due_ms)
+    }
+
     fn wait(state: State, reason: impl Into<Reason>, due_ms: i64) -> Self {
         Self { due_ms: Some(due_ms), ..Self::end(state, reason) }
     }

@@ -3,8 +3,10 @@
 use super::dispatch::Dispatcher;
 use super::ending::{End, Held};
 use super::flights::Aboard;
-use super::lane::Ride;
+use super::lane::{Lane, Left, Ride};
+use super::lanes::Found;
 use super::message::Gateway;
+use super::route::Route;
 use super::settle::{self, NO_CREDENTIAL, Outcome};
 use super::store::Claimed;
 use crate::outbound::{Flying, HandOver, Slot};
@@ -77,6 +79,13 @@ impl Dispatcher {
             return None;
         };
         let mut shown = None;
+        let prepared = match lane.prepare(&claimed.push, clock.now_ms()) {
+            Ok(prepared) => prepared,
+            Err(held) => {
+                self.tell_held((claimed, aboard), held);
+                return None;
+            }
+        };
         let handed_over_ms = clock.now_ms();
         let result = slot.hand_over(|| {
             let now_ms = clock.now_ms();
@@ -88,7 +97,7 @@ impl Dispatcher {
             if over && !planted(Bug::NoConsentCheck) || !flight.may_go() {
                 return Err(Held::Fenced);
             }
-            let (outgoing, bearer) = lane.request(&claimed.push, now_ms)?;
+            let (outgoing, bearer) = lane.request(&claimed.push, prepared, now_ms)?;
             shown = Some(bearer);
             Ok(outgoing)
         });
@@ -117,7 +126,7 @@ impl Dispatcher {
             let result = airborne.flying.answer(within).await;
             let Airborne { claimed, aboard, lane, bearer, handed_over_ms, .. } = airborne;
             me.0.platform.stopwatch.lap(Hop::Answered, [claimed.push.id.uuid()]);
-            let end = lane.heard(result, &bearer, handed_over_ms);
+            let end = lane.heard(result, &Left { token: &claimed.push.token, bearer: &bearer, handed_over_ms });
             let gateway = lane.gateway;
             if settle::is_accepted(&end) {
                 let now_ms = me.0.platform.clock.now_ms();
@@ -129,13 +138,24 @@ impl Dispatcher {
                 #[expect(clippy::cast_precision_loss, reason = "latencies are far below 2^52 ms")]
                 lane.accepted_after.record(latency_ms as f64 / 1_000.0);
             }
-            Outcome { claimed, gateway, end, aboard }
+            let environment = Some(lane.environment).filter(|_| claimed.was_unknown_elsewhere() && settle::is_accepted(&end));
+            let elsewhere = if lane.is_unknown(&end) { me.elsewhere(&claimed, &lane).await } else { None };
+            Outcome { claimed, gateway, end, aboard, elsewhere, environment }
         }
+    }
+
+    /// The route through Apple's other host, for a token that this one does not know: until one of them has taken a push
+    /// to it, nobody knows in which world it is. Each message goes there once at most.
+    async fn elsewhere(&self, claimed: &Claimed, lane: &Lane) -> Option<Route> {
+        let route = lane.elsewhere(claimed)?;
+        let Found::Lanes(lanes) = self.0.lanes.get(claimed.app_id, &route).await.ok()? else { return None };
+        lanes.iter().any(|lane| lane.may_send(claimed.push.topic.as_ref())).then_some(route)
     }
 
     fn tell_held(&self, (claimed, aboard): (Claimed, Aboard), held: Held) {
         // The gateway matters only for pauses between attempts, and there was no attempt.
-        self.tell(Outcome { claimed, gateway: Gateway::Apns, end: End::Held(held), aboard });
+        let end = End::Held(held);
+        self.tell(Outcome { claimed, gateway: Gateway::Apns, end, aboard, elsewhere: None, environment: None });
     }
 
     fn tell(&self, outcome: Outcome) {

@@ -1,153 +1,59 @@
 //! A lane to a gateway: one app's credential, its connections, and what the gateway has said about them.
 
-use super::credentials::{self, Credential};
+use super::edge::Client;
 use super::ending::{End, Held};
+use super::health::Health;
+use super::lanes::Serves;
 use super::message::{Gateway, Push};
+use super::news::Standing;
 use super::route::Route;
-use super::verdict::Verdict;
-use super::{apns, fcm};
+use super::store::Claimed;
+use super::verdict::{Reason, Verdict};
+use super::{apns, fcm, webpush};
 use crate::clock;
 use crate::error::Result;
-use crate::id::AppId;
-use crate::outbound::{Answer, Limits, Loss, Outgoing, Pool, Slot, Target, Trust};
+use crate::outbound::{Answer, Loss, Outgoing, Pool, Slot};
 use crate::people::device::Environment;
 use crate::platform::Platform;
 use http::HeaderValue;
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::time::Instant;
 
 /// How long a lane pauses after its credential or settings were refused, in milliseconds.
 const PAUSE_MS: i64 = 30_000;
 
-/// One app's way to one gateway.
+/// One app's way to one gateway under one key.
 pub(super) struct Lane {
     pub(super) gateway: Gateway,
+    pub(super) environment: Environment,
     pub(super) test: bool,
+    /// Whose messages go here.
+    pub(super) serves: Serves,
+    standing: Standing,
+    health: Mutex<Health>,
     pool: Pool,
     client: Client,
     platform: Platform,
     paused_until_ms: AtomicI64,
     in_flight: AtomicUsize,
     expired_ms: AtomicI64,
+    /// When slots were asked for last, UTC milliseconds.
+    taken_ms: AtomicI64,
     /// Since when it waits for more free slots, UTC milliseconds; 0: it does not.
     waits_since_ms: AtomicI64,
     /// How long the gateway takes to accept a push, for the figures that the server shows of itself.
     pub(super) accepted_after: metrics::Histogram,
 }
 
-#[expect(clippy::large_enum_variant, reason = "one per lane, which lives as long as the process")]
-enum Client {
-    Apns(apns::Client),
-    Fcm(fcm::Client),
-}
+/// What a lane makes of a push before the last check, because it takes long: the encrypted body of a web push.
+pub(super) type Prepared = Option<webpush::Sealed>;
 
-/// All lanes, opened when first needed.
-pub(super) struct Lanes {
-    platform: Platform,
-    trust: Trust,
-    open: Arc<RwLock<Open>>,
-}
-
-#[derive(Default)]
-struct Open {
-    lanes: HashMap<(AppId, Route), Option<Arc<Lane>>>,
-    /// How often credentials were told to have changed: what was read before the last time is not kept.
-    changes: u64,
-}
-
-impl Lanes {
-    pub(super) fn new(platform: &Platform) -> Result<Self> {
-        let trust = Trust::load(&platform.config.ca_file)?;
-        let open: Arc<RwLock<Open>> = Arc::default();
-        let told = Arc::clone(&open);
-        let hint = platform.push_hint.clone();
-        platform.cache.subscribe(credentials::CHANGED, move |app| {
-            let mut open = told.write().unwrap_or_else(PoisonError::into_inner);
-            open.changes += 1;
-            open.lanes.retain(|(of, _), _| of.to_string() != app);
-            hint.nudge();
-        });
-        Ok(Self { platform: platform.clone(), trust, open })
-    }
-
-    /// The lane, if it was opened before: for places that cannot wait.
-    pub(super) fn opened(&self, app: AppId, route: Route) -> Option<Arc<Lane>> {
-        self.open.read().unwrap_or_else(PoisonError::into_inner).lanes.get(&(app, route)).cloned().flatten()
-    }
-
-    /// The lane; `None` when the app has no credential for it.
-    pub(super) async fn get(&self, app: AppId, route: Route) -> Result<Option<Arc<Lane>>> {
-        loop {
-            let changes = {
-                let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
-                if let Some(known) = open.lanes.get(&(app, route)) {
-                    return Ok(known.clone());
-                }
-                open.changes
-            };
-            let lane = match self.credential(app, route).await? {
-                Some(credential) => Some(Arc::new(self.build(route, credential)?)),
-                None => None,
-            };
-            let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
-            if open.changes == changes {
-                open.lanes.insert((app, route), lane.clone());
-                return Ok(lane);
-            }
-        }
-    }
-
-    async fn credential(&self, app: AppId, route: Route) -> Result<Option<Credential>> {
-        // Google has no sandbox: a test goes to a stand-in or nowhere.
-        if route.gateway == Gateway::Fcm && route.test && self.platform.config.fcm_url.is_empty() {
-            return Ok(None);
-        }
-        let Some(sealed) = self.platform.store.read(move |c| credentials::sealed(c, app, route)).await? else { return Ok(None) };
-        sealed.open(&self.platform, app, route).map(Some)
-    }
-
-    fn build(&self, route: Route, credential: Credential) -> Result<Lane> {
-        let config = &self.platform.config;
-        let limits = Limits { streams: config.gateway_streams, connections: config.gateway_connections };
-        let pool = |authority: &str, instead: &str, setting: &str, limits: Limits| -> Result<Pool> {
-            let hint = self.platform.push_hint.clone();
-            Ok(Pool::new(Target::new(authority, instead, setting)?, self.trust.clone(), limits, move || hint.nudge()))
-        };
-        let (pool, client) = match credential {
-            Credential::Apns { key, topics } => {
-                let authority = match route.environment {
-                    Environment::Production => apns::PRODUCTION,
-                    Environment::Sandbox => apns::SANDBOX,
-                };
-                let client = apns::Client::new(apns::ProviderToken::new(key), topics, authority);
-                (pool(authority, &config.apns_url, "KAIROS_APNS_URL", limits)?, Client::Apns(client))
-            }
-            Credential::Fcm(account) => {
-                let host = account.token_uri.host().unwrap_or_default().to_owned();
-                let exchange = pool(&host, &config.fcm_url, "KAIROS_FCM_URL", Limits { streams: 1, connections: 1 })?;
-                let token = Arc::new(fcm::AccessToken::new(account, exchange, self.platform.clock.clone()));
-                let client = fcm::Client::new(token, fcm::GATEWAY).map_err(crate::error::Error::broken)?;
-                (pool(fcm::GATEWAY, &config.fcm_url, "KAIROS_FCM_URL", limits)?, Client::Fcm(client))
-            }
-        };
-        let paused_until_ms = AtomicI64::new(0);
-        let in_flight = AtomicUsize::new(0);
-        let (platform, expired_ms) = (self.platform.clone(), AtomicI64::new(0));
-        let accepted_after = metrics::histogram!("kairos_push_latency_seconds", "gateway" => route.gateway.word());
-        Ok(Lane {
-            gateway: route.gateway,
-            test: route.test,
-            pool,
-            client,
-            platform,
-            paused_until_ms,
-            in_flight,
-            expired_ms,
-            waits_since_ms: AtomicI64::new(0),
-            accepted_after,
-        })
-    }
+/// A push that was handed over, as far as its end depends on it.
+pub(super) struct Left<'a> {
+    pub(super) token: &'a str,
+    pub(super) bearer: &'a HeaderValue,
+    pub(super) handed_over_ms: i64,
 }
 
 /// A message's place on a lane, from its claim to its gateway's answer.
@@ -175,9 +81,40 @@ impl Drop for Ride {
 }
 
 impl Lane {
+    /// A lane without connections yet.
+    pub(super) fn new(
+        platform: &Platform,
+        route: &Route,
+        (pool, client): (Pool, Client),
+        (serves, standing): (Serves, Standing),
+    ) -> Self {
+        Self {
+            gateway: route.gateway,
+            environment: route.environment,
+            test: route.test,
+            serves,
+            standing,
+            health: Mutex::default(),
+            pool,
+            client,
+            platform: platform.clone(),
+            paused_until_ms: AtomicI64::new(0),
+            in_flight: AtomicUsize::new(0),
+            expired_ms: AtomicI64::new(0),
+            taken_ms: AtomicI64::new(0),
+            waits_since_ms: AtomicI64::new(0),
+            accepted_after: metrics::histogram!("kairos_push_latency_seconds", "gateway" => route.gateway.word()),
+        }
+    }
+
     /// How many messages are claimed for it and not answered yet.
     pub(super) fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::SeqCst)
+    }
+
+    /// When slots were asked for last, UTC milliseconds.
+    pub(super) fn taken_ms(&self) -> i64 {
+        self.taken_ms.load(Ordering::Relaxed)
     }
 
     /// Whether to wait for more free slots: for so long and no longer, by then some of what is in flight should have been
@@ -191,16 +128,39 @@ impl Lane {
         self.waits_since_ms.store(0, Ordering::SeqCst);
     }
 
-    /// Up to `n` slots; fewer or none while connections or our own token are on their way, or during a pause.
+    /// Up to `n` slots; fewer or none while connections or our own token are on their way, during a pause, or when the
+    /// project's quota is used up. Slots that are not used are given back by [`Lane::give_back`].
     pub(super) fn take(&self, n: usize, now_ms: i64) -> Vec<Slot> {
         if clock::is_ahead(self.paused_until_ms.load(Ordering::SeqCst), now_ms, PAUSE_MS) {
             return Vec::new();
         }
-        let ready = match &self.client {
-            Client::Apns(_) => true,
-            Client::Fcm(client) => self.fcm_bearer(client, now_ms).is_some(),
+        self.taken_ms.store(now_ms, Ordering::Relaxed);
+        // Under suspicion one push shows whether anything has changed.
+        let n = match self.health().is_suspected() {
+            true if self.in_flight() > 0 => return Vec::new(),
+            true => n.min(1),
+            false => n,
         };
-        if ready { self.pool.take(n) } else { Vec::new() }
+        match &self.client {
+            Client::Apns { .. } | Client::WebPush(_) => self.pool.take(n),
+            Client::Fcm { client, quota } => {
+                if self.fcm_bearer(client, now_ms).is_none() {
+                    return Vec::new();
+                }
+                let granted = quota.take(n, now_ms);
+                let slots = self.pool.take(granted);
+                quota.give_back(granted - slots.len());
+                slots
+            }
+        }
+    }
+
+    /// So many slots were taken and are not used: the quota is not used either.
+    pub(super) fn give_back(&self, unused: usize) {
+        match &self.client {
+            Client::Apns { .. } | Client::WebPush(_) => {}
+            Client::Fcm { quota, .. } => quota.give_back(unused),
+        }
     }
 
     /// Whether it is time to look for passed deadlines in a queue that does not move: once a second.
@@ -217,22 +177,65 @@ impl Lane {
     pub(super) fn paused_until_ms(&self, now_ms: i64) -> Option<i64> {
         let own_ms = Some(self.paused_until_ms.load(Ordering::SeqCst)).filter(|ms| clock::is_ahead(*ms, now_ms, PAUSE_MS));
         let token_ms = match &self.client {
-            Client::Apns(_) => None,
-            Client::Fcm(client) => client.token.paused_until_ms(now_ms),
+            Client::Apns { .. } | Client::WebPush(_) => None,
+            Client::Fcm { client, quota } => client.token.paused_until_ms(now_ms).max(quota.empty_until_ms(now_ms)),
         };
         own_ms.max(token_ms)
     }
 
+    /// A slot, now or within this time, for what shows no device's token; none during a pause.
+    pub(super) async fn slot(&self, now_ms: i64, until: Instant) -> Option<Slot> {
+        match self.take(1, now_ms).pop() {
+            None if self.paused_until_ms(now_ms).is_none() => self.pool.slot(until).await.ok(),
+            slot => slot,
+        }
+    }
+
+    /// Apple's client and the way to where channels of broadcasts are made, on a lane to Apple.
+    pub(super) fn apple(&self) -> Option<(&apns::Client, &Pool)> {
+        match &self.client {
+            Client::Apns { client, manage } => Some((client, manage)),
+            Client::Fcm { .. } | Client::WebPush(_) => None,
+        }
+    }
+
+    /// Now, by the domain's clock.
+    pub(super) fn now_ms(&self) -> i64 {
+        self.platform.clock.now_ms()
+    }
+
     fn fcm_bearer(&self, client: &fcm::Client, now_ms: i64) -> Option<HeaderValue> {
         let hint = self.platform.push_hint.clone();
-        client.token.bearer(now_ms, move || hint.nudge())
+        let bearer = client.token.bearer(now_ms, move || hint.nudge());
+        if bearer.is_none()
+            && let Some(reason) = client.token.refused()
+        {
+            self.standing.refused(&reason, now_ms);
+        }
+        bearer
+    }
+
+    /// What takes long of a push's request.
+    pub(super) fn prepare(&self, push: &Push, now_ms: i64) -> Result<Prepared, Held> {
+        match &self.client {
+            Client::Apns { .. } | Client::Fcm { .. } => Ok(None),
+            Client::WebPush(client) => {
+                let ids = &self.platform.ids;
+                let fresh = webpush::Fresh { private: ids.bytes(), salt: ids.bytes() };
+                client.seal(push, &fresh, now_ms).map(Some).map_err(Held::Impossible)
+            }
+        }
     }
 
     /// The request for a push, as it has to look now, and the token that it shows.
-    pub(super) fn request(&self, push: &Push, now_ms: i64) -> Result<(Outgoing, HeaderValue), Held> {
+    pub(super) fn request(&self, push: &Push, prepared: Prepared, now_ms: i64) -> Result<(Outgoing, HeaderValue), Held> {
         match &self.client {
-            Client::Apns(client) => client.request(push, now_ms).map_err(Held::Impossible),
-            Client::Fcm(client) => {
+            Client::WebPush(client) => {
+                let sealed = prepared.ok_or(Held::Slotless)?;
+                client.request(push, sealed, now_ms).map_err(Held::Impossible)?.ok_or(Held::Expired)
+            }
+            Client::Apns { client, .. } => client.request(push, now_ms).map_err(Held::Impossible),
+            Client::Fcm { client, .. } => {
                 let bearer = self.fcm_bearer(client, now_ms).ok_or(Held::Slotless)?;
                 client.request(push, &bearer, now_ms).map(|outgoing| (outgoing, bearer)).map_err(Held::Impossible)
             }
@@ -240,15 +243,34 @@ impl Lane {
     }
 
     /// What became of a push, and what follows from it for the pushes after it.
-    pub(super) fn heard(&self, result: Result<Answer, Loss>, bearer: &HeaderValue, handed_over_ms: i64) -> End {
+    pub(super) fn heard(&self, result: Result<Answer, Loss>, left: &Left<'_>) -> End {
+        let &Left { token, bearer, handed_over_ms } = left;
+        let end = self.heard_as(result, bearer, |answer, now_ms| match &self.client {
+            Client::Apns { .. } => apns::judge(answer, now_ms),
+            Client::Fcm { .. } => fcm::judge(answer, handed_over_ms, now_ms),
+            Client::WebPush(client) => client.heard(answer, (token, bearer), (handed_over_ms, now_ms)),
+        });
+        match end {
+            End::Said { status, verdict } => End::Said { status, verdict: self.of_token(verdict, handed_over_ms) },
+            End::Lost(_) | End::Held(_) => end,
+        }
+    }
+
+    /// The same of what shows no device's token, by another table of answers: it says nothing of our tokens' health.
+    pub(super) fn heard_as(
+        &self,
+        result: Result<Answer, Loss>,
+        bearer: &HeaderValue,
+        judge: impl FnOnce(&Answer, i64) -> Verdict,
+    ) -> End {
         let answer = match result {
             Ok(answer) => answer,
             Err(loss) => return End::Lost(loss),
         };
-        let (status, now_ms) = (answer.status.as_u16(), self.platform.clock.now_ms());
+        let (status, now_ms) = (answer.status.as_u16(), self.now_ms());
+        let verdict = judge(&answer, now_ms);
         let verdict = match &self.client {
-            Client::Apns(client) => {
-                let verdict = apns::judge(&answer, now_ms);
+            Client::Apns { client, .. } => {
                 match &verdict {
                     Verdict::Accepted => client.token.proven(),
                     Verdict::Hold(_) => client.token.hold(now_ms),
@@ -256,28 +278,109 @@ impl Lane {
                 }
                 self.renewed(verdict, || client.token.renew(bearer, now_ms))
             }
-            Client::Fcm(client) => {
-                let verdict = fcm::judge(&answer, handed_over_ms, now_ms);
-                if verdict == Verdict::Accepted {
-                    client.token.proven();
+            Client::Fcm { client, quota } => {
+                match &verdict {
+                    Verdict::Accepted => {
+                        client.token.proven();
+                        quota.accepted();
+                    }
+                    Verdict::Later { after_ms, .. } if status == 429 => quota.exceeded(*after_ms, now_ms),
+                    _ => {}
                 }
                 self.renewed(verdict, || client.token.discard(bearer))
             }
+            Client::WebPush(client) => self.renewed(verdict, || client.renew(bearer)),
         };
-        match &verdict {
+        self.conclude(&verdict, now_ms);
+        End::Said { status, verdict }
+    }
+
+    /// What follows from a verdict for whatever goes out after it.
+    fn conclude(&self, verdict: &Verdict, now_ms: i64) {
+        match verdict {
+            Verdict::Accepted => self.standing.proven(now_ms),
             Verdict::Reconnect(_) => self.pool.reconnect(),
-            Verdict::Misconfigured(reason) => {
-                tracing::error!(gateway = self.gateway.word(), %reason, "the gateway refuses the app's credential or settings");
-                self.paused_until_ms.store(now_ms + PAUSE_MS, Ordering::SeqCst);
+            Verdict::Misconfigured(reason) => self.pause(reason, now_ms),
+            // Somebody else signs with this key: nothing that waiting alone would mend.
+            Verdict::Hold(reason) => self.standing.refused(reason, now_ms),
+            Verdict::Rejected(_) | Verdict::Unregistered { .. } | Verdict::Later { .. } | Verdict::Renew(_) => {}
+        }
+    }
+
+    /// What a verdict on a push says of our tokens.
+    fn of_token(&self, verdict: Verdict, handed_over_ms: i64) -> Verdict {
+        match verdict {
+            Verdict::Accepted => {
+                if self.health().good() {
+                    tracing::info!(gateway = self.gateway.word(), "the gateway knows our tokens again");
+                }
+                Verdict::Accepted
             }
-            Verdict::Accepted
-            | Verdict::Rejected(_)
+            Verdict::Rejected(reason) => self.doubted(reason, (handed_over_ms, self.now_ms())),
+            Verdict::Reconnect(_)
+            | Verdict::Misconfigured(_)
+            | Verdict::Hold(_)
             | Verdict::Unregistered { .. }
             | Verdict::Later { .. }
-            | Verdict::Renew(_)
-            | Verdict::Hold(_) => {}
+            | Verdict::Renew(_) => verdict,
         }
-        End::Said { status, verdict }
+    }
+
+    /// A rejection of a token that may be ours to answer for: in numbers, it is not the tokens that are wrong.
+    fn doubted(&self, reason: Reason, (handed_over_ms, now_ms): (i64, i64)) -> Verdict {
+        let of_all = match (self.gateway, &*reason) {
+            (Gateway::Apns, apns::BAD_DEVICE_TOKEN) => "bad_device_tokens",
+            (Gateway::Apns, "device_token_not_for_topic") => "device_token_not_for_topic",
+            (Gateway::Fcm, "sender_id_mismatch") => "sender_id_mismatch",
+            (Gateway::Apns | Gateway::Fcm | Gateway::WebPush, _) => return Verdict::Rejected(reason),
+        };
+        let mut health = self.health();
+        let sound = health.is_sound();
+        if health.bad() {
+            drop(health);
+            self.pause(of_all, now_ms);
+        } else if self.gateway == Gateway::Fcm && sound {
+            // A stray token of another project among many good ones: for this project it is dead.
+            return Verdict::Unregistered { at_ms: Some(handed_over_ms) };
+        }
+        Verdict::Rejected(reason)
+    }
+
+    fn pause(&self, reason: &str, now_ms: i64) {
+        tracing::error!(
+            gateway = self.gateway.word(),
+            reason,
+            "the gateway refuses the app's credential or settings: its pushes pause"
+        );
+        self.paused_until_ms.store(now_ms + PAUSE_MS, Ordering::SeqCst);
+        self.standing.refused(reason, now_ms);
+    }
+
+    fn health(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether Apple says that it does not know a token.
+    pub(super) fn is_unknown(&self, end: &End) -> bool {
+        self.gateway == Gateway::Apns
+            && matches!(end, End::Said { verdict: Verdict::Rejected(reason), .. } if reason == apns::BAD_DEVICE_TOKEN)
+    }
+
+    /// Where else a message's token may be known, if it may go there and has not been there yet. What is a test never goes
+    /// from Apple's sandbox to its production.
+    pub(super) fn elsewhere(&self, claimed: &Claimed) -> Option<Route> {
+        if claimed.was_unknown_elsewhere() || self.test && self.platform.config.apns_url.is_empty() {
+            return None;
+        }
+        Some(Route { gateway: self.gateway, environment: self.environment.other(), test: self.test, service: None })
+    }
+
+    /// Whether it has a key for this topic.
+    pub(super) fn may_send(&self, topic: Option<&String>) -> bool {
+        match &self.client {
+            Client::Apns { client, .. } => self.serves.has(topic) && topic.is_none_or(|topic| client.topics.contains(topic)),
+            Client::Fcm { .. } | Client::WebPush(_) => true,
+        }
     }
 
     /// A refused token is made anew once; a new one that is refused as well is a matter of settings.

@@ -46,7 +46,7 @@ impl Known {
 
 /// What is known of all gateways.
 #[derive(Default)]
-pub struct Latency([Mutex<Known>; 2]);
+pub struct Latency([Mutex<Known>; 3]);
 
 impl Latency {
     /// Notes an accepted push.
@@ -63,10 +63,11 @@ impl Latency {
     }
 
     fn of(&self, gateway: Gateway) -> &Mutex<Known> {
-        let [apns, fcm] = &self.0;
+        let [apns, fcm, webpush] = &self.0;
         match gateway {
             Gateway::Apns => apns,
             Gateway::Fcm => fcm,
+            Gateway::WebPush => webpush,
         }
     }
 }

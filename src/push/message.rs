@@ -3,33 +3,9 @@
 use crate::id::{AppId, CampaignId, ChoiceId, ConsentId, DecisionId, DeviceId, MessageId, OfferId, PartnerId, UserId};
 use crate::people::consent::Need;
 use crate::people::device::{Environment, Platform};
-use crate::push::{apns, fcm};
+use crate::push::{Content, apns, fcm, webpush};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
-
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal,)* }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
-        pub enum $name { $($(#[$vdoc])* #[serde(rename = $word)] $variant,)* }
-
-        impl $name {
-            /// All of them.
-            pub const ALL: &[Self] = &[$(Self::$variant,)*];
-
-            /// The word in the database and on the wire.
-            pub fn word(self) -> &'static str {
-                match self { $(Self::$variant => $word,)* }
-            }
-
-            /// Reads the word.
-            pub fn parse(text: &str) -> Option<Self> {
-                match text { $($word => Some(Self::$variant),)* _ => None }
-            }
-        }
-    };
-}
 
 words! {
     /// Where pushes go out.
@@ -38,6 +14,8 @@ words! {
         Apns = "apns",
         /// Google's.
         Fcm = "fcm",
+        /// Those of browsers.
+        WebPush = "webpush",
     }
 }
 
@@ -107,6 +85,7 @@ impl Gateway {
         match platform {
             Platform::Ios => Self::Apns,
             Platform::Android => Self::Fcm,
+            Platform::Web => Self::WebPush,
         }
     }
 
@@ -115,27 +94,9 @@ impl Gateway {
         match self {
             Self::Apns => Platform::Ios,
             Self::Fcm => Platform::Android,
+            Self::WebPush => Platform::Web,
         }
     }
-}
-
-/// The words of a push, rendered for one person.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Content {
-    /// First line.
-    pub title: Option<String>,
-    /// Second line (Apple only).
-    pub subtitle: Option<String>,
-    /// The text.
-    pub body: String,
-    /// Sound by name; absent: the default one.
-    pub sound: Option<String>,
-    /// URL of an image.
-    pub image: Option<String>,
-    /// What the app opens on a tap.
-    pub link: Option<String>,
-    /// The app's own keys.
-    pub data: Map<String, Value>,
 }
 
 /// What every push carries of us.
@@ -224,7 +185,16 @@ pub struct NewMessage {
 impl NewMessage {
     /// The payload as it is stored and sent.
     pub fn payload(&self) -> String {
-        render(self.gateway, &self.content, &self.stamp())
+        render_as(self.gateway, &self.content, (&self.stamp(), &self.collapse_id))
+    }
+
+    /// What the gateway is told beside the payload; absent: the usual.
+    pub(super) fn head(&self) -> Option<String> {
+        match self.gateway {
+            Gateway::Apns => self.content.head().map(|head| head.text()),
+            Gateway::Fcm => None,
+            Gateway::WebPush => webpush::head(&self.content),
+        }
     }
 
     fn stamp(&self) -> Stamp {
@@ -235,25 +205,27 @@ impl NewMessage {
 
 /// Renders a payload for a gateway.
 pub fn render(gateway: Gateway, content: &Content, stamp: &Stamp) -> String {
-    match gateway {
-        Gateway::Apns => apns::render(content, stamp),
-        Gateway::Fcm => fcm::render(content, stamp),
+    match &content.collapse_id {
+        Some(collapse_id) => render_as(gateway, content, (stamp, collapse_id)),
+        None => render_as(gateway, content, (stamp, &stamp.message_id.to_string())),
     }
 }
 
-/// Whether these words fit into a push of every gateway; the answer is the bytes that are too many.
-pub fn fits(content: &Content) -> Result<(), usize> {
-    let stamp = Stamp {
-        message_id: uuid::Uuid::nil().into(),
-        decision_id: uuid::Uuid::nil().into(),
-        campaign_id: uuid::Uuid::nil().into(),
-        deadline_ms: crate::clock::Time::MAX_MS,
-    };
-    let over_apns = apns::render(content, &stamp).len().saturating_sub(apns::PAYLOAD_LIMIT_BYTES);
-    let over_fcm = fcm::size_bytes(&fcm::render(content, &stamp)).saturating_sub(fcm::PAYLOAD_LIMIT_BYTES);
-    match over_apns.max(over_fcm) {
-        0 => Ok(()),
-        over => Err(over),
+/// Renders a payload that replaces those with the same collapse id.
+pub fn render_as(gateway: Gateway, content: &Content, (stamp, collapse_id): (&Stamp, &str)) -> String {
+    match gateway {
+        Gateway::Apns => apns::render(content, stamp),
+        Gateway::Fcm => fcm::render(content, stamp, collapse_id),
+        Gateway::WebPush => webpush::render(content, stamp, collapse_id),
+    }
+}
+
+/// The number on the icon that a rendered payload sets.
+pub fn badge_of(payload: &str) -> Option<u32> {
+    let payload: serde_json::Value = serde_json::from_str(payload).ok()?;
+    match &payload["aps"]["badge"] {
+        serde_json::Value::Null => payload["data"]["kairos_badge"].as_str()?.parse().ok(),
+        number => u32::try_from(number.as_u64()?).ok(),
     }
 }
 
@@ -282,6 +254,26 @@ pub struct Attempt {
     pub reason: Option<String>,
 }
 
+/// The status of an accepted attempt that is not written down.
+pub(super) const PLAIN_STATUS: u16 = 200;
+
+impl Attempt {
+    /// All attempts of a message: those that are written down, and the one that was accepted with a plain 200. Most pushes
+    /// are, at once, and their row says everything about that attempt: written out it would be the widest column to change.
+    pub fn all(written: Vec<Self>, state: &str, (n, sending_ms, ended_ms): (i64, Option<i64>, Option<i64>)) -> Vec<Self> {
+        let is_written = written.last().is_some_and(|last| last.n >= n);
+        let accepted = State::parse(state) == Some(State::Accepted) && !is_written;
+        let last = sending_ms.zip(ended_ms).filter(|_| accepted).map(|(started_ms, ended_ms)| Self {
+            n,
+            started_ms,
+            ended_ms,
+            status: Some(PLAIN_STATUS),
+            reason: None,
+        });
+        written.into_iter().chain(last).collect()
+    }
+}
+
 /// What a gateway's client needs of a message.
 #[derive(Debug, Clone)]
 pub struct Push {
@@ -297,6 +289,8 @@ pub struct Push {
     pub deadline_ms: i64,
     /// When its consent ends by itself, UTC milliseconds.
     pub consent_until_ms: Option<i64>,
+    /// What the gateway is told beside the body, as [`Head::text`](super::content::Head::text) wrote it; absent: the usual.
+    pub head: Option<String>,
     /// As [`render`] made it.
     pub payload: Bytes,
 }

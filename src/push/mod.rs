@@ -3,30 +3,47 @@
 //! A message is planned in its decision's own transaction, claimed under a free stream slot, checked one last time with
 //! the slot in hand, handed over, and settled in batches by what the gateway said ([`Verdict`]).
 
+#[macro_use]
+mod word;
+
+pub mod activity;
+mod advice;
 pub mod apns;
+mod badge;
+pub mod channel;
+pub mod content;
 pub mod credentials;
 mod dispatch;
+mod edge;
 pub mod ending;
 pub mod fcm;
 mod flights;
 mod hand_over;
+pub mod health;
 pub mod http;
 mod lane;
+mod lanes;
 pub mod latency;
 mod look;
 mod message;
+mod news;
 pub mod outbox;
 pub mod personal;
+pub mod proof;
+pub mod recall;
 pub mod retry;
 mod route;
 mod settle;
 pub mod standin;
 mod store;
 pub mod verdict;
+pub mod warnings;
+pub mod webpush;
 pub mod wish;
 
 pub use crate::people::device::Environment;
+pub use content::Content;
 pub use dispatch::{Dispatcher, Planned};
-pub use message::{Allowed, Attempt, Content, Gateway, Mode, NewMessage, Push, Stamp, State, fits, render};
+pub use message::{Allowed, Attempt, Gateway, Mode, NewMessage, Push, Stamp, State, badge_of, render, render_as};
 pub use route::Route;
 pub use verdict::Verdict;

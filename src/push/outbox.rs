@@ -1,10 +1,13 @@
 //! The outbox: messages planned in their decision's transaction, claimed in batches under free stream slots.
 
+use super::badge;
 use super::dispatch::{Dispatcher, Planned};
 use super::ending::{Next, Tried, unknown};
 use super::flights::{Aboard, Flights, Stray};
 use super::hand_over::Ready;
+use super::lanes::Serves;
 use super::message::{Allowed, Attempt, NewMessage, State};
+use super::recall;
 use super::route::Route;
 use super::store::{self, Claimed, Due, Row, Stranded};
 use super::wish;
@@ -25,14 +28,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 ///
 /// # Errors
 /// What the database says.
-pub fn plan(conn: &mut Conn, dispatcher: &Dispatcher, messages: Vec<NewMessage>, now_ms: i64) -> Result<Planned> {
+pub fn plan(conn: &mut Conn, dispatcher: &Dispatcher, mut messages: Vec<NewMessage>, now_ms: i64) -> Result<Planned> {
+    badge::settle(conn, &mut messages)?;
     let mut berths = dispatcher.board(&messages, now_ms);
     unboard_changed(conn, &messages, &mut berths)?;
     let mut planned = Planned::default();
     let mut rows = Vec::with_capacity(messages.len());
     for (message, berth) in messages.into_iter().zip(berths) {
         let route = Route::of(&message, dispatcher.config());
-        let row = Row::new(&message, route, (berth.is_some(), now_ms))?;
+        let row = Row::new(&message, &route, (berth.is_some(), now_ms))?;
         match berth {
             Some(berth) => planned.sends.push(berth.ready(Claimed::of_row(&row, &message))),
             None => planned.queued = true,
@@ -99,15 +103,15 @@ impl Epochs {
 /// What the database says.
 pub fn insert_many(conn: &mut Conn, dispatcher: &Dispatcher, messages: &[NewMessage], now_ms: i64) -> Result<()> {
     let rows: Result<Vec<Row>> =
-        messages.iter().map(|m| Row::new(m, Route::of(m, dispatcher.config()), (false, now_ms))).collect();
+        messages.iter().map(|m| Row::new(m, &Route::of(m, dispatcher.config()), (false, now_ms))).collect();
     store::insert(conn, &rows?)
 }
 
-/// Ends what waits of a campaign as `cancelled`. What is being sent at this moment goes its way, but is not tried again.
+/// Ends what waits of a campaign as `cancelled`, for this reason. What is being sent at this moment goes its way, but is not tried again.
 ///
 /// # Errors
 /// What the database says.
-pub fn cancel_campaign(conn: &mut Conn, app: AppId, campaign: CampaignId, now_ms: i64) -> Result<()> {
+pub fn cancel_campaign(conn: &mut Conn, app: AppId, campaign: (CampaignId, &str), now_ms: i64) -> Result<()> {
     store::cancel_campaign(conn, app, campaign, now_ms)
 }
 
@@ -122,7 +126,8 @@ pub fn cancel(conn: &mut Conn, app: AppId, message: (MessageId, &str), now_ms: i
 /// What to claim.
 pub(super) struct Claim<'a> {
     pub(super) app: AppId,
-    pub(super) route: Route,
+    pub(super) route: &'a Route,
+    pub(super) serves: &'a Serves,
     pub(super) limit: usize,
     pub(super) fence: &'a Fence,
     pub(super) flights: &'a Flights,
@@ -138,9 +143,9 @@ pub(super) struct Claims {
 }
 
 pub(super) fn claim(conn: &mut Conn, claim: &Claim<'_>) -> Result<Claims> {
-    let &Claim { app, route, limit, fence, flights, clock } = claim;
+    let &Claim { app, route, serves, limit, fence, flights, clock } = claim;
     let now_ms = clock.now_ms();
-    let mut due = store::due(conn, app, route, (now_ms, limit))?;
+    let mut due = store::due(conn, app, (route, serves), (now_ms, limit))?;
     // First of all: whoever withdraws from now on waits for these, or is seen below.
     let mut entered: HashMap<MessageId, Flight> = due.iter().map(|d| (d.id, fence.enter(app, d.user_id))).collect();
     let mut ends = Ends::default();
@@ -151,6 +156,7 @@ pub(super) fn claim(conn: &mut Conn, claim: &Claim<'_>) -> Result<Claims> {
         }
         alive
     });
+    recall::ask(conn, app, (&mut due, &mut ends.recalls), now_ms)?;
     consented(conn, app, (&mut due, &mut ends), now_ms)?;
     let ids: BTreeSet<DeviceId> = due.iter().map(|d| d.device_id).collect();
     let devices = device::holds(conn, app, &ids.into_iter().collect::<Vec<_>>())?;
@@ -166,6 +172,7 @@ pub(super) fn claim(conn: &mut Conn, claim: &Claim<'_>) -> Result<Claims> {
     store::end(conn, app, (&ends.revoked, State::Revoked, "consent"), now_ms)?;
     store::end(conn, app, (&ends.lapsed, State::Revoked, "consent_expired"), now_ms)?;
     store::end(conn, app, (&ends.token_dead, State::TokenDead, "token_dead"), now_ms)?;
+    store::end(conn, app, (&ends.recalls, State::Cancelled, recall::NOTHING), now_ms)?;
     let moved: Vec<MessageId> = due.iter().map(|d| d.id).collect();
     if store::start(conn, app, &moved, now_ms)? != moved.len() {
         // Somebody else has moved one since it was read: nothing is claimed, the next step looks again.
@@ -187,11 +194,13 @@ struct Ends {
     /// Their consent has ended by itself.
     lapsed: Vec<MessageId>,
     token_dead: Vec<MessageId>,
+    /// Recalls of what was never shown.
+    recalls: Vec<MessageId>,
 }
 
 impl Ends {
     fn any(&self) -> bool {
-        [&self.expired, &self.revoked, &self.lapsed, &self.token_dead].into_iter().any(|ids| !ids.is_empty())
+        [&self.expired, &self.revoked, &self.lapsed, &self.token_dead, &self.recalls].into_iter().any(|ids| !ids.is_empty())
     }
 }
 
@@ -201,7 +210,9 @@ fn consented(conn: &mut Conn, app: AppId, (due, ends): (&mut Vec<Due>, &mut Ends
         return Ok(());
     }
     let epochs = Epochs::read(conn, app, due.iter().map(|d| d.user_id))?;
-    let stands = |d: &Due| epochs.are(d.user_id, d.epochs) && d.until_ms.is_none_or(|at_ms| now_ms < at_ms);
+    // A recall takes away and says nothing: it needs no consent.
+    let stands =
+        |d: &Due| d.recalls().is_some() || epochs.are(d.user_id, d.epochs) && d.until_ms.is_none_or(|at_ms| now_ms < at_ms);
     let changed: HashSet<UserId> = due.iter().filter(|d| !stands(d)).map(|d| d.user_id).collect();
     let changed: Vec<UserId> = changed.into_iter().collect();
     if changed.is_empty() {

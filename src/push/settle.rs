@@ -1,16 +1,18 @@
 //! The ends of attempts, written in batches: while one batch commits, the next one gathers.
 
+use super::apns;
 use super::ending::{End, Held, Next, next};
 use super::flights::Aboard;
-use super::message::{Attempt, Gateway, State};
+use super::message::{Attempt, Gateway, PLAIN_STATUS, State};
 use super::retry::Pauses;
+use super::route::Route;
 use super::store::{self, Claimed, Settled, Settlement};
 use crate::error::{Error, Result};
 use crate::id::{AppId, DeviceId};
-use crate::people::device;
+use crate::people::device::{self, Environment};
 use crate::platform::Platform;
 use crate::store::Conn;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -28,6 +30,10 @@ pub(super) struct Outcome {
     pub(super) gateway: Gateway,
     pub(super) end: End,
     pub(super) aboard: Aboard,
+    /// Through which route to try a token that Apple does not know here, unless it was known here before.
+    pub(super) elsewhere: Option<Route>,
+    /// The world in which Apple took a token that it did not know in the other.
+    pub(super) environment: Option<Environment>,
 }
 
 /// What has come and is not written yet.
@@ -87,36 +93,66 @@ struct Written {
     settlement: Settlement,
     next: Next,
     dead: Option<(AppId, DeviceId, String, i64)>,
+    elsewhere: Option<Elsewhere>,
+    at_home: Option<(AppId, DeviceId, String, Environment)>,
     /// Comes down when this is dropped, after the commit.
     _aboard: Aboard,
 }
 
+/// Another try through Apple's other host.
+struct Elsewhere {
+    app: AppId,
+    device: DeviceId,
+    token: String,
+    route: Route,
+    /// What is written when the token was known where it was refused: then it is the token that is bad.
+    instead: Settlement,
+}
+
+impl Elsewhere {
+    /// Whether this token was taken where it was refused now.
+    fn is_known(&self, conn: &mut Conn) -> Result<bool> {
+        store::is_proven(conn, self.app, self.device, (&self.token, self.route.environment.other()))
+    }
+}
+
 fn written(platform: &Platform, outcome: Outcome, now_ms: i64) -> Written {
-    let Outcome { claimed, gateway, end, aboard } = outcome;
+    let Outcome { claimed, gateway, end, aboard, elsewhere, environment } = outcome;
     let config = &platform.config;
     let floor_ms = match gateway {
-        Gateway::Apns => 0,
+        Gateway::Apns | Gateway::WebPush => 0,
         Gateway::Fcm => FCM_FLOOR_MS,
     };
     let pauses = Pauses { base_ms: config.retry_base_ms, limit_ms: config.retry_limit_ms, floor_ms };
     // Randomness is a call to the system, and most pushes are accepted.
     let whim = if is_accepted(&end) { 0.0 } else { f64::from(u16::from_le_bytes(platform.ids.bytes())) / 65_536.0 };
-    let next = next(claimed.tried(now_ms), &end, pauses, whim);
+    let mut next = next(claimed.tried(now_ms), &end, pauses, whim);
     let status = match &end {
         End::Said { status, .. } => Some(*status),
         End::Lost(_) | End::Held(_) => None,
     };
-    let attempt = || Attempt {
+    let attempt = |next: &Next| Attempt {
         n: claimed.attempt,
         started_ms: claimed.started_ms,
         ended_ms: now_ms,
         status,
         reason: next.reason.as_ref().map(|r| r.clone().into_owned()),
     };
-    let left = !matches!(end, End::Held(Held::Fenced | Held::Slotless | Held::Expired));
-    let settlement = claimed.settlement(&next, left.then(attempt), now_ms);
-    let dead = next.dead_ms.map(|at_ms| (claimed.app_id, claimed.device_id, claimed.push.token, at_ms));
-    Written { gateway, settlement, next, dead, _aboard: aboard }
+    // What was accepted says so in its row: see `Attempt::all`.
+    let plain = is_accepted(&end) && status == Some(PLAIN_STATUS);
+    let left = !plain && !matches!(end, End::Held(Held::Fenced | Held::Slotless | Held::Expired));
+    let mut settlement = claimed.settlement(&next, left.then(|| attempt(&next)), now_ms);
+    let (app, device) = (claimed.app_id, claimed.device_id);
+    let elsewhere = elsewhere.map(|route| {
+        let again = Next::again(apns::BAD_DEVICE_TOKEN, now_ms.min(claimed.push.deadline_ms));
+        let retry = claimed.settlement(&again, Some(attempt(&again)), now_ms);
+        next = again;
+        let instead = std::mem::replace(&mut settlement, retry);
+        Elsewhere { app, device, token: claimed.push.token.clone(), route, instead }
+    });
+    let at_home = environment.map(|environment| (app, device, claimed.push.token.clone(), environment));
+    let dead = next.dead_ms.map(|at_ms| (app, device, claimed.push.token, at_ms));
+    Written { gateway, settlement, next, dead, elsewhere, at_home, _aboard: aboard }
 }
 
 /// Counts the ends of attempts, for the figures that the server shows of itself.
@@ -186,27 +222,58 @@ async fn patiently(platform: &Platform, desk: &SharedDesk, which: Which) -> Resu
 }
 
 fn write(conn: &mut Conn, ends: &[Written]) -> Result<bool> {
-    let alone = |w: &&Written| w.settlement.waits() || w.dead.is_some();
+    let alone = |w: &&Written| w.settlement.waits() || w.dead.is_some() || w.at_home.is_some();
     let rest = || ends.iter().filter(|w| !alone(w));
     let mut moved = rest().count().saturating_sub(store::end_alike(conn, rest().map(|w| &w.settlement))?);
     let mut stopped = false;
-    for Written { settlement, dead, .. } in ends.iter().filter(alone) {
-        match store::settle_one(conn, settlement)? {
+    let mut killed = Killed::new();
+    for one in ends.iter().filter(alone) {
+        match write_one(conn, one, &mut killed)? {
             Settled::Written => {}
             Settled::Stopped => stopped = true,
-            Settled::Moved => {
-                moved += 1;
-                continue;
-            }
+            Settled::Moved => moved += 1,
         }
-        if let Some((app, device, token, at_ms)) = dead {
-            device::kill_token(conn, *app, *device, device::Verdict { token, at_ms: *at_ms })?;
-        }
+    }
+    for (app, dead) in &killed {
+        device::tell_dead(conn, *app, dead)?;
     }
     if moved > 0 {
         tracing::warn!(messages = moved, "messages were moved while they were being sent");
     }
     Ok(stopped)
+}
+
+/// Tokens that gateways have called dead, since when.
+type Killed = BTreeMap<AppId, Vec<(DeviceId, i64)>>;
+
+/// Writes one end, and what follows from it for its device.
+fn write_one(conn: &mut Conn, one: &Written, killed: &mut Killed) -> Result<Settled> {
+    if let Some(elsewhere) = &one.elsewhere {
+        if elsewhere.is_known(conn)? {
+            // It has ended without being sent: what was reserved for it comes free, as for what was stopped.
+            return Ok(match store::settle_one(conn, &elsewhere.instead)? {
+                Settled::Written => Settled::Stopped,
+                other => other,
+            });
+        }
+        let settled = store::settle_one(conn, &one.settlement)?;
+        if settled == Settled::Written {
+            store::reroute(conn, elsewhere.app, (one.settlement.id(), elsewhere.route.clone()))?;
+        }
+        return Ok(settled);
+    }
+    let settled = store::settle_one(conn, &one.settlement)?;
+    if settled != Settled::Moved {
+        if let Some((app, device, token, at_ms)) = &one.dead
+            && device::kill_token(conn, *app, *device, device::Verdict { token, at_ms: *at_ms })?
+        {
+            killed.entry(*app).or_default().push((*device, *at_ms));
+        }
+        if let Some((app, device, token, environment)) = &one.at_home {
+            device::settle_environment(conn, *app, *device, (token, *environment))?;
+        }
+    }
+    Ok(settled)
 }
 
 /// Whether a message of this state was taken by its gateway.

@@ -93,7 +93,8 @@ pub(super) fn ask(
     due: &mut Vec<Due>,
     (devices, now_ms): (&HashMap<DeviceId, Hold>, i64),
 ) -> Result<bool> {
-    let waited = |d: &Due| d.attempt > 0 || now_ms - d.created_ms >= WAITED_MS;
+    // A recall makes no sound and shows nothing.
+    let waited = |d: &Due| d.recalls().is_none() && (d.attempt > 0 || now_ms - d.created_ms >= WAITED_MS);
     let users: BTreeSet<UserId> = due.iter().filter(|d| waited(d)).map(|d| d.user_id).collect();
     if users.is_empty() {
         return Ok(false);

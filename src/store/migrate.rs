@@ -73,6 +73,36 @@ const FILES: &[(&str, &str, &str)] = &[
         include_str!("../../migrations/2026-11-28_import/up.sql"),
         include_str!("../../migrations/2026-11-28_import/down.sql"),
     ),
+    (
+        "2026-11-29_channels",
+        include_str!("../../migrations/2026-11-29_channels/up.sql"),
+        include_str!("../../migrations/2026-11-29_channels/down.sql"),
+    ),
+    (
+        "2026-11-29_content",
+        include_str!("../../migrations/2026-11-29_content/up.sql"),
+        include_str!("../../migrations/2026-11-29_content/down.sql"),
+    ),
+    (
+        "2026-11-29_gateways",
+        include_str!("../../migrations/2026-11-29_gateways/up.sql"),
+        include_str!("../../migrations/2026-11-29_gateways/down.sql"),
+    ),
+    (
+        "2026-11-29_pushes",
+        include_str!("../../migrations/2026-11-29_pushes/up.sql"),
+        include_str!("../../migrations/2026-11-29_pushes/down.sql"),
+    ),
+    (
+        "2026-11-29_receipts",
+        include_str!("../../migrations/2026-11-29_receipts/up.sql"),
+        include_str!("../../migrations/2026-11-29_receipts/down.sql"),
+    ),
+    (
+        "2026-11-29_webpush",
+        include_str!("../../migrations/2026-11-29_webpush/up.sql"),
+        include_str!("../../migrations/2026-11-29_webpush/down.sql"),
+    ),
 ];
 
 /// The embedded migrations as diesel sees them, for one database.

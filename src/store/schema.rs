@@ -304,6 +304,8 @@ diesel::table! {
         session_id -> Nullable<Text>,
         last_seen_ms -> BigInt,
         created_ms -> BigInt,
+        badge -> BigInt,
+        web_keys -> Nullable<Text>,
     }
 }
 
@@ -537,6 +539,7 @@ diesel::table! {
         closes_ms -> BigInt,
         test -> Bool,
         context -> Text,
+        recall_ms -> Nullable<BigInt>,
     }
 }
 
@@ -588,14 +591,18 @@ diesel::table! {
 }
 
 diesel::table! {
-    push_credentials (app_id, gateway, environment) {
+    push_credentials (app_id, gateway, environment, key_id) {
         app_id -> Text,
         gateway -> Text,
         environment -> Text,
+        key_id -> Text,
         public -> Text,
         sealed -> Binary,
         revision -> BigInt,
         updated_ms -> BigInt,
+        proven_ms -> Nullable<BigInt>,
+        refused_ms -> Nullable<BigInt>,
+        refused_reason -> Nullable<Text>,
     }
 }
 
@@ -633,6 +640,10 @@ diesel::table! {
         ended_ms -> Nullable<BigInt>,
         settled -> Bool,
         consent_until_ms -> Nullable<BigInt>,
+        head -> Nullable<Text>,
+        recalls -> Text,
+        recalled_ms -> Nullable<BigInt>,
+        inbox_until_ms -> Nullable<BigInt>,
     }
 }
 
@@ -643,6 +654,29 @@ diesel::table! {
         kind -> Text,
         at_ms -> BigInt,
         received_ms -> BigInt,
+        action -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    inbox (app_id, choice_id) {
+        app_id -> Text,
+        choice_id -> Text,
+        user_id -> Text,
+        read_ms -> Nullable<BigInt>,
+        archived_ms -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    campaign_recalls (app_id, campaign_id) {
+        app_id -> Text,
+        campaign_id -> Text,
+        cursor_id -> Text,
+        end_id -> Text,
+        recalled -> BigInt,
+        asked_ms -> BigInt,
+        done_ms -> Nullable<BigInt>,
     }
 }
 
@@ -838,6 +872,7 @@ diesel::table! {
         throttled_until_ms -> Nullable<BigInt>,
         created_ms -> BigInt,
         updated_ms -> BigInt,
+        results -> Bool,
     }
 }
 
@@ -902,6 +937,91 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    channels (app_id, id) {
+        app_id -> Text,
+        id -> Text,
+        key -> Text,
+        attributes_type -> Nullable<Text>,
+        topic -> Text,
+        environment -> Text,
+        test -> Bool,
+        keeps_latest -> Bool,
+        public -> Bool,
+        state -> Text,
+        apple_id -> Nullable<Text>,
+        timestamp_s -> BigInt,
+        created_ms -> BigInt,
+        updated_ms -> BigInt,
+    }
+}
+
+diesel::table! {
+    broadcasts (app_id, id) {
+        app_id -> Text,
+        id -> Text,
+        channel_id -> Text,
+        event -> Text,
+        payload -> Text,
+        priority -> BigInt,
+        keep_until_ms -> BigInt,
+        mode -> Text,
+        state -> Text,
+        reason -> Nullable<Text>,
+        stop_reason -> Nullable<Text>,
+        attempt -> BigInt,
+        attempts -> Text,
+        due_ms -> BigInt,
+        deadline_ms -> BigInt,
+        created_ms -> BigInt,
+        sending_ms -> Nullable<BigInt>,
+        ended_ms -> Nullable<BigInt>,
+        key_hash -> Nullable<Text>,
+        body_hash -> Text,
+    }
+}
+
+diesel::table! {
+    pushes (app_id, id) {
+        app_id -> Text,
+        id -> Text,
+        name -> Nullable<Text>,
+        state -> Text,
+        test -> Bool,
+        spec -> Text,
+        unknown -> Text,
+        key_hash -> Nullable<Text>,
+        body_hash -> Text,
+        visited -> BigInt,
+        outside -> Text,
+        settled -> Text,
+        cursor_user_id -> Nullable<Text>,
+        due_ms -> BigInt,
+        created_ms -> BigInt,
+        ended_ms -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    push_runs (app_id, push_id, zone) {
+        app_id -> Text,
+        push_id -> Text,
+        zone -> Text,
+        due_ms -> BigInt,
+        cursor_user_id -> Nullable<Text>,
+        done -> Bool,
+    }
+}
+
+diesel::table! {
+    push_targets (app_id, push_id, user_id) {
+        app_id -> Text,
+        push_id -> Text,
+        user_id -> Text,
+        devices -> Nullable<Text>,
+    }
+}
+
 diesel::allow_tables_to_appear_in_same_query!(
     apps,
     api_keys,
@@ -947,6 +1067,8 @@ diesel::allow_tables_to_appear_in_same_query!(
     push_credentials,
     messages,
     receipts,
+    inbox,
+    campaign_recalls,
     mails,
     mail_templates,
     erasures,
@@ -966,4 +1088,9 @@ diesel::allow_tables_to_appear_in_same_query!(
     foreign_passwords,
     imports,
     import_chunks,
+    channels,
+    broadcasts,
+    pushes,
+    push_runs,
+    push_targets,
 );

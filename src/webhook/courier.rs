@@ -4,6 +4,7 @@
 //! once, and one that fails has a single one, so that it holds up nobody else.
 
 use super::message::{outgoing, send};
+use super::results::{RESULTS, addressed};
 use super::schedule::{FAILING_MAX_MS, Heard, Next, judge};
 use super::store::{self, Attempt, Delivery, End, Endpoint};
 use super::{Event, emit, retention};
@@ -212,7 +213,10 @@ fn claim_all(conn: &mut Conn, wanted: &[(At, usize)], times: (i64, i64)) -> Resu
         // Read again: it may have been changed, disabled or deleted since the look, or while an event was written for it.
         match store::by_id(conn, at.0, at.1)?.filter(|endpoint| endpoint.enabled) {
             Some(endpoint) => {
-                let deliveries = store::claim(conn, *at, *places, times)?;
+                let mut deliveries = store::claim(conn, *at, *places, times)?;
+                for delivery in deliveries.iter_mut().filter(|delivery| delivery.event_type == RESULTS) {
+                    delivery.body = addressed(conn, at.0, &delivery.body)?;
+                }
                 claims.push((endpoint, deliveries));
             }
             None => store::give_up(conn, *at, times.0)?,

@@ -12,6 +12,7 @@ mod filter;
 pub mod http;
 mod message;
 pub mod personal;
+mod results;
 mod retention;
 mod schedule;
 mod sign;
@@ -19,6 +20,7 @@ mod store;
 
 pub use courier::workers;
 pub use filter::{check_filter, listens};
+pub use results::{MessageResult, tell_results};
 pub use schedule::{ATTEMPTS_MAX, Heard, Next, judge, pause_ms};
 pub use sign::{Key, signature};
 
@@ -37,7 +39,7 @@ use uuid::Uuid;
 /// Stands in a partner's event for the name by which the partner knows the user; it is written in on the way out.
 pub const SUBJECT: &str = "{subject}";
 /// Most bytes of a body: what is larger is not thin.
-const BODY_LIMIT_BYTES: usize = 20_000;
+const BODY_LIMIT_BYTES: usize = 32_000;
 /// Most names of changed fields in an event.
 const NAMES_MAX: usize = 100;
 
@@ -96,6 +98,15 @@ struct Body<'a> {
 /// What the database says.
 pub fn emit(conn: &mut Conn, app: AppId, event: &Event) -> Result<()> {
     emit_all(conn, app, std::slice::from_ref(event))
+}
+
+/// Whether any endpoint of the app itself listens to an event: for those that cost something to put together.
+///
+/// # Errors
+/// What the database says.
+pub fn is_heard(conn: &mut Conn, app: AppId, kind: &str) -> Result<bool> {
+    let endpoints = store::all(conn, Owner { app, partner: None })?;
+    Ok(endpoints.iter().any(|endpoint| listens(&endpoint.event_types.0, kind)))
 }
 
 /// As [`emit`], for many events with one look per partner.

@@ -163,6 +163,15 @@ async fn furnish(world: &World, tag: &'static str) -> Furnished {
     let place = json!({"name": key("place"), "circle": {"lat": 48.7, "lon": 2.3, "radius_m": 3000.0}});
     put("places.id", &id(&world.post("/v1/places", &server, place).await.expect(201)));
 
+    let push = json!({"purpose": key("purpose"), "audience": {"user_ids": [person.id]}, "send_at": world.time(86_400),
+        "content": {"title": key("title"), "body": "b"}});
+    put("pushes.id", &id(&world.post("/v1/pushes", &server, push).await.expect(202)));
+    let channel = id(&world.post("/v1/channels", &server, json!({"key": key("channel")})).await.expect(201));
+    put("channels.id", &channel);
+    let broadcast = json!({"event": "update", "content_state": {}});
+    let broadcast = world.post(&format!("/v1/channels/{channel}/broadcasts"), &server, broadcast).await.expect(202);
+    put("broadcasts.broadcast", &id(&broadcast));
+
     // The whole story once, for the signed-in user: an event, its decision, its message.
     let event = json!({
         "id": key("event"), "type": story::EVENT, "occurred_at": world.time(0), "subject": user_id, "properties": {"n": "1"},

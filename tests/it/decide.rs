@@ -99,7 +99,7 @@ impl Case {
         self.offers.push(offer(base_value));
         self.input.candidates.push(Candidate {
             version: Version {
-                campaign_id: nth::<CampaignId>(number),
+                campaign_id: nth::<CampaignId>(number + 1_000),
                 campaign_revision: 1,
                 offer_id: nth::<OfferId>(number),
                 offer_revision: 1,
@@ -108,6 +108,7 @@ impl Case {
             stock_left: None,
             hidden: BTreeSet::new(),
             read: Vec::new(),
+            only: None,
         });
         n
     }
@@ -192,7 +193,7 @@ pub fn offer(base_value: f64) -> Offer {
 
 /// Something that the user heard of a campaign at a time.
 pub fn heard(campaign: u128, planned_ms: i64) -> Heard {
-    Heard { campaign_id: nth::<CampaignId>(campaign), category: None, planned_ms }
+    Heard { campaign_id: nth::<CampaignId>(campaign + 1_000), category: None, planned_ms }
 }
 
 #[test]

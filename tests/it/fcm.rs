@@ -4,12 +4,13 @@ use crate::gateway::{NOW_MS, google, push};
 use kairos::clock::{HOUR_MS, MINUTE_MS};
 use kairos::outbound::Loss;
 use kairos::push::ending::{End, Held, Next, Tried, next};
-use kairos::push::fcm::{ErrorCode, ServiceAccount, judge, verdict};
+use kairos::push::fcm::{self, ErrorCode, Rates, ServiceAccount, judge, verdict};
 use kairos::push::retry::Pauses;
-use kairos::push::standin::{Fault, Rule};
+use kairos::push::standin::{Fault, Quota, Rule};
 use kairos::push::{Gateway, Mode, State, Verdict};
 use proptest::prelude::*;
 use serde_json::Value;
+use std::sync::Arc;
 
 #[tokio::test]
 async fn one_access_token_serves_all_and_is_renewed_before_its_end() {
@@ -49,6 +50,10 @@ async fn the_time_to_live_is_what_is_left_rounded_down() {
         assert_eq!(body["message"]["android"]["ttl"], wanted);
         assert_eq!(body["message"]["token"], push.token);
         assert_eq!(body["message"]["data"]["kairos_message_id"], push.id.to_string());
+        push.token = "fid:cXyz_ABCDEFGHIJKL-1234".into();
+        let outgoing = world.client.request(&push, &bearer, NOW_MS).unwrap();
+        let body: Value = serde_json::from_slice(&outgoing.body).unwrap();
+        assert_eq!((&body["message"]["fid"], body["message"].get("token")), (&"cXyz_ABCDEFGHIJKL-1234".into(), None));
     }
 }
 
@@ -62,6 +67,7 @@ async fn a_key_file_that_points_elsewhere_is_refused() {
         ("token_uri", "https://oauth2.googleapis.com.evil.example/token"),
         ("token_uri", "https://oauth2.googleapis.com:8443/token"),
         ("token_uri", "https://[::1]/token"),
+        ("type", "authorized_user"),
         ("project_id", "../other"),
         ("client_email", ""),
         ("private_key", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----"),
@@ -70,6 +76,116 @@ async fn a_key_file_that_points_elsewhere_is_refused() {
         bad[field] = value.into();
         assert!(ServiceAccount::parse(&bad).is_err_and(|(at, _)| at.ends_with(field)), "{field} {value}");
     }
+}
+
+/// Every error that Google documents, over the real wire, and what we make of it.
+#[tokio::test]
+async fn every_answer_of_googles_is_understood() {
+    let world = google().await;
+    let later = |reason: &'static str, after_ms| Verdict::Later { reason: reason.into(), after_ms };
+    let rejected = |word: &'static str| Verdict::Rejected(word.into());
+    let table = [
+        (404, "UNREGISTERED", Verdict::Unregistered { at_ms: Some(NOW_MS - 7) }),
+        (400, "INVALID_ARGUMENT", rejected("invalid_argument")),
+        (403, "SENDER_ID_MISMATCH", rejected("sender_id_mismatch")),
+        (401, "THIRD_PARTY_AUTH_ERROR", rejected("third_party_auth_error")),
+        (429, "QUOTA_EXCEEDED", later("quota_exceeded", Some(60_000))),
+        (503, "UNAVAILABLE", later("unavailable", None)),
+        (500, "INTERNAL", later("internal", None)),
+        (400, "UNSPECIFIED_ERROR", rejected("unspecified_error")),
+        (401, "UNAUTHENTICATED", Verdict::Renew("unauthenticated".into())),
+        (403, "PERMISSION_DENIED", Verdict::Misconfigured("permission_denied".into())),
+        (404, "NOT_FOUND", Verdict::Misconfigured("not_found".into())),
+        (502, "SOMETHING_NEW", later("something_new", None)),
+    ];
+    for code in ErrorCode::ALL {
+        assert!(table.iter().any(|(_, name, _)| *name == code.name()), "{} is in no row", code.name());
+    }
+    for (status, reason, wanted) in table {
+        world.standin.inject(Rule::once(Fault::Answer {
+            status,
+            reason: reason.into(),
+            retry_after_s: None,
+            timestamp_ms: None,
+        }));
+        let answer = world.send(&push(1, Gateway::Fcm)).await.unwrap();
+        assert_eq!((answer.status.as_u16(), judge(&answer, NOW_MS - 7, NOW_MS)), (status, wanted), "{reason}");
+    }
+    // What Google asks for counts, for seconds as for dates.
+    world.standin.set_quota(Some(Quota { per_minute: 0, retry_after_s: Some(42) }));
+    let answer = world.send(&push(1, Gateway::Fcm)).await.unwrap();
+    assert_eq!(judge(&answer, NOW_MS, NOW_MS), later("quota_exceeded", Some(42_000)));
+}
+
+const RATES: Rates = Rates { per_minute: 600_000, ramp_s: 60 };
+
+/// Takes as much as there is, ten times a second, for so long; how much that was in each second.
+fn drained(quota: &fcm::Quota, seconds: i64) -> Vec<usize> {
+    let take = |now_ms: i64| std::iter::repeat_with(|| quota.take(500, now_ms)).take_while(|n| *n > 0).sum::<usize>();
+    (0..seconds).map(|s| (0..10).map(|tenth| take(NOW_MS + s * 1_000 + tenth * 100)).sum()).collect()
+}
+
+#[test]
+fn a_large_campaign_begins_slowly_and_never_exceeds_the_quota_in_any_minute() {
+    let quota = fcm::Quota::new(RATES, NOW_MS);
+    let by_second = drained(&quota, 240);
+    assert!(by_second[0] <= 1_200 && by_second[5] < 1_500, "{:?}", &by_second[..6]);
+    assert!(by_second[10] < by_second[30] && by_second[30] < by_second[55], "it grows");
+    let minute: usize = by_second[120..180].iter().sum();
+    assert!(minute > 580_000, "and gets there: {minute}");
+    for minute in by_second.windows(60) {
+        assert!(minute.iter().sum::<usize>() <= 600_000);
+    }
+    let whole = fcm::Quota::new(Rates { ramp_s: 0, ..RATES }, NOW_MS);
+    let at_once = drained(&whole, 61);
+    assert!(at_once[0] > 10_000, "without the slow start: {}", at_once[0]);
+    assert!(at_once.windows(60).all(|minute| minute.iter().sum::<usize>() <= 600_000));
+    // What is small goes at once, however slow the start is, and what was not used comes back.
+    let small = fcm::Quota::new(RATES, NOW_MS);
+    assert_eq!(small.take(500, NOW_MS), 500);
+    small.give_back(500);
+    assert_eq!(small.take(500, NOW_MS), 500);
+    // Who stops wanting more begins slowly again, a minute later.
+    let again = fcm::Quota::new(RATES, NOW_MS);
+    drained(&again, 70);
+    assert!(again.take(500, NOW_MS + 140_000) > 0);
+    let rested: usize = (0..10).map(|tenth| again.take(5_000, NOW_MS + 140_000 + tenth * 100)).sum();
+    assert!(rested < 2_000, "{rested}");
+    let none = fcm::Quota::new(Rates { per_minute: 0, ramp_s: 60 }, NOW_MS);
+    assert_eq!((none.take(1_000_000, NOW_MS), none.empty_until_ms(NOW_MS)), (1_000_000, None));
+}
+
+#[test]
+fn a_campaign_leaves_something_for_a_moment_and_waits_until_there_is_more() {
+    let quota = fcm::Quota::new(RATES, NOW_MS);
+    while quota.take(500, NOW_MS) > 0 {}
+    assert_eq!(quota.take(1, NOW_MS), 1, "a single push finds what was kept for it");
+    let until_ms = quota.empty_until_ms(NOW_MS).unwrap();
+    assert!((NOW_MS + 1..NOW_MS + 1_000).contains(&until_ms), "{}", until_ms - NOW_MS);
+    assert!(quota.take(500, until_ms) > 0);
+    // Single refusals are of a device; many in a row are the project's, and all wait as long as Google says.
+    for _ in 0..9 {
+        quota.exceeded(Some(30_000), until_ms);
+    }
+    quota.accepted();
+    quota.exceeded(Some(30_000), until_ms);
+    assert!(quota.take(1, until_ms + 500) > 0);
+    for _ in 0..10 {
+        quota.exceeded(Some(30_000), until_ms);
+    }
+    assert_eq!((quota.take(1, until_ms + 29_999), quota.empty_until_ms(until_ms)), (0, Some(until_ms + 30_000)));
+    assert_eq!(quota.take(1, until_ms + 30_001), 1);
+}
+
+#[test]
+fn a_project_has_one_bucket_and_nobody_draws_from_anothers() {
+    let quotas = fcm::Quotas::new(RATES);
+    let of = |project: &str, email: &str| quotas.of(project, email, NOW_MS);
+    let own = of("shop", "one@shop.iam.gserviceaccount.com");
+    assert!(Arc::ptr_eq(&own, &of("shop", "two@shop.iam.gserviceaccount.com")));
+    // A key file of another project that merely says this one's name.
+    assert!(!Arc::ptr_eq(&own, &of("shop", "one@evil.iam.gserviceaccount.com")));
+    assert!(!Arc::ptr_eq(&own, &of("other", "one@other.iam.gserviceaccount.com")));
 }
 
 #[test]
@@ -84,7 +200,7 @@ fn each_error_code_has_one_verdict() {
         (404, None, "NOT_FOUND", Verdict::Misconfigured("not_found".into())),
         (400, Some("INVALID_ARGUMENT"), "INVALID_ARGUMENT", Verdict::Rejected("invalid_argument".into())),
         (403, Some("SENDER_ID_MISMATCH"), "PERMISSION_DENIED", Verdict::Rejected("sender_id_mismatch".into())),
-        (401, Some("THIRD_PARTY_AUTH_ERROR"), "UNAUTHENTICATED", Verdict::Misconfigured("third_party_auth_error".into())),
+        (401, Some("THIRD_PARTY_AUTH_ERROR"), "UNAUTHENTICATED", Verdict::Rejected("third_party_auth_error".into())),
         (401, None, "UNAUTHENTICATED", Verdict::Renew("unauthenticated".into())),
         (429, Some("QUOTA_EXCEEDED"), "RESOURCE_EXHAUSTED", later("quota_exceeded", Some(60_000))),
         (503, Some("UNAVAILABLE"), "UNAVAILABLE", later("unavailable", None)),

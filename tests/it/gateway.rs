@@ -65,6 +65,7 @@ pub fn push(n: u128, gateway: Gateway) -> Push {
         collapse_id: format!("c{n}"),
         deadline_ms,
         consent_until_ms: None,
+        head: None,
         payload: render(gateway, &content, &stamp).into(),
     }
 }

@@ -11,13 +11,14 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Where names are chosen by callers: another app may make a thing of its own under the same name.
-const NAMED: [&str; 7] = [
+const NAMED: [&str; 8] = [
     "/v1/moment-kinds/{key}",
     "/v1/event-types/{type}",
     "/v1/mail-templates/{template}/{locale}",
     "/v1/me/devices/{installation_id}",
     "/v1/push-credentials/apns",
     "/v1/push-credentials/fcm",
+    "/v1/push-credentials/webpush",
     "/v1/identity-providers/{provider}",
 ];
 
@@ -89,7 +90,7 @@ impl House {
 
 async fn made(world: &World, path: &str, by: &Caller, body: Value) -> String {
     let answer = world.post(path, by, body).await;
-    assert!([200, 201].contains(&answer.status), "{path}: {}", answer.text());
+    assert!([200, 201, 202].contains(&answer.status), "{path}: {}", answer.text());
     let made = answer.json();
     made["id"].as_str().unwrap_or_default().to_owned()
 }
@@ -156,6 +157,10 @@ pub async fn furnish(world: &mut World) -> House {
         made(world, "/v1/operators", &by, json!({"email": "canary@example.com", "name": "canary", "role": "viewer"})).await;
     // What is asked by being read is asked before anything is compared.
     world.get("/v1/me/next-question", &listener.person.token).await;
+    let channel = made(world, "/v1/channels", &by, json!({"key": "canary-match"})).await;
+    let broadcast = json!({"event": "update", "content_state": {"score": "canary"}});
+    let broadcast = world.post(&format!("/v1/channels/{channel}/broadcasts"), &by, broadcast).await.expect(202);
+    let broadcast = broadcast["id"].as_str().unwrap().to_owned();
     let installation = format!("phone-{}", &listener.person.id[4..]);
     let user = listener.person.id.clone();
     let session = world.get("/v1/me/sessions", &listener.person.token).await.expect(200);
@@ -173,8 +178,12 @@ pub async fn furnish(world: &mut World) -> House {
     let import =
         world.call("POST", "/v1/users/import").by(&by).text("application/x-ndjson", "{\"external_id\": \"canary-moved\"}\n");
     let import = import.send().await.expect(202)["id"].as_str().unwrap().to_owned();
+    let push = json!({"name": "canary push", "purpose": "marketing", "audience": {"user_ids": [user]}, "send_at": world.time(86_400),
+        "content": {"title": "canary", "body": "canary"}});
+    let push = made(world, "/v1/pushes", &by, push).await;
     world.drain().await;
     let samples = [
+        ("/v1/pushes/{id}", vec![push]),
         ("/v1/erasures/{id}", vec![erasure]),
         ("/v1/imports/{id}", vec![import]),
         ("/v1/me/passkeys/{id}", vec![passkey]),
@@ -186,11 +195,14 @@ pub async fn furnish(world: &mut World) -> House {
         ("/v1/users/{id}/sessions/{session}", vec![user.clone(), looked_in]),
         ("/v1/users/{id}", vec![user.clone()]),
         ("/v1/users/{id}/devices/{installation_id}", vec![user, installation.clone()]),
+        ("/v1/me/devices/{installation_id}/badge", vec![installation.clone()]),
         ("/v1/me/devices/{installation_id}", vec![installation]),
         ("/v1/me/messages/{id}", vec![message.clone()]),
         ("/v1/purposes/{key}", vec!["marketing".to_owned()]),
         ("/v1/topics/{key}", vec!["offers".to_owned()]),
         ("/v1/attributes/{scope}/{key}", vec!["user".to_owned(), "canary_tier".to_owned()]),
+        ("/v1/channels/{id}", vec![channel.clone()]),
+        ("/v1/channels/{id}/broadcasts/{broadcast}", vec![channel, broadcast]),
         ("/v1/partners/{id}", vec![partner.clone()]),
         ("/v1/partners/{id}/keys/{key_id}", vec![partner.clone(), partners_key]),
         ("/v1/partners/{id}/webhooks/{webhook}", vec![partner.clone(), partners_webhook.clone()]),
@@ -228,12 +240,16 @@ pub fn body(operation: &Operation) -> Value {
         ("POST", "/v1/users/{id}/consents" | "/v1/me/consents") => consent,
         ("POST", "/v1/users/{id}/age" | "/v1/me/age") => json!({"birth_date": "1990-05-17"}),
         ("PUT", "/v1/users/{id}/devices/{installation_id}" | "/v1/me/devices/{installation_id}") => device,
+        ("PUT", "/v1/me/devices/{installation_id}/badge") => json!({"badge": 3}),
         ("POST", "/v1/purposes/{key}/versions") => json!({"version": "9", "texts": {"en": "x"}, "re_ask": true}),
         ("PATCH", "/v1/topics/{key}" | "/v1/purposes/{key}") => json!({"name": "taken over"}),
         ("PATCH", "/v1/attributes/{scope}/{key}") => json!({"settle_ms": 1}),
         ("POST", "/v1/partners/{id}/keys") => json!({"name": "taken over"}),
         ("POST" | "PUT", "/v1/moment-kinds" | "/v1/moment-kinds/{key}") => kind,
         ("POST" | "PUT", "/v1/offers" | "/v1/offers/{id}") => offer,
+        ("POST", "/v1/pushes") => {
+            json!({"purpose": "location", "audience": {"rule": "user.anonymous"}, "content": {"title": "x", "body": "x"}})
+        }
         ("PUT" | "POST", "/v1/campaigns/{id}" | "/v1/campaigns") => {
             json!({"name": "x", "offers": [], "trigger": {"moment": "landing"}})
         }
@@ -241,8 +257,13 @@ pub fn body(operation: &Operation) -> Value {
             json!({"environment": "production", "team_id": "x", "key_id": "x", "key_p8": "x", "topics": []})
         }
         ("PUT", "/v1/push-credentials/fcm") => json!({"service_account": {}}),
+        ("PUT", "/v1/push-credentials/webpush") => json!({"subject": "mailto:ops@example.com"}),
         ("PUT", "/v1/mail-templates/{template}/{locale}") => json!({"subject": "x", "text": "{{ code }}"}),
         ("POST", "/v1/messages/{id}/receipts") => json!({"kind": "opened"}),
+        ("POST", "/v1/receipts") => json!({"installation_id": "x", "receipts": []}),
+        ("POST", "/v1/me/messages/read" | "/v1/me/messages/unread" | "/v1/me/messages/archive" | "/v1/me/messages/unarchive") => {
+            json!({"ids": []})
+        }
         ("POST", "/v1/things/{id}/links") => json!({"user": "usr_00000000000070008000000000000000"}),
         ("POST", "/v1/users/{id}/impersonate") => json!({"reason": "ticket 7"}),
         ("POST", "/v1/me/next-question/skip") => json!({"attribute": "canary_tier"}),
@@ -250,6 +271,8 @@ pub fn body(operation: &Operation) -> Value {
         ("POST", "/v1/attributes") => json!({"scope": "user", "key": "x", "kind": "string"}),
         ("POST", "/v1/events") => json!({"events": []}),
         ("POST", "/v1/keys") => json!({"kind": "publishable", "name": "x"}),
+        ("POST", "/v1/channels") => json!({"key": "x"}),
+        ("POST", "/v1/channels/{id}/broadcasts") => json!({"event": "update", "content_state": {}}),
         ("POST", "/v1/partners") => json!({"name": "x"}),
         ("POST", "/v1/places") => json!({"name": "x", "circle": {"lat": 0, "lon": 0, "radius_m": 100}}),
         ("POST", "/v1/purposes") => json!({"key": "x", "name": "x", "basis": "consent", "version": "1", "texts": {"en": "x"}}),

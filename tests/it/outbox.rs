@@ -29,7 +29,8 @@ pub struct Post {
 pub struct Phoned {
     user: UserId,
     device: DeviceId,
-    token: String,
+    /// Its token.
+    pub token: String,
     gateway: Gateway,
 }
 
@@ -61,18 +62,21 @@ fn purpose() -> Value {
     json!({"key": "offers", "name": "Offers", "basis": "consent", "version": "1", "texts": {"en": "May we send you offers?"}})
 }
 
-async fn grant(world: &World, user: &Caller, granted: bool) {
+/// Gives consent, or takes it back.
+pub async fn grant(world: &World, user: &Caller, granted: bool) {
     let body = json!({"purpose": "offers", "granted": granted, "text_version": "1", "evidence": {"screen": "test"}});
     let answer = world.post("/v1/me/consents", user, body).await;
     assert!(answer.status < 300, "{answer:?}");
 }
 
-async fn phone(world: &World, person: &Person, gateway: Gateway) -> Phoned {
+/// Registers a phone of this gateway with a token that nobody has.
+pub async fn phone(world: &World, person: &Person, gateway: Gateway) -> Phoned {
     let token = format!("{:064x}", TOKENS.fetch_add(1, Ordering::SeqCst));
     phone_with(world, person, (gateway, &token, "phone-1")).await
 }
 
-async fn phone_with(world: &World, person: &Person, (gateway, token, installation): (Gateway, &str, &str)) -> Phoned {
+/// Registers a phone.
+pub async fn phone_with(world: &World, person: &Person, (gateway, token, installation): (Gateway, &str, &str)) -> Phoned {
     let platform = gateway.platform().name();
     let body = json!({"platform": platform, "token": token, "environment": "production", "topic": TOPIC,
         "locale": "en", "time_zone": "Europe/Paris", "push_permission": "granted", "app_version": "1.0"});
@@ -82,12 +86,27 @@ async fn phone_with(world: &World, person: &Person, (gateway, token, installatio
     Phoned { user: person.id.parse().unwrap(), device: id, token: token.to_owned(), gateway }
 }
 
+impl Phoned {
+    /// This device of somebody's, with its token.
+    pub fn of(person: &Person, device: &str, (gateway, token): (Gateway, &str)) -> Self {
+        let (user, device) = (person.id.parse().unwrap(), device.parse().unwrap());
+        Self { user, device, token: token.to_owned(), gateway }
+    }
+
+    /// The device.
+    pub fn device(&self) -> String {
+        self.device.to_string()
+    }
+}
+
 impl Post {
-    fn message(&self, world: &World, change: impl FnOnce(&mut NewMessage)) -> NewMessage {
+    /// A message to the first phone, due now.
+    pub fn message(&self, world: &World, change: impl FnOnce(&mut NewMessage)) -> NewMessage {
         message(world, &self.phone, change)
     }
 
-    fn arrivals(&self, message: &NewMessage) -> Vec<Row> {
+    /// What arrived of a message.
+    pub fn arrivals(&self, message: &NewMessage) -> Vec<Row> {
         arrivals(&self.standin, message.id)
     }
 }
@@ -169,7 +188,8 @@ pub async fn state(world: &World, message: &NewMessage) -> String {
     world.lines(&sql).await.pop().unwrap()
 }
 
-async fn token_of(world: &World, phone: &Phoned) -> String {
+/// The token that a device has now.
+pub async fn token_of(world: &World, phone: &Phoned) -> String {
     world
         .lines(&format!("select coalesce(token, 'none') as line from devices where id = '{}'", phone.device))
         .await
@@ -212,8 +232,9 @@ both! {
             let stamp = row.kairos.as_ref().unwrap();
             assert_eq!((stamp.message_id.as_str(), stamp.deadline_ms), (message.id.to_string().as_str(), message.deadline_ms));
         }
+        // An attempt that was accepted at once is not written out: the row's status and time are its story.
         let attempts = world.lines("select attempts as line from messages").await;
-        assert!(attempts.iter().all(|a| a.contains("\"n\":1") && a.contains("\"status\":200")), "{attempts:?}");
+        assert_eq!(attempts, ["[]", "[]"]);
     }
 
     async fn a_phone_of_googles_gets_it_with_a_ttl_that_ends_by_the_deadline(world) {
@@ -574,7 +595,7 @@ both! {
         plan(world, &stopped).await;
         plan(world, &other).await;
         let (app, campaign, now_ms) = (world.app.id, stopped.campaign_id, world.now_ms());
-        world.kairos.platform.store.write(move |c| outbox::cancel_campaign(c, app, campaign, now_ms)).await.unwrap();
+        world.kairos.platform.store.write(move |c| outbox::cancel_campaign(c, app, (campaign, "campaign_stopped"), now_ms)).await.unwrap();
         world.advance(Duration::from_secs(60)).await;
         assert_eq!(state(world, &stopped).await, "cancelled:campaign_stopped");
         assert_eq!((state(world, &other).await, post.standin.arrivals()), ("accepted".to_owned(), 1));
@@ -595,7 +616,7 @@ both! {
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
                 let stop = move |c: &mut Conn| match by_campaign {
-                    true => outbox::cancel_campaign(c, app, stopped.campaign_id, now_ms),
+                    true => outbox::cancel_campaign(c, app, (stopped.campaign_id, "campaign_stopped"), now_ms),
                     false => outbox::cancel(c, app, (stopped.id, "cancelled"), now_ms).map(|found| assert!(found)),
                 };
                 store.write(stop).await.unwrap();

@@ -44,7 +44,8 @@ impl Stage {
         world
             .restart(|config| {
                 config.apns_url.clone_from(&url);
-                config.fcm_url = url;
+                config.fcm_url.clone_from(&url);
+                config.webpush_url = url;
                 config.ca_file = ca.display().to_string();
             })
             .await;
@@ -57,6 +58,7 @@ impl Stage {
         let by = &self.app.server;
         let apns = self.standin.issue_apns(kairos::push::Environment::Production, &[TOPIC]).unwrap();
         world.put("/v1/push-credentials/apns", by, apns).await.good();
+        world.put("/v1/push-credentials/webpush", by, json!({"subject": "mailto:ops@example.com"})).await.good();
         let purpose =
             json!({"key": "marketing", "name": "Offers", "basis": "consent", "version": "1", "texts": {"en": "May we?"}});
         world.post("/v1/purposes", by, purpose).await.good();

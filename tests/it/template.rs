@@ -1,15 +1,17 @@
 //! Templates: the right locale, the right words, and nothing hostile hurts.
 
-use kairos::campaign::{Known, Name, Template, Variant, Words};
+use kairos::campaign::{Known, Name, Template, Words};
+use kairos::push::Content;
 use proptest::prelude::*;
 use serde_json::json;
-use std::collections::BTreeMap;
 
 fn template(locales: &[&str], title: &str, body: &str) -> Template {
-    let variant = |locale: &str| Variant {
-        title: format!("{locale}: {title}"),
+    let data = json!({"gate": "{{ event.properties.gate|default('?') }}"});
+    let variant = |locale: &str| Content {
+        title: Some(format!("{locale}: {title}")),
         body: body.to_owned(),
-        data: BTreeMap::from([("gate".to_owned(), "{{ event.properties.gate|default('?') }}".to_owned())]),
+        data: data.as_object().unwrap().clone(),
+        ..Content::default()
     };
     Template {
         fallback: locales[0].to_owned(),
@@ -29,7 +31,7 @@ fn known() -> Known {
 
 fn body(source: &str) -> Result<String, String> {
     let words = Words::compile(&template(&["en"], "t", source)).map_err(|faults| format!("refused: {}", faults[0].1))?;
-    words.render(&[], &known()).map(|rendered| rendered.body).map_err(|failure| failure.to_string())
+    words.render(&[], &known()).map(|rendered| rendered.content.body).map_err(|failure| failure.to_string())
 }
 
 #[test]
@@ -67,14 +69,14 @@ fn the_best_locale_is_chosen_exact_then_language_then_fallback() {
         (&[], "en"),
     ] {
         assert_eq!(words.choose(wanted), chosen, "{wanted:?}");
-        assert_eq!(words.render(wanted, &known()).unwrap().title, format!("{chosen}: t"));
+        assert_eq!(words.render(wanted, &known()).unwrap().content.title, Some(format!("{chosen}: t")));
     }
 }
 
 #[test]
 fn data_is_rendered_too() {
     let rendered = Words::compile(&template(&["en"], "t", "b")).unwrap().render(&[], &known()).unwrap();
-    assert_eq!(rendered.data, BTreeMap::from([("gate".to_owned(), "F23".to_owned())]));
+    assert_eq!(json!(rendered.content.data), json!({"gate": "F23"}));
 }
 
 #[test]

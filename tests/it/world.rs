@@ -228,6 +228,7 @@ fn config(database: &Database, standin: &StandIn) -> Config {
         ("database_url", database.url().to_owned()),
         ("apns_url", standin.url()),
         ("fcm_url", standin.url()),
+        ("webpush_url", standin.url()),
         ("ca_file", ca_file.display().to_string()),
         // 32 bytes of the letter k, in base64.
         ("master_key", "a2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2s=".to_owned()),
@@ -237,6 +238,7 @@ fn config(database: &Database, standin: &StandIn) -> Config {
     let mut config = Config::load(None::<&Path>, &flags).unwrap();
     // Every test signs in from one address while the clock stands still.
     config.sign_in_per_address_per_minute = 10_000;
+    config.fcm_ramp_s = 0;
     (config.http_threads, config.db_readers, config.db_writers) = (1, 2, 2);
     config
 }

@@ -189,7 +189,10 @@ fn parse(id: &str) -> Result<OfferId> {
 }
 
 /// The offer, once its rule and its words were tried: not on a thread that others wait for, and only a few at once.
-async fn tried(platform: &Platform, app: AppId, spec: Offer) -> Result<Offer> {
+///
+/// # Errors
+/// 400 that names every field at fault.
+pub async fn tried(platform: &Platform, app: AppId, spec: Offer) -> Result<Offer> {
     static TRIALS: Semaphore = Semaphore::const_new(2);
     let sample = platform.store.read(move |conn| declared::sample(conn, app)).await?;
     let _turn = TRIALS.acquire().await.map_err(Error::broken)?;

@@ -13,9 +13,11 @@ pub(super) const FUEL: u64 = 20_000;
 /// How deep loops may call themselves.
 const RECURSION_MAX: usize = 10;
 /// Longest rendered text, in bytes: what a push can carry at most.
-const OUTPUT_BYTES_MAX: usize = 4_096;
+pub(super) const OUTPUT_BYTES_MAX: usize = 4_096;
 /// Longest text of the facts that a template sees, in bytes; a longer one is as good as missing.
 const FACT_BYTES_MAX: usize = 4_096;
+/// What is said of one that is longer.
+pub(super) const TOO_LONG: &str = "it is longer than a push can carry";
 /// Most `~` and `+` of a text.
 const JOINS_MAX: usize = 32;
 /// Most loops of a text.
@@ -84,7 +86,7 @@ pub(super) fn explain(error: &minijinja::Error) -> String {
     let what = match error.kind() {
         ErrorKind::UndefinedError => "a value is missing; `default` or `if` guard it",
         ErrorKind::OutOfFuel => "it takes too many steps",
-        ErrorKind::WriteFailure => "it is longer than a push can carry",
+        ErrorKind::WriteFailure => TOO_LONG,
         ErrorKind::SyntaxError => return format!("it cannot be read: {}{line}", error.detail().unwrap_or("")),
         ErrorKind::UnknownFilter | ErrorKind::UnknownTest | ErrorKind::UnknownFunction | ErrorKind::UnknownMethod => {
             return format!("{}{line}", error.detail().unwrap_or("it uses a name that there is not"));

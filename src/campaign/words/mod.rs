@@ -4,12 +4,14 @@ mod engine;
 mod reads;
 
 use super::rule::{Name, Sample};
-use super::template::{Template, Variant};
-use engine::{Bounded, ENGINE, FUEL, Properties, explain, tame, to_value};
+use super::template::Template;
+use crate::push::Content;
+use crate::push::content::is_template;
+use engine::{Bounded, ENGINE, FUEL, OUTPUT_BYTES_MAX, Properties, TOO_LONG, explain, tame, to_value};
 use minijinja::value::{Object, ObjectRepr};
 use minijinja::{Environment, Value};
 use reads::Reads;
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -21,8 +23,8 @@ const TRIAL_FUEL: u64 = 1_000_000;
 pub struct Words {
     engine: Environment<'static>,
     fallback: String,
-    /// Lower-case locale → (locale, keys of its data).
-    locales: BTreeMap<String, (String, Vec<String>)>,
+    /// Lower-case locale → (locale, what is said in it).
+    locales: BTreeMap<String, (String, Content)>,
     reads: Reads,
 }
 
@@ -31,12 +33,8 @@ pub struct Words {
 pub struct Rendered {
     /// The locale of the variant that was taken.
     pub locale: String,
-    /// The first line.
-    pub title: String,
-    /// The text.
-    pub body: String,
-    /// For the app.
-    pub data: BTreeMap<String, String>,
+    /// What is said.
+    pub content: Content,
 }
 
 /// Why a template gave no words this time. It silences its candidate, with this reason; it holds no value of a person.
@@ -44,7 +42,7 @@ pub struct Rendered {
 pub struct RenderFailure {
     /// The locale of the variant.
     pub locale: String,
-    /// `title`, `body` or `data.<key>`.
+    /// `title`, `body`, `data.<key>`, …
     pub part: String,
     /// What is wrong.
     pub reason: String,
@@ -89,7 +87,7 @@ impl Words {
         let mut engine = ENGINE.clone();
         let (mut locales, mut reads) = (BTreeMap::new(), Reads::default());
         for (locale, variant) in &template.variants {
-            for (part, source) in parts(variant) {
+            for (part, source) in variant.texts() {
                 reads.add(source);
                 let compiled = tame(source).and_then(|()| {
                     engine.add_template_owned(text_name(locale, &part), source.to_owned()).map_err(|e| explain(&e))
@@ -98,7 +96,7 @@ impl Words {
                     faults.push((format!("template.variants.{locale}.{part}"), message));
                 }
             }
-            locales.insert(locale.to_ascii_lowercase(), (locale.clone(), variant.data.keys().cloned().collect()));
+            locales.insert(locale.to_ascii_lowercase(), (locale.clone(), variant.clone()));
         }
         if faults.is_empty() { Ok(Self { engine, fallback: template.fallback.clone(), locales, reads }) } else { Err(faults) }
     }
@@ -147,7 +145,12 @@ impl Words {
     /// # Errors
     /// When the template has no words for this context; a silence, not a fault.
     pub fn render(&self, locales: &[&str], known: &Known) -> Result<Rendered, RenderFailure> {
-        self.render_in(self.choose(locales), known, &Cell::new(0))
+        let rendered = self.render_in(self.choose(locales), known, &Cell::new(0))?;
+        // Not asked of samples: what a guess makes of a URL says nothing.
+        match rendered.content.fault() {
+            Some((part, why)) => Err(RenderFailure { locale: rendered.locale, part, reason: why.to_owned() }),
+            None => Ok(rendered),
+        }
     }
 
     /// The locale of the variant for somebody who reads these: of the first one that has any, the very one, else it
@@ -168,44 +171,51 @@ impl Words {
 
     /// Adds the steps that it took to `spent`.
     fn render_in(&self, locale: &str, known: &Known, spent: &Cell<u64>) -> Result<Rendered, RenderFailure> {
-        let root = known.root();
-        let text = |part: &str| {
-            let fail = |reason: String| RenderFailure { locale: locale.to_owned(), part: part.to_owned(), reason };
-            let template =
-                self.engine.get_template(&text_name(locale, part)).map_err(|_| fail("there is no such text".into()))?;
-            let mut output = Bounded(Vec::with_capacity(128));
-            let rendered = template.render_captured_to(root.clone(), &mut output);
-            let steps = match &rendered {
-                Ok(rendered) => rendered.state().fuel_levels().map_or(0, |(used, _)| used),
-                // How far it came is not told; without a loop it has no more steps than letters.
-                Err(_) if template.source().contains("for") => FUEL,
-                Err(_) => template.source().len() as u64,
+        let fail = |part: &str, reason: &str| RenderFailure {
+            locale: locale.to_owned(),
+            part: part.to_owned(),
+            reason: reason.to_owned(),
+        };
+        let (_, source) =
+            self.locales.get(&locale.to_ascii_lowercase()).ok_or_else(|| fail("template", "there is no such text"))?;
+        let root = OnceCell::new();
+        let content = source.with_texts(|part, source| {
+            let text = match is_template(source) {
+                true => self.text((locale, part), root.get_or_init(|| known.root()), spent).map_err(|why| fail(part, &why))?,
+                false if source.len() > OUTPUT_BYTES_MAX => return Err(fail(part, TOO_LONG)),
+                false => source.to_owned(),
             };
-            spent.set(spent.get() + steps);
-            rendered.map_err(|e| fail(explain(&e)))?;
-            String::from_utf8(output.0).map_err(|_| fail("the text is no UTF-8".into()))
-        };
-        let shown = |part: &str| {
-            let text = text(part)?.trim().to_owned();
-            if text.is_empty() {
-                return Err(RenderFailure {
-                    locale: locale.to_owned(),
-                    part: part.to_owned(),
-                    reason: "the text is blank".into(),
-                });
+            if is_data(part) {
+                return Ok(text);
             }
-            Ok(text)
+            let shown = text.trim();
+            if shown.is_empty() && !part.contains("args") {
+                return Err(fail(part, "the text is blank"));
+            }
+            Ok(if shown.len() == text.len() { text } else { shown.to_owned() })
+        })?;
+        Ok(Rendered { locale: locale.to_owned(), content })
+    }
+
+    fn text(&self, (locale, part): (&str, &str), root: &Value, spent: &Cell<u64>) -> Result<String, String> {
+        let template = self.engine.get_template(&text_name(locale, part)).map_err(|_| "there is no such text".to_owned())?;
+        let mut output = Bounded(Vec::with_capacity(128));
+        let rendered = template.render_captured_to(root.clone(), &mut output);
+        let steps = match &rendered {
+            Ok(rendered) => rendered.state().fuel_levels().map_or(0, |(used, _)| used),
+            // How far it came is not told; without a loop it has no more steps than letters.
+            Err(_) if template.source().contains("for") => FUEL,
+            Err(_) => template.source().len() as u64,
         };
-        let keys = self.locales.get(&locale.to_ascii_lowercase()).map(|(_, keys)| keys.as_slice()).unwrap_or_default();
-        let data =
-            keys.iter().map(|key| Ok((key.clone(), text(&format!("data.{key}"))?))).collect::<Result<_, RenderFailure>>()?;
-        Ok(Rendered { locale: locale.to_owned(), title: shown("title")?, body: shown("body")?, data })
+        spent.set(spent.get() + steps);
+        rendered.map_err(|e| explain(&e))?;
+        String::from_utf8(output.0).map_err(|_| "the text is no UTF-8".to_owned())
     }
 }
 
-fn parts(variant: &Variant) -> impl Iterator<Item = (String, &str)> {
-    let data = variant.data.iter().map(|(key, source)| (format!("data.{key}"), source.as_str()));
-    [("title".to_owned(), variant.title.as_str()), ("body".to_owned(), variant.body.as_str())].into_iter().chain(data)
+/// Whether a text is for the app, which gets it as it is.
+fn is_data(part: &str) -> bool {
+    part.starts_with("data.") || part.starts_with("android.data.")
 }
 
 fn text_name(locale: &str, part: &str) -> String {

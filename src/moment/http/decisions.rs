@@ -5,7 +5,7 @@ use crate::app::{BackOffice, Scope};
 use crate::clock::Time;
 use crate::error::Result;
 use crate::http::{Page, PageQuery, ProblemBody, Query};
-use crate::id::{AppId, CampaignId, ChoiceId, DecisionId, EventId, MessageId, MomentId, OfferId, PartnerId, UserId};
+use crate::id::{AppId, CampaignId, ChoiceId, DecisionId, EventId, MessageId, MomentId, OfferId, PartnerId, PushId, UserId};
 use crate::moment::decision::{Fate, Outcome, Tried};
 use crate::moment::refusal::GateVerdict;
 use crate::moment::store::{self, ChoiceRow, DecisionRow, Filter, MomentRow};
@@ -27,6 +27,8 @@ pub struct DecisionQuery {
     event: Option<String>,
     /// Only those in which this campaign spoke.
     campaign: Option<String>,
+    /// Only those of this direct push.
+    push: Option<String>,
     /// Only those with this outcome.
     outcome: Option<Outcome>,
     /// How many items, 1 to 500; 50 by default.
@@ -50,6 +52,9 @@ pub struct DecisionOut {
     /// The scheduled campaign, where there was no moment.
     #[serde(skip_serializing_if = "Option::is_none")]
     campaign_id: Option<CampaignId>,
+    /// The direct push, where there was neither; to its candidate and its messages it is campaign and offer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    push_id: Option<PushId>,
     candidates: Vec<CandidateOut>,
     outcome: Outcome,
     /// Whether a test key is behind it.
@@ -142,7 +147,11 @@ pub async fn list(
     let wanted = Filter {
         user_id: filter(query.user.as_deref(), "user")?,
         event_id: filter(query.event.as_deref(), "event")?,
-        campaign_id: filter(query.campaign.as_deref(), "campaign")?,
+        campaign_id: filter::<CampaignId>(query.campaign.as_deref(), "campaign")?.or(filter::<PushId>(
+            query.push.as_deref(),
+            "push",
+        )?
+        .map(|id| id.uuid().into())),
         outcome: query.outcome.map(Outcome::name),
         after: page.after().to_owned(),
         limit: page.rows()?,
@@ -200,6 +209,7 @@ fn shown(conn: &mut Conn, app: AppId, rows: Vec<DecisionRow>) -> Result<Vec<Deci
         .into_iter()
         .map(|row| {
             let (accepted_ms, opened_ms) = firsts.get(&row.id).copied().unwrap_or_default();
+            let push_id = row.push();
             DecisionOut {
                 moment: row.moment_id.and_then(|m| moments.remove(&m)).map(moment_out),
                 choices: by_decision.remove(&row.id).unwrap_or_default(),
@@ -214,7 +224,8 @@ fn shown(conn: &mut Conn, app: AppId, rows: Vec<DecisionRow>) -> Result<Vec<Deci
                 app_id: app,
                 user_id: row.user_id,
                 event_id: row.event_id,
-                campaign_id: row.campaign_id,
+                campaign_id: row.campaign_id.filter(|_| push_id.is_none()),
+                push_id,
                 candidates: row.candidates.0.into_iter().map(candidate_out).collect(),
                 test: row.test,
                 outcome: Outcome::named(&row.outcome).unwrap_or(Outcome::Silent),

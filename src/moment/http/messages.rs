@@ -5,10 +5,12 @@ use crate::app::{BackOffice, Scope};
 use crate::clock::Time;
 use crate::error::{Error, Result};
 use crate::http::{Page, PageQuery, ProblemBody, Query};
-use crate::id::{AppId, CampaignId, ConsentId, DecisionId, DeviceId, MessageId, OfferId, UserId};
+use crate::id::{AppId, CampaignId, ConsentId, DecisionId, DeviceId, MessageId, OfferId, PushId, UserId};
+use crate::moment::input::is_direct;
 use crate::moment::store::{self, MessageFilter, MessageRow, ReceiptRow};
+use crate::people::device::{self, Platform as Os};
 use crate::platform::Platform;
-use crate::push::State;
+use crate::push::{Attempt, State};
 use crate::store::Conn;
 use actix_web::web;
 use serde::{Deserialize, Serialize};
@@ -42,10 +44,14 @@ pub struct MessageOut {
     decision_id: DecisionId,
     user_id: UserId,
     device_id: DeviceId,
+    /// The push token; of a browser only where its subscription leads, and a hash by which it is known.
     token: String,
     platform: String,
     campaign_id: CampaignId,
     offer_id: OfferId,
+    /// The direct push, when it is one's; campaign and offer have the same UUID then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    push_id: Option<PushId>,
     /// `queued`, `sending`, `retry_at`, `accepted`, `rejected`, `expired`, `revoked`, `token_dead`, `cancelled`, `unknown`.
     state: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -62,6 +68,12 @@ pub struct MessageOut {
     ended_at: Option<Time>,
     #[serde(skip_serializing_if = "Option::is_none")]
     accepted_at: Option<Time>,
+    /// The message that this one takes back from the phone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recalls: Option<String>,
+    /// When it was asked to be taken back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recalled_at: Option<Time>,
     receipts: Vec<ReceiptOut>,
 }
 
@@ -84,8 +96,11 @@ pub struct AttemptOut {
 pub struct ReceiptOut {
     /// `delivered`, `displayed`, `opened` or `dismissed`.
     pub(super) kind: String,
-    /// By the phone's clock.
+    /// By the phone's clock, never before the message left.
     pub(super) at: Time,
+    /// The button that was tapped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) action: Option<String>,
 }
 
 /// Lists messages, the oldest first.
@@ -108,8 +123,8 @@ pub async fn list(
         decision_id: filter(query.decision.as_deref(), "decision")?,
         campaign_id: filter(query.campaign.as_deref(), "campaign")?,
         state: query.state.map(State::word),
+        recalls: true,
         after: page.after().to_owned(),
-        newest_first: false,
         limit: page.rows()?,
     };
     let app = caller.app_id;
@@ -168,25 +183,25 @@ fn shown(conn: &mut Conn, app: AppId, rows: Vec<MessageRow>) -> Result<Vec<Messa
 }
 
 pub(super) fn receipt_out(row: ReceiptRow) -> ReceiptOut {
-    ReceiptOut { kind: row.kind, at: Time(row.at_ms) }
+    ReceiptOut { kind: row.kind, at: Time(row.at_ms), action: row.action }
 }
 
 fn message_out(row: MessageRow, receipts: Vec<ReceiptOut>) -> MessageOut {
     let accepted = row.state == State::Accepted.word();
+    let attempts = Attempt::all(row.attempts.0, &row.state, (row.attempt, row.sending_ms, row.ended_ms));
     MessageOut {
         id: row.id,
         decision_id: row.decision_id,
         user_id: row.user_id,
         device_id: row.device_id,
-        token: row.token,
+        token: if row.platform == Os::Web.name() { device::web::shown(&row.token) } else { row.token },
         platform: row.platform,
         campaign_id: row.campaign_id,
         offer_id: row.offer_id,
+        push_id: is_direct(row.campaign_id, row.offer_id).then(|| row.campaign_id.uuid().into()),
         state: row.state,
         reason: row.reason,
-        attempts: row
-            .attempts
-            .0
+        attempts: attempts
             .into_iter()
             .map(|a| AttemptOut {
                 n: a.n,
@@ -204,6 +219,8 @@ fn message_out(row: MessageRow, receipts: Vec<ReceiptOut>) -> MessageOut {
         created_at: Time(row.created_ms),
         ended_at: row.ended_ms.map(Time),
         accepted_at: row.ended_ms.filter(|_| accepted).map(Time),
+        recalls: Some(row.recalls).filter(|id| !id.is_empty()),
+        recalled_at: row.recalled_ms.map(Time),
         receipts,
     }
 }

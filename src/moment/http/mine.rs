@@ -1,19 +1,23 @@
-//! `/v1/me/messages`: a person's own inbox, and in plain words why something came.
+//! `/v1/me/messages`: a person's own inbox. What they read or put away on one device is so on all.
 
 use super::id;
 use super::messages::{ReceiptOut, receipts_of};
 use crate::clock::Time;
 use crate::error::{Error, Result};
-use crate::http::{Page, PageQuery, ProblemBody, Query};
-use crate::id::{AppId, CampaignId, ConsentId, DecisionId, DeviceId, EventId, MessageId, UserId};
-use crate::moment::store::{self, MessageFilter, MessageRow};
+use crate::http::{Body, PageQuery, ProblemBody, Query, given, unless_known};
+use crate::id::{AppId, CampaignId, ChoiceId, DecisionId, DeviceId, MessageId};
+use crate::moment::store::{self, Mark, MessageRow, Owner, Shelf};
+use crate::moment::words::Words;
 use crate::people::account::UserToken;
-use crate::people::consent::{self, Record};
 use crate::platform::Platform;
 use crate::store::Conn;
-use actix_web::web;
-use serde::Serialize;
-use serde_json::Value;
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::collections::HashMap;
+
+/// Messages of one mark.
+const MARKED_MAX: usize = 100;
 
 /// A message as the person sees it.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -27,138 +31,239 @@ pub struct MineOut {
     title: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     body: Option<String>,
+    /// URL of an image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image: Option<String>,
+    /// What the app opens on a tap.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    link: Option<String>,
+    /// The app's own keys.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    #[schema(value_type = Object)]
+    data: Map<String, Value>,
     state: String,
     deadline: Time,
+    /// When it leaves the inbox.
+    expires_at: Time,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    read_at: Option<Time>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    archived_at: Option<Time>,
     created_at: Time,
     receipts: Vec<ReceiptOut>,
 }
 
-/// Why something came, for the person to whom it came.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-#[schema(as = Why)]
-pub struct WhyOut {
-    message_id: MessageId,
-    decision_id: DecisionId,
-    /// What happened that led to it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    event_id: Option<EventId>,
-    /// In sentences.
-    because: Vec<String>,
-    /// The records of consent that allowed it.
-    consent_ids: Vec<ConsentId>,
-    decided_at: Time,
+/// Which part of the inbox to list.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct InboxQuery {
+    /// `unread`, `read` or `archived`; all but the archived ones when left out.
+    state: Option<InboxState>,
+    /// How many items, 1 to 500; 50 by default.
+    #[param(minimum = 1, maximum = 500)]
+    limit: Option<i64>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
 }
 
-/// Lists the caller's messages, the newest first.
+/// What a person did with a message.
+#[derive(Debug, Clone, Copy, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum InboxState {
+    /// Not read.
+    Unread,
+    /// Read, and not put away.
+    Read,
+    /// Put away.
+    Archived,
+}
+
+/// A page of the inbox.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Inbox)]
+pub struct InboxOut {
+    items: Vec<MineOut>,
+    /// How many of all are not read.
+    unread: i64,
+    /// Ask for the next page with this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<String>,
+}
+
+/// Which messages to mark: `ids`, or `all_before`.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = MarkMessages)]
+pub struct MarkIn {
+    /// Up to 100; those that are not the caller's are passed over.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false, max_items = 100)]
+    ids: Option<Vec<MessageId>>,
+    /// All that were made before this time.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false)]
+    all_before: Option<Time>,
+}
+
+/// What a mark did.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = MarkedMessages)]
+pub struct MarkedOut {
+    /// How many were not marked so before.
+    changed: usize,
+    /// How many of all are not read now.
+    unread: i64,
+}
+
+/// Lists the caller's inbox, the newest first: each thing that was said once, however many devices it went to, until it
+/// expires. With `If-None-Match` an unchanged page is answered 304.
 ///
 /// # Errors
 /// 400, 401.
-#[utoipa::path(get, path = "/v1/me/messages", tag = "me", params(PageQuery), responses(
-    (status = 200, body = Page<MineOut>), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody)),
-    security(("user_token" = [])))]
-pub async fn list(caller: UserToken, platform: web::Data<Platform>, query: Query<PageQuery>) -> Result<web::Json<Page<MineOut>>> {
-    let page = query.0;
-    let wanted = MessageFilter {
-        user_id: Some(caller.user_id),
-        after: page.after().to_owned(),
-        newest_first: true,
-        limit: page.rows()?,
-        ..MessageFilter::default()
+#[utoipa::path(get, path = "/v1/me/messages", tag = "me", params(InboxQuery), responses(
+    (status = 200, body = InboxOut), (status = 304, description = "It is as you know it"), (status = 400, body = ProblemBody),
+    (status = 401, body = ProblemBody)), security(("user_token" = [])))]
+pub async fn list(
+    caller: UserToken,
+    platform: web::Data<Platform>,
+    request: HttpRequest,
+    Query(query): Query<InboxQuery>,
+) -> Result<HttpResponse> {
+    let page = PageQuery { limit: query.limit, cursor: query.cursor };
+    let (before, rows, of) = (page.after().to_owned(), page.rows()?, owner(&caller, &platform));
+    let shelf = match query.state {
+        None => Shelf::Open,
+        Some(InboxState::Unread) => Shelf::Unread,
+        Some(InboxState::Read) => Shelf::Read,
+        Some(InboxState::Archived) => Shelf::Archived,
     };
-    let found = platform
+    let (found, unread) = platform
         .store
         .read(move |conn| {
-            let rows = store::messages(conn, caller.app_id, &wanted)?;
-            shown(conn, caller.app_id, rows)
+            let ids: Vec<MessageId> = store::inbox(conn, of, shelf, (&before, rows))?;
+            let mut messages = store::messages_by_id(conn, of.app, &ids)?;
+            messages.reverse();
+            Ok((shown(conn, of.app, messages)?, store::unread(conn, of)?))
         })
         .await?;
-    Ok(web::Json(page.page(found, |m| m.id.to_string(), |m| m)?))
+    let page = page.page(found, |m| m.id.to_string(), |m| m)?;
+    unless_known(&request, &InboxOut { items: page.items, unread, next_cursor: page.next_cursor })
 }
 
-/// One of the caller's messages.
+/// One of the caller's messages, whether it stands in the inbox or not.
 ///
 /// # Errors
 /// 401, 404.
 #[utoipa::path(get, path = "/v1/me/messages/{id}", tag = "me", params(("id" = String, Path)), responses(
-    (status = 200, body = MineOut), (status = 401, body = ProblemBody), (status = 404, body = ProblemBody)),
-    security(("user_token" = [])))]
-pub async fn read(caller: UserToken, platform: web::Data<Platform>, path: web::Path<String>) -> Result<web::Json<MineOut>> {
-    let wanted: MessageId = id(&path, "message")?;
+    (status = 200, body = MineOut), (status = 304, description = "It is as you know it"), (status = 401, body = ProblemBody),
+    (status = 404, body = ProblemBody)), security(("user_token" = [])))]
+pub async fn read(
+    caller: UserToken,
+    platform: web::Data<Platform>,
+    request: HttpRequest,
+    path: web::Path<String>,
+) -> Result<HttpResponse> {
+    let (wanted, of): (MessageId, Owner) = (id(&path, "message")?, owner(&caller, &platform));
     let found = platform
         .store
         .read(move |conn| {
-            let row = own(conn, caller.app_id, caller.user_id, wanted)?;
-            shown(conn, caller.app_id, vec![row])
+            let row = own(conn, of, wanted)?;
+            shown(conn, of.app, vec![row])
         })
         .await?;
-    found.into_iter().next().map(web::Json).ok_or_else(|| Error::not_found("message"))
+    unless_known(&request, &found.into_iter().next().ok_or_else(|| Error::not_found("message"))?)
 }
 
-/// Why one of the caller's messages came.
+/// Marks messages as read.
 ///
 /// # Errors
-/// 401, 404.
-#[utoipa::path(get, path = "/v1/me/messages/{id}/why", tag = "me", params(("id" = String, Path)), responses(
-    (status = 200, body = WhyOut), (status = 401, body = ProblemBody), (status = 404, body = ProblemBody)),
+/// 400, 401.
+#[utoipa::path(post, path = "/v1/me/messages/read", tag = "me", request_body = MarkIn, responses(
+    (status = 200, body = MarkedOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody)),
     security(("user_token" = [])))]
-pub async fn why(caller: UserToken, platform: web::Data<Platform>, path: web::Path<String>) -> Result<web::Json<WhyOut>> {
-    let wanted: MessageId = id(&path, "message")?;
-    let out = platform.store.read(move |conn| explain(conn, caller.app_id, caller.user_id, wanted)).await?;
-    Ok(web::Json(out))
+pub async fn mark_read(caller: UserToken, platform: web::Data<Platform>, body: Body<MarkIn>) -> Result<web::Json<MarkedOut>> {
+    mark(&caller, &platform, (Mark::Read, body.0)).await
 }
 
-fn own(conn: &mut Conn, app: AppId, user: UserId, wanted: MessageId) -> Result<MessageRow> {
-    store::message(conn, app, wanted)?.filter(|m| m.user_id == user).ok_or_else(|| Error::not_found("message"))
+/// Marks messages as not read.
+///
+/// # Errors
+/// 400, 401.
+#[utoipa::path(post, path = "/v1/me/messages/unread", tag = "me", request_body = MarkIn, responses(
+    (status = 200, body = MarkedOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody)),
+    security(("user_token" = [])))]
+pub async fn mark_unread(caller: UserToken, platform: web::Data<Platform>, body: Body<MarkIn>) -> Result<web::Json<MarkedOut>> {
+    mark(&caller, &platform, (Mark::Unread, body.0)).await
 }
 
-fn explain(conn: &mut Conn, app: AppId, user: UserId, wanted: MessageId) -> Result<WhyOut> {
-    let message = own(conn, app, user, wanted)?;
-    let decision = store::decision(conn, app, message.decision_id)?.ok_or_else(|| Error::not_found("message"))?;
-    let mut because = Vec::new();
-    let moment_ids: Vec<_> = decision.moment_id.into_iter().collect();
-    match store::moments(conn, app, &moment_ids)?.into_iter().next() {
-        Some(moment) => because.push(format!(
-            "Something happened at {} that opened a moment of the kind “{}” for you, until {}.",
-            Time(moment.opened_ms),
-            moment.kind,
-            Time(moment.closes_ms)
-        )),
-        None => because.push("It was planned for you and others at this time.".to_owned()),
+/// Puts messages away.
+///
+/// # Errors
+/// 400, 401.
+#[utoipa::path(post, path = "/v1/me/messages/archive", tag = "me", request_body = MarkIn, responses(
+    (status = 200, body = MarkedOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody)),
+    security(("user_token" = [])))]
+pub async fn archive(caller: UserToken, platform: web::Data<Platform>, body: Body<MarkIn>) -> Result<web::Json<MarkedOut>> {
+    mark(&caller, &platform, (Mark::Archived, body.0)).await
+}
+
+/// Takes messages out again that were put away.
+///
+/// # Errors
+/// 400, 401.
+#[utoipa::path(post, path = "/v1/me/messages/unarchive", tag = "me", request_body = MarkIn, responses(
+    (status = 200, body = MarkedOut), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody)),
+    security(("user_token" = [])))]
+pub async fn unarchive(caller: UserToken, platform: web::Data<Platform>, body: Body<MarkIn>) -> Result<web::Json<MarkedOut>> {
+    mark(&caller, &platform, (Mark::Unarchived, body.0)).await
+}
+
+async fn mark(caller: &UserToken, platform: &Platform, (mark, body): (Mark, MarkIn)) -> Result<web::Json<MarkedOut>> {
+    let of = owner(caller, platform);
+    if body.ids.is_some() == body.all_before.is_some() {
+        return Err(Error::invalid("ids", "invalid", "name `ids` or `all_before`, and not both"));
     }
-    let records = consent::records(conn, app, user, &message.consent.0.consent_ids)?;
-    let purpose = &message.consent.0.purpose;
-    let of_trigger = |record: &&Record| record.row.extent.purpose != *purpose;
-    for record in records.iter().filter(of_trigger) {
-        let needed = &record.row.extent.purpose;
-        because.push(format!("What happened was matched with you because you agreed to “{needed}” on {}.", Time(record.at_ms)));
+    if body.ids.as_ref().is_some_and(|ids| ids.len() > MARKED_MAX) {
+        return Err(Error::invalid("ids", "too_long", format!("at most {MARKED_MAX} messages per call")));
     }
-    match records.iter().find(|record| !of_trigger(record)) {
-        Some(record) => because.push(format!("You agreed to messages of the purpose “{purpose}” on {}.", Time(record.at_ms))),
-        None => {
-            because.push(format!("Messages of the purpose “{purpose}” belong to the service that you use; they need no consent."))
-        }
-    }
-    let others = decision.candidates.0.len().saturating_sub(1);
-    if others > 0 {
-        because.push(format!("Of {} offers that competed it was the one worth most to you at that time.", others + 1));
-    }
-    because.push("You can switch its topic off, pause messages or withdraw your consent at any time.".to_owned());
-    Ok(WhyOut {
-        message_id: message.id,
-        decision_id: message.decision_id,
-        event_id: decision.event_id,
-        because,
-        consent_ids: message.consent.0.consent_ids,
-        decided_at: Time(decision.decided_ms),
-    })
+    let done = platform
+        .store
+        .write(move |conn| {
+            // Nobody's messages are forgotten between the look and the write.
+            conn.serialise(store::RECEIPTS)?;
+            let chosen = match (&body.ids, body.all_before) {
+                (Some(ids), _) => store::chosen_of(conn, of, ids)?,
+                (None, Some(before)) => store::chosen_before(conn, of, before.0)?,
+                (None, None) => Vec::new(),
+            };
+            let changed = store::mark(conn, of, mark, &chosen)?;
+            Ok(MarkedOut { changed, unread: store::unread(conn, of)? })
+        })
+        .await?;
+    Ok(web::Json(done))
+}
+
+fn owner(caller: &UserToken, platform: &Platform) -> Owner {
+    Owner { app: caller.app_id, user: caller.user_id, now_ms: platform.clock.now_ms() }
+}
+
+/// A message, if it is this user's.
+pub(super) fn own(conn: &mut Conn, of: Owner, wanted: MessageId) -> Result<MessageRow> {
+    let own = |m: &MessageRow| m.user_id == of.user && m.recalls.is_empty();
+    store::message(conn, of.app, wanted)?.filter(own).ok_or_else(|| Error::not_found("message"))
 }
 
 fn shown(conn: &mut Conn, app: AppId, rows: Vec<MessageRow>) -> Result<Vec<MineOut>> {
     let mut receipts = receipts_of(conn, app, &rows)?;
+    let chosen: Vec<ChoiceId> = rows.iter().map(|row| row.choice_id).collect();
+    let marks = store::marks(conn, app, &chosen)?.into_iter().map(|(id, read, archived)| (id, (read, archived)));
+    let marks: HashMap<ChoiceId, (Option<i64>, Option<i64>)> = marks.collect();
     Ok(rows
         .into_iter()
         .map(|row| {
-            let (title, body) = words(&row.payload);
+            let Words { title, body, image, link, data } = Words::of(&row.payload);
+            let (read_ms, archived_ms) = marks.get(&row.choice_id).copied().unwrap_or_default();
             MineOut {
                 receipts: receipts.remove(&row.id).unwrap_or_default(),
                 id: row.id,
@@ -167,23 +272,16 @@ fn shown(conn: &mut Conn, app: AppId, rows: Vec<MessageRow>) -> Result<Vec<MineO
                 campaign_id: row.campaign_id,
                 title,
                 body,
+                image,
+                link,
+                data,
                 state: row.state,
                 deadline: Time(row.deadline_ms),
+                expires_at: Time(row.inbox_until_ms.unwrap_or(row.deadline_ms)),
+                read_at: read_ms.map(Time),
+                archived_at: archived_ms.map(Time),
                 created_at: Time(row.created_ms),
             }
         })
         .collect())
-}
-
-/// Title and body out of a payload of either gateway.
-fn words(payload: &str) -> (Option<String>, Option<String>) {
-    let payload: Value = serde_json::from_str(payload).unwrap_or_default();
-    let of = |part: &str| {
-        ["/aps/alert", "/notification", "/message/notification"]
-            .iter()
-            .find_map(|at| payload.pointer(&format!("{at}/{part}")))
-            .and_then(Value::as_str)
-            .map(str::to_owned)
-    };
-    (of("title"), of("body"))
 }

@@ -5,7 +5,9 @@ pub mod decisions;
 pub mod messages;
 pub mod mine;
 pub mod question;
+pub mod recall;
 pub mod receipts;
+pub mod why;
 
 use crate::error::{Error, Result};
 use std::str::FromStr;

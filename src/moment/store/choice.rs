@@ -1,8 +1,9 @@
 //! Held choices: which are due, which a newer moment supersedes, and what came of them.
 
 use crate::error::Result;
-use crate::id::{AppId, CampaignId, ChoiceId, DecisionId, MessageId, MomentId, OfferId, UserId};
+use crate::id::{AppId, CampaignId, ChoiceId, DecisionId, MessageId, MomentId, OfferId, PushId, UserId};
 use crate::moment::decision::Outcome;
+use crate::moment::input::is_direct;
 use crate::on;
 use crate::store::schema::{choices, decisions, messages, moments};
 use crate::store::{Conn, Doc};
@@ -22,6 +23,13 @@ pub(in crate::moment) struct HeldRow {
     pub campaign_id: CampaignId,
     pub offer_id: OfferId,
     pub planned_ms: i64,
+}
+
+impl HeldRow {
+    /// The direct push whose choice it is, if it is one's.
+    pub fn push(&self) -> Option<PushId> {
+        is_direct(self.campaign_id, self.offer_id).then(|| self.campaign_id.uuid().into())
+    }
 }
 
 /// Held choices whose time has come, the earliest first.
@@ -131,7 +139,7 @@ pub(in crate::moment) fn not_gone(conn: &mut Conn, app: AppId, users: &[UserId])
 }
 
 /// The messages of a user's moments of one kind that opened no later than a time and that have not
-/// ended.
+/// ended; no recalls, which go on.
 pub(in crate::moment) fn waiting_of_kind(
     conn: &mut Conn,
     app: AppId,
@@ -144,6 +152,7 @@ pub(in crate::moment) fn waiting_of_kind(
             moments::app_id.eq(decisions::app_id).and(decisions::moment_id.eq(moments::id.nullable()))
         ))
         .filter(messages::app_id.eq(app).and(messages::user_id.eq(user)).and(messages::state.eq_any(["queued", "retry_at", "sending"])))
+        .filter(messages::recalls.eq(""))
         .filter(moments::kind.eq(kind).and(moments::test.eq(test)))
         .filter(moments::opened_ms.le(opened_ms).and(moments::id.ne(but)))
         .order(messages::id)

@@ -1,7 +1,8 @@
 //! What came of messages, as caps and stock see it.
 
 use crate::error::Result;
-use crate::id::{AppId, ChoiceId, MessageId, OfferId};
+use crate::id::{AppId, CampaignId, ChoiceId, MessageId, OfferId, UserId};
+use crate::moment::input::is_direct;
 use crate::on;
 use crate::store::Conn;
 use crate::store::schema::{choices, messages};
@@ -13,6 +14,12 @@ pub(in crate::moment) struct Ended {
     pub app_id: AppId,
     pub id: MessageId,
     pub choice_id: ChoiceId,
+    pub user_id: UserId,
+    pub state: String,
+    pub reason: Option<String>,
+    pub ended_ms: Option<i64>,
+    /// The message that it takes back; "": none.
+    pub recalls: String,
 }
 
 /// Ended messages that nobody has looked at, in id order.
@@ -21,19 +28,28 @@ pub(in crate::moment) fn ended(conn: &mut Conn, limit: i64) -> Result<Vec<Ended>
         .filter(messages::settled.eq(false).and(messages::ended_ms.is_not_null()))
         .order(messages::id)
         .limit(limit)
-        .select((messages::app_id, messages::id, messages::choice_id))
+        .select((
+            messages::app_id,
+            messages::id,
+            messages::choice_id,
+            messages::user_id,
+            messages::state,
+            messages::reason,
+            messages::ended_ms,
+            messages::recalls,
+        ))
         .load(c))?)
 }
 
-/// The states of all messages of a choice.
+/// The states of all messages of a choice, but for recalls.
 pub(in crate::moment) fn states_of(conn: &mut Conn, app: AppId, choice: ChoiceId) -> Result<Vec<String>> {
     Ok(on!(conn, c => messages::table
-        .filter(messages::app_id.eq(app).and(messages::choice_id.eq(choice)))
+        .filter(messages::app_id.eq(app).and(messages::choice_id.eq(choice)).and(messages::recalls.eq("")))
         .select(messages::state)
         .load(c))?)
 }
 
-/// A choice counts no longer; the offer whose stock it held, if it did count.
+/// A choice counts no longer; the offer whose stock it held, if it did count. A direct push has none.
 pub(in crate::moment) fn stop_counting(conn: &mut Conn, app: AppId, choice: ChoiceId) -> Result<Option<OfferId>> {
     let changed = on!(conn, c => diesel::update(choices::table.find((app, choice)))
         .filter(choices::counts.eq(true))
@@ -42,7 +58,9 @@ pub(in crate::moment) fn stop_counting(conn: &mut Conn, app: AppId, choice: Choi
     if changed == 0 {
         return Ok(None);
     }
-    Ok(on!(conn, c => choices::table.find((app, choice)).select(choices::offer_id).first(c).optional())?)
+    let of: Option<(CampaignId, OfferId)> =
+        on!(conn, c => choices::table.find((app, choice)).select((choices::campaign_id, choices::offer_id)).first(c).optional())?;
+    Ok(of.filter(|(campaign, offer)| !is_direct(*campaign, *offer)).map(|(_, offer)| offer))
 }
 
 /// These ended messages have been looked at.

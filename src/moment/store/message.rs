@@ -1,11 +1,11 @@
 //! Messages and receipts, as the trail and the inbox show them. The outbox alone changes a message's state.
 
 use crate::error::Result;
-use crate::id::{AppId, CampaignId, DecisionId, DeviceId, MessageId, OfferId, UserId};
+use crate::id::{AppId, CampaignId, ChoiceId, DecisionId, DeviceId, MessageId, OfferId, UserId};
 use crate::on;
 use crate::push::{Allowed, Attempt};
 use crate::store::schema::{messages, receipts};
-use crate::store::{Conn, Doc};
+use crate::store::{Conn, Doc, among};
 use diesel::prelude::*;
 use std::collections::HashMap;
 
@@ -16,9 +16,10 @@ pub(in crate::moment) struct MessageFilter {
     pub decision_id: Option<DecisionId>,
     pub campaign_id: Option<CampaignId>,
     pub state: Option<&'static str>,
-    /// Only ids after this one, or before it when `newest_first`.
+    /// Only ids after this one.
     pub after: String,
-    pub newest_first: bool,
+    /// Recalls too.
+    pub recalls: bool,
     pub limit: i64,
 }
 
@@ -27,6 +28,7 @@ pub(in crate::moment) struct MessageFilter {
 #[diesel(table_name = messages)]
 pub(in crate::moment) struct MessageRow {
     pub id: MessageId,
+    pub choice_id: ChoiceId,
     pub decision_id: DecisionId,
     pub user_id: UserId,
     pub device_id: DeviceId,
@@ -40,22 +42,18 @@ pub(in crate::moment) struct MessageRow {
     pub consent: Doc<Allowed>,
     pub state: String,
     pub reason: Option<String>,
+    pub attempt: i64,
     pub attempts: Doc<Vec<Attempt>>,
+    pub sending_ms: Option<i64>,
     pub due_ms: i64,
     pub deadline_ms: i64,
     pub created_ms: i64,
     pub ended_ms: Option<i64>,
-}
-
-/// A receipt as it is stored.
-#[derive(Debug, Clone, Queryable, Selectable, Insertable)]
-#[diesel(table_name = receipts, treat_none_as_default_value = false)]
-pub(in crate::moment) struct ReceiptRow {
-    pub app_id: AppId,
-    pub message_id: MessageId,
-    pub kind: String,
-    pub at_ms: i64,
-    pub received_ms: i64,
+    /// The message that it takes back; "": none.
+    pub recalls: String,
+    pub recalled_ms: Option<i64>,
+    /// Until when its content says that it stays in the inbox.
+    pub inbox_until_ms: Option<i64>,
 }
 
 /// Messages in id order.
@@ -74,12 +72,10 @@ pub(in crate::moment) fn messages(conn: &mut Conn, app: AppId, filter: &MessageF
         if let Some(state) = filter.state {
             query = query.filter(messages::state.eq(state));
         }
-        query = match (filter.newest_first, filter.after.is_empty()) {
-            (true, true) => query.order(messages::id.desc()),
-            (true, false) => query.filter(messages::id.lt(&filter.after)).order(messages::id.desc()),
-            (false, _) => query.filter(messages::id.gt(&filter.after)).order(messages::id.asc()),
-        };
-        query.limit(filter.limit).select(MessageRow::as_select()).load(c)
+        if !filter.recalls {
+            query = query.filter(messages::recalls.eq(""));
+        }
+        query.filter(messages::id.gt(&filter.after)).order(messages::id.asc()).limit(filter.limit).select(MessageRow::as_select()).load(c)
     })?)
 }
 
@@ -88,26 +84,13 @@ pub(in crate::moment) fn message(conn: &mut Conn, app: AppId, id: MessageId) -> 
     Ok(on!(conn, c => messages::table.find((app, id)).select(MessageRow::as_select()).first(c).optional())?)
 }
 
-/// The receipts of these messages, the earliest first.
-pub(in crate::moment) fn receipts(conn: &mut Conn, app: AppId, ids: &[MessageId]) -> Result<Vec<ReceiptRow>> {
-    let mut found = Vec::new();
-    for chunk in ids.chunks(500) {
-        let rows: Vec<ReceiptRow> = on!(conn, c => receipts::table
-            .filter(receipts::app_id.eq(app).and(receipts::message_id.eq_any(chunk)))
-            .order((receipts::at_ms, receipts::kind))
-            .select(ReceiptRow::as_select())
-            .load(c))?;
-        found.extend(rows);
-    }
-    Ok(found)
-}
-
-/// Writes receipts; of one kind and message the first stays.
-pub(in crate::moment) fn insert_receipts(conn: &mut Conn, rows: &[ReceiptRow]) -> Result<()> {
-    for row in rows {
-        on!(conn, c => diesel::insert_into(receipts::table).values(row).on_conflict_do_nothing().execute(c))?;
-    }
-    Ok(())
+/// Messages by id, in id order.
+pub(in crate::moment) fn messages_by_id(conn: &mut Conn, app: AppId, ids: &[MessageId]) -> Result<Vec<MessageRow>> {
+    Ok(on!(conn, c => messages::table
+        .filter(messages::app_id.eq(app).and(among(messages::id, ids)))
+        .order(messages::id)
+        .select(MessageRow::as_select())
+        .load(c))?)
 }
 
 /// When the first message of each decision was accepted, and when the first was opened.
@@ -119,7 +102,7 @@ pub(in crate::moment) fn first_hops(
     let mut found: HashMap<DecisionId, (Option<i64>, Option<i64>)> = HashMap::new();
     for chunk in ids.chunks(500) {
         let accepted: Vec<(DecisionId, Option<i64>)> = on!(conn, c => messages::table
-            .filter(messages::app_id.eq(app).and(messages::decision_id.eq_any(chunk)).and(messages::state.eq("accepted")))
+            .filter(messages::app_id.eq(app).and(messages::decision_id.eq_any(chunk)).and(messages::state.eq("accepted")).and(messages::recalls.eq("")))
             .select((messages::decision_id, messages::ended_ms))
             .load(c))?;
         for (id, at_ms) in accepted {

@@ -1,7 +1,7 @@
 //! The decision trail: decisions with their moments, choices and messages.
 
 use crate::error::Result;
-use crate::id::{AppId, CampaignId, ChoiceId, DecisionId, EventId, MessageId, MomentId, OfferId, UserId};
+use crate::id::{AppId, CampaignId, ChoiceId, DecisionId, EventId, MessageId, MomentId, OfferId, PushId, UserId};
 use crate::moment::commit::Hops;
 use crate::moment::decision::{Choice, Tried};
 use crate::on;
@@ -42,6 +42,14 @@ pub(in crate::moment) struct DecisionRow {
     pub hops: Doc<Hops>,
     pub decided_ms: i64,
     pub test: bool,
+}
+
+impl DecisionRow {
+    /// The direct push that it is about, if it is about one.
+    pub fn push(&self) -> Option<PushId> {
+        let direct = self.moment_id.is_none() && self.candidates.0.iter().any(|tried| tried.version.is_direct());
+        self.campaign_id.filter(|_| direct).map(|id| id.uuid().into())
+    }
 }
 
 /// A moment as it is stored.
@@ -137,6 +145,7 @@ pub(in crate::moment) fn message_ids(conn: &mut Conn, app: AppId, ids: &[ChoiceI
     for chunk in ids.chunks(IDS_MAX) {
         let rows: Vec<(ChoiceId, MessageId)> = on!(conn, c => messages::table
             .filter(messages::app_id.eq(app).and(messages::choice_id.eq_any(chunk)))
+            .filter(messages::recalls.eq(""))
             .order(messages::id)
             .select((messages::choice_id, messages::id))
             .load(c))?;

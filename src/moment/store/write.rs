@@ -31,6 +31,8 @@ pub(in crate::moment) struct NewMoment {
     pub closes_ms: i64,
     pub test: bool,
     pub context: Doc<Value>,
+    /// When what it shows is to be taken back.
+    pub recall_ms: Option<i64>,
 }
 
 /// A decision to be stored.

@@ -7,8 +7,11 @@
 pub mod personal;
 mod store;
 mod token;
+pub mod web;
+mod words;
 
-pub use token::Platform;
+pub use token::{FID_PREFIX, Platform, TokenKind};
+pub use words::{Environment, PushPermission};
 
 use crate::error::{Error, Problem, Result};
 use crate::id::{AppId, DeviceId, SessionId, UserId};
@@ -18,78 +21,11 @@ use crate::platform::epoch;
 use crate::platform::fence::Whose;
 use crate::store::Conn;
 use crate::webhook::{self, Event};
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::{BTreeSet, HashMap};
 
 /// Most devices that one user may have.
 const DEVICES_LIMIT: usize = 100;
-
-/// Which of a gateway's worlds a token belongs to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Environment {
-    /// Apps from the store.
-    #[default]
-    Production,
-    /// Apps under development.
-    Sandbox,
-}
-
-impl Environment {
-    /// The word for it in the database and on the wire.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Production => "production",
-            Self::Sandbox => "sandbox",
-        }
-    }
-
-    /// The environment behind the word.
-    pub fn named(word: &str) -> Option<Self> {
-        [Self::Production, Self::Sandbox].into_iter().find(|e| e.name() == word)
-    }
-}
-
-/// What the operating system lets the app show. It is a capability, not consent.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum PushPermission {
-    /// Everything.
-    Granted,
-    /// Nothing.
-    Denied,
-    /// Quietly, in the notification centre alone.
-    Provisional,
-    /// The person has not been asked.
-    #[default]
-    NotDetermined,
-}
-
-impl PushPermission {
-    /// The word for it in the database and on the wire.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Granted => "granted",
-            Self::Denied => "denied",
-            Self::Provisional => "provisional",
-            Self::NotDetermined => "not_determined",
-        }
-    }
-
-    /// The permission behind the word.
-    pub fn named(word: &str) -> Option<Self> {
-        [Self::Granted, Self::Denied, Self::Provisional, Self::NotDetermined].into_iter().find(|p| p.name() == word)
-    }
-
-    /// Whether a push would be shown.
-    pub fn shows(self) -> bool {
-        match self {
-            Self::Granted | Self::Provisional => true,
-            Self::Denied | Self::NotDetermined => false,
-        }
-    }
-}
 
 /// One installation of the app, as one user uses it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,7 +51,8 @@ pub struct Device {
 pub struct Traits {
     /// Operating system.
     pub platform: Platform,
-    /// Push token, in the form in which tokens are compared; none when pushes cannot reach it.
+    /// Push token, in the form in which tokens are compared; none when pushes cannot reach it. A browser's is its whole
+    /// subscription: see [`web`].
     pub token: Option<String>,
     /// Where the token is good.
     pub environment: Environment,
@@ -132,6 +69,12 @@ pub struct Traits {
 }
 
 impl Traits {
+    /// What of the token belongs to one device alone: all of it; of a subscription the endpoint.
+    fn address(&self) -> Option<&str> {
+        let token = self.token.as_deref()?;
+        token.split(' ').next()
+    }
+
     /// The traits in the form in which they are kept.
     ///
     /// # Errors
@@ -193,9 +136,11 @@ pub fn register(conn: &mut Conn, app: AppId, registration: &Registration) -> Res
     let Registration { user, installation_id, traits, .. } = registration;
     // Installations before tokens, everywhere: nobody waits in a circle.
     conn.serialise(&format!("installation:{app}:{installation_id}"))?;
-    if let Some(token) = &traits.token {
+    if let Some(token) = traits.address() {
         conn.serialise(&format!("token:{app}:{}:{token}", traits.platform.name()))?;
     }
+    let remembered = remembering(conn, app, registration)?;
+    let registration = remembered.as_ref().unwrap_or(registration);
     let holders = store::holders(conn, app, registration)?;
     store::release(conn, app, &holders.iter().map(|(device, _)| *device).collect::<Vec<_>>())?;
     let displaced: BTreeSet<UserId> = holders.into_iter().filter_map(|(_, holder)| holder).filter(|h| h != user).collect();
@@ -220,6 +165,17 @@ pub fn register(conn: &mut Conn, app: AppId, registration: &Registration) -> Res
         webhook::emit(conn, app, &Event::of_user("device.registered", (*user, registration.now_ms), device.id, data))?;
     }
     Ok(Registered { device, new: known.is_none(), displaced })
+}
+
+/// The registration of a browser's subscription that was seen before, with the word on the VAPID key that it was made
+/// with: that one keeps it, until the page subscribes again.
+fn remembering(conn: &mut Conn, app: AppId, registration: &Registration) -> Result<Option<Registration>> {
+    let Some(token) = registration.traits.token.as_deref().filter(|_| registration.traits.platform == Platform::Web) else {
+        return Ok(None);
+    };
+    let before = store::subscription(conn, app, registration.traits.address().unwrap_or_default())?;
+    let Some(token) = before.and_then(|before| web::kept(token, &before)) else { return Ok(None) };
+    Ok(Some(Registration { traits: Traits { token: Some(token), ..registration.traits.clone() }, ..registration.clone() }))
 }
 
 /// Registers many installations that are not known yet, for users that exist: seeding and import. Tokens do not move:
@@ -273,6 +229,22 @@ pub fn holds(conn: &mut Conn, app: AppId, ids: &[DeviceId]) -> Result<HashMap<De
     store::holds(conn, app, ids)
 }
 
+/// Whose installations these are: of each the device that can be reached, else the one that was heard of last.
+///
+/// # Errors
+/// What the database says.
+pub fn by_installations(conn: &mut Conn, app: AppId, names: &[String]) -> Result<HashMap<String, (UserId, DeviceId)>> {
+    store::by_installations(conn, app, names)
+}
+
+/// Whose tokens these are, as their senders write them.
+///
+/// # Errors
+/// What the database says.
+pub fn by_tokens(conn: &mut Conn, app: AppId, tokens: &[String]) -> Result<HashMap<String, (UserId, DeviceId)>> {
+    store::by_tokens(conn, app, tokens)
+}
+
 /// A user's devices after an id, live or not, in the order of their ids.
 ///
 /// # Errors
@@ -290,6 +262,23 @@ pub fn of_installation(conn: &mut Conn, app: AppId, user: UserId, installation_i
     store::by_id(conn, app, id)?.ok_or_else(|| Error::not_found("device"))
 }
 
+/// What becomes of the number on an app's icon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Count {
+    /// So many more.
+    Add(i64),
+    /// This one.
+    Put(i64),
+}
+
+/// Counts the badges of these devices, all alike; answers the numbers that they have then.
+///
+/// # Errors
+/// What the database says.
+pub fn count_badges(conn: &mut Conn, app: AppId, (devices, count): (&[DeviceId], Count)) -> Result<Vec<(DeviceId, i64)>> {
+    store::count_badges(conn, app, (devices, count))
+}
+
 /// Deletes a token that its gateway called dead, when it is still the same one and was registered no later than what
 /// the verdict speaks of (I7). Answers whether it was deleted.
 ///
@@ -298,6 +287,33 @@ pub fn of_installation(conn: &mut Conn, app: AppId, user: UserId, installation_i
 pub fn kill_token(conn: &mut Conn, app: AppId, device: DeviceId, verdict: Verdict<'_>) -> Result<bool> {
     let verdict = if planted(Bug::BlindTokenKill) { Verdict { at_ms: i64::MAX, ..verdict } } else { verdict };
     store::kill_token(conn, app, device, verdict)
+}
+
+/// Tells the app whose tokens a gateway has called dead; where nobody listens it is one look.
+///
+/// # Errors
+/// What the database says.
+pub fn tell_dead(conn: &mut Conn, app: AppId, dead: &[(DeviceId, i64)]) -> Result<()> {
+    const KIND: &str = "device.token_dead";
+    if dead.is_empty() || !webhook::is_heard(conn, app, KIND)? {
+        return Ok(());
+    }
+    let ids: Vec<DeviceId> = dead.iter().map(|(id, _)| *id).collect();
+    let holds = store::holds(conn, app, &ids)?;
+    let event = |(id, at_ms): &(DeviceId, i64)| {
+        let user = holds.get(id)?.user_id?;
+        Some(Event::of_user(KIND, (user, *at_ms), format!("{id}:{at_ms}"), json!({ "device": id })))
+    };
+    webhook::emit_all(conn, app, &dead.iter().filter_map(event).collect::<Vec<_>>())
+}
+
+/// Writes where a token is good, as its gateway has shown by taking a push to it, when the device still has it. What the
+/// app says at the next registration counts again. Answers whether it was written.
+///
+/// # Errors
+/// What the database says.
+pub fn settle_environment(conn: &mut Conn, app: AppId, device: DeviceId, good: (&str, Environment)) -> Result<bool> {
+    store::settle_environment(conn, app, device, good)
 }
 
 /// A gateway's word that a token is dead.

@@ -1,5 +1,6 @@
 //! What the room of devices holds of a user: installations, with their push tokens.
 
+use super::store::Nothing;
 use crate::error::Result;
 use crate::id::{AppId, DeviceId, SessionId, UserId};
 use crate::on;
@@ -21,6 +22,7 @@ pub const ROOM: Room = Room {
             plain("installation_id"),
             plain("platform"),
             plain("token"),
+            plain("web_keys"),
             plain("environment"),
             plain("topic"),
             plain("locale"),
@@ -28,6 +30,7 @@ pub const ROOM: Room = Room {
             plain("push_permission"),
             plain("app_version"),
             plain("session_id"),
+            plain("badge"),
             time("token_ms"),
             time("last_seen_ms"),
             time("created_ms"),
@@ -46,7 +49,7 @@ pub const ROOM: Room = Room {
 pub fn drop_tokens(conn: &mut Conn, app: AppId, user: UserId) -> Result<()> {
     let own = devices::table.filter(devices::app_id.eq(app).and(devices::user_id.eq(user)));
     on!(conn, c => diesel::update(own)
-        .set((devices::token.eq(None::<String>), devices::token_ms.eq(None::<i64>), devices::session_id.eq(None::<SessionId>)))
+        .set(Nothing::default())
         .execute(c))?;
     epoch::bump(conn, app, epoch::Scope::Consent(user))
 }
@@ -72,16 +75,21 @@ fn turn_over(conn: &mut Conn, merge: &Merge) -> Result<()> {
     let open = sessions::table
         .filter(sessions::app_id.eq(app).and(sessions::user_id.eq(into)).and(sessions::ended_ms.is_null()))
         .select(sessions::id.nullable());
-    let nothing =
-        (devices::token.eq(None::<String>), devices::token_ms.eq(None::<i64>), devices::session_id.eq(None::<SessionId>));
     let stray = of(from).filter(devices::session_id.is_not_null().and(devices::session_id.ne_all(open)));
-    on!(conn, c => diesel::update(stray).set(nothing).execute(c))?;
-    type Columns = (DeviceId, String, Option<String>, Option<i64>, Option<SessionId>, String);
-    let columns =
-        (devices::id, devices::installation_id, devices::token, devices::token_ms, devices::session_id, devices::platform);
+    on!(conn, c => diesel::update(stray).set(Nothing::default()).execute(c))?;
+    type Columns = (DeviceId, String, Option<String>, Option<i64>, Option<SessionId>, String, Option<String>);
+    let columns = (
+        devices::id,
+        devices::installation_id,
+        devices::token,
+        devices::token_ms,
+        devices::session_id,
+        devices::platform,
+        devices::web_keys,
+    );
     let moving: Vec<Columns> = on!(conn, c => of(from).select(columns).load(c))?;
     let known: Vec<Columns> = on!(conn, c => of(into).select(columns).load(c))?;
-    for (id, installation, token, token_ms, session, platform) in moving {
+    for (id, installation, token, token_ms, session, platform, web_keys) in moving {
         let Some(own) = known.iter().find(|device| device.1 == installation) else {
             on!(conn, c => diesel::update(devices::table.find((app, id))).set(devices::user_id.eq(into)).execute(c))?;
             continue;
@@ -89,7 +97,12 @@ fn turn_over(conn: &mut Conn, merge: &Merge) -> Result<()> {
         on!(conn, c => diesel::delete(devices::table.find((app, id))).execute(c))?;
         if own.2.is_none() && own.5 == platform {
             on!(conn, c => diesel::update(devices::table.find((app, own.0)))
-                .set((devices::token.eq(&token), devices::token_ms.eq(token_ms), devices::session_id.eq(session)))
+                .set((
+                    devices::token.eq(&token),
+                    devices::token_ms.eq(token_ms),
+                    devices::web_keys.eq(&web_keys),
+                    devices::session_id.eq(session),
+                ))
                 .execute(c))?;
         }
     }

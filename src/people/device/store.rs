@@ -1,13 +1,15 @@
 //! Devices in the database, and the column of users that follows from them: `zone`.
 
-use super::{Device, Environment, Hold, Platform, PushPermission, Registration, Traits, Verdict};
+use super::{Count, Device, Environment, Hold, Platform, PushPermission, Registration, Traits, Verdict, web};
 use crate::error::{Error, Result};
 use crate::id::{AppId, DeviceId, SessionId, UserId};
 use crate::on;
 use crate::store::schema::{devices, users};
 use crate::store::{Conn, among};
+use diesel::dsl::sql;
 use diesel::prelude::*;
-use std::collections::{BTreeMap, HashMap};
+use diesel::sql_types::BigInt;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// How many values one `in (…)` or one insert takes.
 const CHUNK: usize = 500;
@@ -31,19 +33,21 @@ struct DeviceRow {
     session_id: Option<SessionId>,
     last_seen_ms: i64,
     created_ms: i64,
+    web_keys: Option<String>,
 }
 
 impl DeviceRow {
     fn new(app_id: AppId, registration: &Registration) -> Self {
         let traits = registration.traits.clone();
+        let (token, web_keys) = traits.token.map(web::split).unzip();
         Self {
             app_id,
             id: registration.id,
             installation_id: registration.installation_id.clone(),
             user_id: Some(registration.user),
             platform: traits.platform.name().to_owned(),
-            token_ms: traits.token.as_ref().map(|_| registration.now_ms),
-            token: traits.token,
+            token_ms: token.as_ref().map(|_| registration.now_ms),
+            token,
             environment: traits.environment.name().to_owned(),
             topic: traits.topic,
             locale: traits.locale,
@@ -53,6 +57,7 @@ impl DeviceRow {
             session_id: registration.session,
             last_seen_ms: registration.now_ms,
             created_ms: registration.now_ms,
+            web_keys: web_keys.flatten(),
         }
     }
 
@@ -64,7 +69,7 @@ impl DeviceRow {
             installation_id: self.installation_id,
             traits: Traits {
                 platform: Platform::named(&self.platform).ok_or_else(|| unknown("platform", &self.platform))?,
-                token: self.token,
+                token: self.token.map(|endpoint| web::join(endpoint, self.web_keys)),
                 environment: Environment::named(&self.environment).ok_or_else(|| unknown("environment", &self.environment))?,
                 topic: self.topic,
                 locale: self.locale,
@@ -93,7 +98,7 @@ pub(super) fn holders(conn: &mut Conn, app: AppId, wanted: &Registration) -> Res
         .filter(devices::user_id.is_null().or(devices::user_id.ne(wanted.user)))
         .select((devices::id, devices::user_id))
         .load(c))?;
-    let Some(token) = &traits.token else { return Ok(of_installation) };
+    let Some(token) = traits.address() else { return Ok(of_installation) };
     let of_token: Vec<(DeviceId, Option<UserId>, String)> = on!(conn, c => devices::table
         .filter(devices::app_id.eq(app).and(devices::platform.eq(traits.platform.name())).and(devices::token.eq(token)))
         .select((devices::id, devices::user_id, devices::installation_id))
@@ -104,11 +109,31 @@ pub(super) fn holders(conn: &mut Conn, app: AppId, wanted: &Registration) -> Res
     Ok(others.map(|(id, user, _)| (id, user)).chain(of_installation).collect())
 }
 
+/// The subscription of a browser with this endpoint, whoever holds it.
+pub(super) fn subscription(conn: &mut Conn, app: AppId, endpoint: &str) -> Result<Option<String>> {
+    let keys: Option<Option<String>> = on!(conn, c => devices::table
+        .filter(devices::app_id.eq(app).and(devices::platform.eq(Platform::Web.name())).and(devices::token.eq(endpoint)))
+        .select(devices::web_keys)
+        .first(c)
+        .optional())?;
+    Ok(keys.map(|keys| web::join(endpoint.to_owned(), keys)))
+}
+
+/// What a device has that has lost its token.
+#[derive(Default, AsChangeset)]
+#[diesel(table_name = devices, treat_none_as_null = true)]
+pub(super) struct Nothing {
+    token: Option<String>,
+    token_ms: Option<i64>,
+    web_keys: Option<String>,
+    session_id: Option<SessionId>,
+}
+
 /// Takes the tokens from these devices.
 pub(super) fn release(conn: &mut Conn, app: AppId, ids: &[DeviceId]) -> Result<()> {
     for chunk in ids.chunks(CHUNK) {
         on!(conn, c => diesel::update(devices::table.filter(devices::app_id.eq(app).and(devices::id.eq_any(chunk))))
-            .set((devices::token.eq(None::<String>), devices::token_ms.eq(None::<i64>), devices::session_id.eq(None::<SessionId>)))
+            .set(Nothing::default())
             .execute(c))?;
     }
     Ok(())
@@ -153,8 +178,11 @@ pub(super) fn update(conn: &mut Conn, app: AppId, id: DeviceId, registration: &R
             devices::push_permission.eq(&row.push_permission),
             devices::app_version.eq(&row.app_version),
             devices::token_ms.eq(row.token_ms),
+            devices::web_keys.eq(&row.web_keys),
             // The app's own back end has none: the session that registered it keeps it.
             registration.session.map(|session| devices::session_id.eq(session)),
+            // Whoever comes back begins anew.
+            devices::badge.eq(sql::<BigInt>("case when token is null then 0 else badge end")),
             devices::last_seen_ms.eq(row.last_seen_ms),
         ))
         .execute(c))?;
@@ -179,12 +207,59 @@ pub(super) fn of_users(conn: &mut Conn, app: AppId, users: &[UserId]) -> Result<
 }
 
 pub(super) fn holds(conn: &mut Conn, app: AppId, ids: &[DeviceId]) -> Result<HashMap<DeviceId, Hold>> {
-    type Columns = (DeviceId, Option<UserId>, Option<String>, Option<String>);
+    type Columns = (DeviceId, Option<UserId>, Option<String>, Option<String>, Option<String>);
     let rows: Vec<Columns> = on!(conn, c => devices::table
         .filter(devices::app_id.eq(app).and(among(devices::id, ids)))
-        .select((devices::id, devices::user_id, devices::token, devices::time_zone))
+        .select((devices::id, devices::user_id, devices::token, devices::web_keys, devices::time_zone))
         .load(c))?;
-    Ok(rows.into_iter().map(|(id, user_id, token, time_zone)| (id, Hold { user_id, token, time_zone })).collect())
+    let hold = |(id, user_id, token, web_keys, time_zone): Columns| {
+        (id, Hold { user_id, token: token.map(|endpoint| web::join(endpoint, web_keys)), time_zone })
+    };
+    Ok(rows.into_iter().map(hold).collect())
+}
+
+pub(super) fn count_badges(conn: &mut Conn, app: AppId, (ids, count): (&[DeviceId], Count)) -> Result<Vec<(DeviceId, i64)>> {
+    let these = || devices::table.filter(devices::app_id.eq(app).and(among(devices::id, ids)));
+    let numbers = match count {
+        Count::Add(number) => on!(conn, c => diesel::update(these())
+            .set(devices::badge.eq(devices::badge + number))
+            .returning((devices::id, devices::badge))
+            .get_results(c))?,
+        Count::Put(number) => on!(conn, c => diesel::update(these())
+            .set(devices::badge.eq(number))
+            .returning((devices::id, devices::badge))
+            .get_results(c))?,
+    };
+    Ok(numbers)
+}
+
+pub(super) fn by_installations(conn: &mut Conn, app: AppId, names: &[String]) -> Result<HashMap<String, (UserId, DeviceId)>> {
+    // The last of an installation stays: without a token first, then by when it was heard of.
+    let rows: Vec<(String, Option<UserId>, DeviceId)> = on!(conn, c => devices::table
+        .filter(devices::app_id.eq(app).and(among(devices::installation_id, names)).and(devices::user_id.is_not_null()))
+        .order((devices::token.is_not_null(), devices::last_seen_ms, devices::id))
+        .select((devices::installation_id, devices::user_id, devices::id))
+        .load(c))?;
+    Ok(rows.into_iter().filter_map(|(name, user, id)| Some((name, (user?, id)))).collect())
+}
+
+pub(super) fn by_tokens(conn: &mut Conn, app: AppId, tokens: &[String]) -> Result<HashMap<String, (UserId, DeviceId)>> {
+    // Those of APNs are kept in small letters.
+    let forms: BTreeSet<String> = tokens.iter().flat_map(|token| [token.clone(), token.to_ascii_lowercase()]).collect();
+    let rows: Vec<(Option<String>, Option<UserId>, DeviceId, String)> = on!(conn, c => devices::table
+        .filter(devices::app_id.eq(app).and(among(devices::token.assume_not_null(), forms)))
+        .filter(devices::user_id.is_not_null())
+        .select((devices::token, devices::user_id, devices::id, devices::platform))
+        .load(c))?;
+    let held: HashMap<String, (UserId, DeviceId, bool)> = rows
+        .into_iter()
+        .filter_map(|(token, user, id, platform)| Some((token?, (user?, id, platform == Platform::Ios.name()))))
+        .collect();
+    let of = |token: &String| {
+        let small = || held.get(&token.to_ascii_lowercase()).filter(|(.., ios)| *ios);
+        held.get(token).or_else(small).map(|(user, id, _)| (*user, *id))
+    };
+    Ok(tokens.iter().filter_map(|token| Some((token.clone(), of(token)?))).collect())
 }
 
 pub(super) fn by_id(conn: &mut Conn, app: AppId, id: DeviceId) -> Result<Option<Device>> {
@@ -206,10 +281,25 @@ pub(super) fn list(conn: &mut Conn, app: AppId, user: UserId, page: (&str, i64))
 }
 
 pub(super) fn kill_token(conn: &mut Conn, app: AppId, device: DeviceId, verdict: Verdict<'_>) -> Result<bool> {
+    let endpoint = verdict.token.split(' ').next().unwrap_or_default();
     let rows = on!(conn, c => diesel::update(devices::table
-            .filter(devices::app_id.eq(app).and(devices::id.eq(device)).and(devices::token.eq(verdict.token)))
+            .filter(devices::app_id.eq(app).and(devices::id.eq(device)).and(devices::token.eq(endpoint)))
             .filter(devices::token_ms.le(verdict.at_ms)))
-        .set((devices::token.eq(None::<String>), devices::token_ms.eq(None::<i64>)))
+        .set((
+            devices::token.eq(None::<String>),
+            devices::token_ms.eq(None::<i64>),
+            devices::web_keys.eq(None::<String>),
+        ))
+        .execute(c))?;
+    Ok(rows > 0)
+}
+
+pub(super) fn settle_environment(conn: &mut Conn, app: AppId, device: DeviceId, good: (&str, Environment)) -> Result<bool> {
+    let (token, environment) = good;
+    let rows = on!(conn, c => diesel::update(devices::table
+            .filter(devices::app_id.eq(app).and(devices::id.eq(device)).and(devices::token.eq(token)))
+            .filter(devices::environment.ne(environment.name())))
+        .set(devices::environment.eq(environment.name()))
         .execute(c))?;
     Ok(rows > 0)
 }
@@ -217,7 +307,7 @@ pub(super) fn kill_token(conn: &mut Conn, app: AppId, device: DeviceId, verdict:
 pub(super) fn unbind(conn: &mut Conn, app: AppId, user: UserId, session: SessionId) -> Result<bool> {
     let rows = on!(conn, c => diesel::update(devices::table
             .filter(devices::app_id.eq(app).and(devices::user_id.eq(user)).and(devices::session_id.eq(session))))
-        .set((devices::token.eq(None::<String>), devices::token_ms.eq(None::<i64>), devices::session_id.eq(None::<SessionId>)))
+        .set(Nothing::default())
         .execute(c))?;
     Ok(rows > 0)
 }

@@ -1,5 +1,6 @@
 //! What a push token looks like, by platform. Pure.
 
+use super::web;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +9,49 @@ const APNS_LIMIT: usize = 200;
 /// Longest token of FCM, in characters: real ones have about 200, and an index of PostgreSQL holds no more than this.
 const FCM_LIMIT: usize = 2048;
 
-/// The operating system of a phone, and so the gateway that reaches it.
+/// With this the kept form of a Firebase installation id begins. It is an address as a token is, so all that is law for
+/// tokens is law for it; a token of FCM never begins so.
+pub const FID_PREFIX: &str = "fid:";
+/// Characters of a Firebase installation id.
+const FID_LENGTH: usize = 22;
+
+/// What kind of address a token is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenKind {
+    /// A device token of APNs.
+    Apns,
+    /// A registration token of FCM.
+    FcmToken,
+    /// A Firebase installation id.
+    FcmFid,
+}
+
+impl TokenKind {
+    /// The kind of a token as it is kept; nothing where there is one kind only that has no name here.
+    pub fn of(platform: Platform, token: &str) -> Option<Self> {
+        match platform {
+            Platform::Ios => Some(Self::Apns),
+            Platform::Android if token.starts_with(FID_PREFIX) => Some(Self::FcmFid),
+            Platform::Android => Some(Self::FcmToken),
+            Platform::Web => None,
+        }
+    }
+
+    /// A token of this kind as it is to be checked and kept.
+    ///
+    /// # Errors
+    /// 400 that names `token_kind` when the platform has none of this kind.
+    pub fn kept(self, platform: Platform, token: &str) -> Result<String> {
+        let kept = if self == Self::FcmFid { format!("{FID_PREFIX}{token}") } else { token.to_owned() };
+        if Self::of(platform, &kept) == Some(self) {
+            return Ok(kept);
+        }
+        Err(Error::invalid("token_kind", "invalid", "expected apns with the platform ios, fcm_token or fcm_fid with android"))
+    }
+}
+
+/// What an installation runs on, and so the gateway that reaches it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Platform {
@@ -16,6 +59,8 @@ pub enum Platform {
     Ios,
     /// Reached through FCM.
     Android,
+    /// A browser, reached through its own push service.
+    Web,
 }
 
 impl Platform {
@@ -24,12 +69,13 @@ impl Platform {
         match self {
             Self::Ios => "ios",
             Self::Android => "android",
+            Self::Web => "web",
         }
     }
 
     /// The platform behind the word.
     pub fn named(word: &str) -> Option<Self> {
-        [Self::Ios, Self::Android].into_iter().find(|p| p.name() == word)
+        [Self::Ios, Self::Android, Self::Web].into_iter().find(|p| p.name() == word)
     }
 
     /// Checks a token's shape and gives it the one form in which it is kept and compared.
@@ -47,8 +93,17 @@ impl Platform {
                 Ok(text.to_ascii_lowercase())
             }
             Self::Android => {
+                if let Some(fid) = text.strip_prefix(FID_PREFIX) {
+                    let good =
+                        fid.len() == FID_LENGTH && fid.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+                    refuse_unless(good, "expected a Firebase installation id: 22 letters, digits, hyphens and underscores")?;
+                }
                 let printable = (1..=FCM_LIMIT).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
                 refuse_unless(printable, "expected the token of FCM: 1 to 2048 printable ASCII characters without blanks")?;
+                Ok(text.to_owned())
+            }
+            Self::Web => {
+                refuse_unless(web::Address::parse(text).is_some(), "a browser has a subscription in the place of a token")?;
                 Ok(text.to_owned())
             }
         }

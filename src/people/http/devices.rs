@@ -9,7 +9,8 @@ use crate::http::{Body, Page, PageQuery, ProblemBody, Query};
 use crate::id::{AppId, DeviceId, SessionId, UserId};
 use crate::people::account::{self, UserToken};
 use crate::people::check;
-use crate::people::device::{self, Device, Environment, Platform as Os, PushPermission, Registration, Traits};
+use crate::people::device::web::{Services, Subscription};
+use crate::people::device::{self, Device, Environment, Platform as Os, PushPermission, Registration, TokenKind, Traits};
 use crate::people::profile;
 use crate::platform::Platform;
 use crate::platform::fence::Whose;
@@ -25,6 +26,12 @@ pub struct DeviceIn {
     /// The push token: hex of APNs, or the text of FCM. It is moved here from wherever it was.
     #[schema(value_type = Option<String>, max_length = 2048)]
     token: Option<Secret>,
+    /// What kind of address the token is; `apns` with `ios`, `fcm_token` with `android` when left out. `fcm_fid` is a Firebase
+    /// installation id.
+    token_kind: Option<TokenKind>,
+    /// In the place of a token on `web`: what the page got of `pushManager.subscribe()`, made with the key of
+    /// `GET /v1/webpush/key`. It is moved here from wherever it was.
+    subscription: Option<Subscription>,
     /// Where the token is good; `production` when left out.
     #[serde(default)]
     environment: Environment,
@@ -50,6 +57,9 @@ pub struct DeviceOut {
     platform: Os,
     /// Whether pushes can be addressed to it.
     has_token: bool,
+    /// What kind of address that is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_kind: Option<TokenKind>,
     environment: Environment,
     #[serde(skip_serializing_if = "Option::is_none")]
     topic: Option<String>,
@@ -72,6 +82,7 @@ impl From<Device> for DeviceOut {
             installation_id: device.installation_id,
             platform,
             has_token: token.is_some(),
+            token_kind: token.and_then(|token| TokenKind::of(platform, &token)),
             environment,
             topic,
             locale,
@@ -89,10 +100,30 @@ impl DeviceIn {
     ///
     /// # Errors
     /// 400 that names the field.
-    pub(in crate::people) fn traits(self) -> Result<Traits> {
+    pub(in crate::people) fn traits(self, platform: &Platform) -> Result<Traits> {
+        let token = match (self.platform, &self.token, &self.subscription) {
+            (Os::Web, _, _) if self.token_kind.is_some() => {
+                return Err(Error::invalid("token_kind", "invalid", "a browser has a `subscription`, which is of one kind only"));
+            }
+            (_, None, None) => None,
+            (Os::Web, None, Some(subscription)) => {
+                let services = Services::parse(&platform.config.webpush_hosts)?;
+                Some(subscription.token(&services, platform.clock.now_ms())?)
+            }
+            (Os::Web, Some(_), _) => {
+                return Err(Error::invalid("token", "invalid", "a browser has a `subscription` in the place of a token"));
+            }
+            (Os::Ios | Os::Android, _, Some(_)) => {
+                return Err(Error::invalid("subscription", "invalid", "only the platform `web` has one; others have a `token`"));
+            }
+            (Os::Ios | Os::Android, Some(token), None) => Some(match self.token_kind {
+                Some(kind) => kind.kept(self.platform, token.expose())?,
+                None => token.expose().to_owned(),
+            }),
+        };
         let traits = Traits {
             platform: self.platform,
-            token: self.token.map(|token| token.expose().to_owned()),
+            token,
             environment: self.environment,
             topic: self.topic,
             locale: self.locale,
@@ -120,7 +151,7 @@ async fn put(platform: &Platform, who: Registrant, body: DeviceIn) -> Result<Htt
         user: who.user,
         installation_id: who.installation_id,
         session: who.session,
-        traits: body.traits()?,
+        traits: body.traits(platform)?,
         now_ms: platform.clock.now_ms(),
     };
     let write = move |conn: &mut Conn| {

@@ -5,6 +5,7 @@
 
 pub mod age;
 pub mod attributes;
+pub mod badge;
 pub mod consents;
 pub mod devices;
 pub mod gpc;

@@ -27,7 +27,7 @@ impl Wanted {
     ///
     /// # Errors
     /// 400 that names the field.
-    pub(super) fn check(line: DeviceLine) -> Result<Self> {
+    pub(super) fn check(line: DeviceLine, platform: &Platform) -> Result<Self> {
         let whose = match (line.user_id, line.external_id) {
             (Some(id), None) => Whose::User(id.parse().map_err(|_| refused("user_id", "invalid", "expected the id of a user"))?),
             (None, Some(external)) => Whose::External(external),
@@ -38,7 +38,7 @@ impl Wanted {
             profile::check_external_id(external)?;
         }
         check::installation("installation_id", &line.installation_id)?;
-        Ok(Self { whose, installation_id: line.installation_id, traits: line.device.traits()? })
+        Ok(Self { whose, installation_id: line.installation_id, traits: line.device.traits(platform)? })
     }
 
     /// Registers the device.

@@ -81,7 +81,7 @@ fn work(conn: &mut Conn, platform: &Platform, (app, id): (AppId, ImportId)) -> R
     match platform.master_key.open(&context(app, id, chunk.seq), &chunk.sealed) {
         Ok(text) => {
             let mut batch = Batch { platform, job: &job, now_ms, tally: &mut tally, effects: &mut effects };
-            batch.work(conn, &read(&job, (&chunk, &text), now_ms))?;
+            batch.work(conn, &read((platform, &job), (&chunk, &text), now_ms))?;
         }
         Err(error) => {
             tracing::error!(%error, import = %id, "lines of an import cannot be read");
@@ -107,10 +107,10 @@ enum Wanted {
 }
 
 /// The lines of a chunk with their numbers.
-fn read(job: &Job, (chunk, text): (&Waiting, &[u8]), now_ms: i64) -> Vec<(i64, Result<Wanted>)> {
+fn read((platform, job): (&Platform, &Job), (chunk, text): (&Waiting, &[u8]), now_ms: i64) -> Vec<(i64, Result<Wanted>)> {
     let one = |line: &[u8]| match job.kind {
         Kind::Users => users::Wanted::check(UserLine::read(line)?, now_ms).map(|user| Wanted::User(Box::new(user))),
-        Kind::Devices => devices::Wanted::check(DeviceLine::read(line)?).map(|device| Wanted::Device(Box::new(device))),
+        Kind::Devices => devices::Wanted::check(DeviceLine::read(line)?, platform).map(|device| Wanted::Device(Box::new(device))),
     };
     let numbered = (chunk.first_line..).zip(text.split(|b| *b == b'\n').map(<[u8]>::trim_ascii));
     numbered.filter(|(_, line)| !line.is_empty()).map(|(number, line)| (number, one(line))).collect()

@@ -3,9 +3,11 @@
 use super::credentials::ProviderToken;
 use crate::outbound::Outgoing;
 use crate::push::Push;
+use crate::push::content::Head;
 use bytes::BytesMut;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Method, Request, Uri, Version, uri};
+use std::sync::Arc;
 
 const TOPIC: HeaderName = HeaderName::from_static("apns-topic");
 const PUSH_TYPE: HeaderName = HeaderName::from_static("apns-push-type");
@@ -20,17 +22,17 @@ const PATH: &str = "/3/device/";
 /// Speaks for one app in one environment.
 pub struct Client {
     /// The token by which it authenticates.
-    pub token: ProviderToken,
+    pub token: Arc<ProviderToken>,
     /// The app's bundle ids; the first serves devices that did not say theirs.
     pub topics: Vec<String>,
     /// Host name of the gateway.
-    authority: uri::Authority,
+    pub(super) authority: uri::Authority,
 }
 
 impl Client {
     /// A client for the gateway of this host name.
-    pub fn new(token: ProviderToken, topics: Vec<String>, authority: &'static str) -> Self {
-        Self { token, topics, authority: uri::Authority::from_static(authority) }
+    pub fn new(token: impl Into<Arc<ProviderToken>>, topics: Vec<String>, authority: &'static str) -> Self {
+        Self { token: token.into(), topics, authority: uri::Authority::from_static(authority) }
     }
 
     /// The request for this push, as it has to look now.
@@ -46,6 +48,9 @@ impl Client {
         if push.token.is_empty() || !push.token.bytes().all(|b| b.is_ascii_alphanumeric()) {
             return Err("malformed_token");
         }
+        let Head { push_type, priority, suffix } = Head::read(push.head.as_deref()).ok_or("malformed_head")?;
+        let topic =
+            if suffix.is_empty() { HeaderValue::from_str(topic) } else { HeaderValue::try_from(format!("{topic}{suffix}")) };
         let mut path = BytesMut::with_capacity(PATH.len() + push.token.len());
         path.extend_from_slice(PATH.as_bytes());
         path.extend_from_slice(push.token.as_bytes());
@@ -65,9 +70,9 @@ impl Client {
         let headers = head.headers_mut();
         headers.reserve(8);
         headers.insert(AUTHORIZATION, bearer.clone());
-        headers.insert(TOPIC, HeaderValue::from_str(topic).map_err(|_| "topic_not_configured")?);
-        headers.insert(PUSH_TYPE, HeaderValue::from_static("alert"));
-        headers.insert(PRIORITY, HeaderValue::from_static("10"));
+        headers.insert(TOPIC, topic.map_err(|_| "topic_not_configured")?);
+        headers.insert(PUSH_TYPE, HeaderValue::from_str(push_type).map_err(|_| "malformed_head")?);
+        headers.insert(PRIORITY, HeaderValue::from(u16::from(priority)));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let mut id = uuid::Uuid::encode_buffer();
         let id: &str = push.id.uuid().as_hyphenated().encode_lower(&mut id);

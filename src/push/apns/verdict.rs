@@ -82,6 +82,11 @@ pub fn judge(answer: &Answer, now_ms: i64) -> Verdict {
     }
 }
 
+/// Apple's own word; empty when there is none.
+pub fn reason(answer: &Answer) -> String {
+    serde_json::from_slice::<ErrorBody>(&answer.body).ok().and_then(|body| body.reason).unwrap_or_default()
+}
+
 /// The table. A reason decides; its status only where the two contradict, or where the reason is not known.
 pub fn verdict(status: u16, text: &str) -> Verdict {
     if status == 200 {

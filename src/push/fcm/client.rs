@@ -44,4 +44,16 @@ impl Client {
         head.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         Ok(Outgoing { head, body: body.into() })
     }
+
+    /// The question whether Google lets this account send: a message to a topic that is checked and not delivered.
+    pub fn probe(&self, bearer: &HeaderValue) -> Outgoing {
+        let body = r#"{"validateOnly":true,"message":{"topic":"kairos-credential-test","data":{"kairos":"test"}}}"#;
+        let mut head = Request::new(());
+        *head.method_mut() = Method::POST;
+        *head.uri_mut() = self.uri.clone();
+        *head.version_mut() = Version::HTTP_2;
+        head.headers_mut().insert(AUTHORIZATION, bearer.clone());
+        head.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        Outgoing { head, body: body.into() }
+    }
 }

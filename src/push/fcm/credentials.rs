@@ -1,18 +1,19 @@
 //! The access token: bought with an RS256 assertion of the service account, shared by all, renewed by one caller.
 
 use crate::clock::{self, Clock, MINUTE_MS};
-use crate::outbound::{Outgoing, Pool};
+use crate::outbound::{Loss, Outgoing, Pool};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Request, Uri, Version};
 use ring::rand::SystemRandom;
-use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
+use ring::signature::{KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde::Deserialize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 const SCOPE: &str = "https://www.googleapis.com/auth/firebase.messaging";
@@ -53,6 +54,13 @@ impl ServiceAccount {
     /// # Errors
     /// The field at fault and what is wrong with it.
     pub fn parse(json: &serde_json::Value) -> Result<Self, (&'static str, String)> {
+        if json.get("project_info").is_some() {
+            let why = "this is the app's google-services.json; make a key under Project settings > Service accounts".to_owned();
+            return Err(("service_account", why));
+        }
+        if json.get("type").is_some_and(|kind| kind != "service_account") {
+            return Err(("service_account.type", "expected service_account: the key file of a service account".to_owned()));
+        }
         let file =
             KeyFile::deserialize(json).map_err(|e| ("service_account", format!("not a service account's key file: {e}")))?;
         let plain = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:@".contains(&b));
@@ -119,6 +127,28 @@ struct State {
     not_before_ms: i64,
     /// Whether the token in hand replaced one that was refused, and has not been taken yet.
     forced: bool,
+    /// Google's word when the last exchange was refused: the account is at fault, not the way to it.
+    refused: Option<String>,
+}
+
+/// Why there is no access token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// HTTP status; absent when no answer came.
+    pub status: Option<u16>,
+    /// Google's word (`invalid_grant`, …), or ours.
+    pub reason: String,
+}
+
+impl Refused {
+    fn ours(reason: impl Into<String>) -> Self {
+        Self { status: None, reason: reason.into() }
+    }
+
+    /// Whether the account is at fault, not the way to Google.
+    pub fn is_final(&self) -> bool {
+        self.status.is_some_and(|status| (400..500).contains(&status) && status != 429)
+    }
 }
 
 impl State {
@@ -144,6 +174,11 @@ impl AccessToken {
         &self.account.project_id
     }
 
+    /// The account's address at Google.
+    pub fn client_email(&self) -> &str {
+        &self.account.client_email
+    }
+
     /// The `authorization` header to send now; without one, or shortly before its end, an exchange is started in the
     /// background and `then` is called after it.
     pub fn bearer(self: &Arc<Self>, now_ms: i64, then: impl FnOnce() + Send + 'static) -> Option<HeaderValue> {
@@ -158,6 +193,11 @@ impl AccessToken {
             });
         }
         state.header.clone().filter(|_| left_ms > UNUSED_BEFORE_MS)
+    }
+
+    /// Google's word when it refuses the account itself.
+    pub fn refused(&self) -> Option<String> {
+        self.state().refused.clone()
     }
 
     /// When the next exchange may be tried, if the last one failed and that time is still to come.
@@ -193,39 +233,112 @@ impl AccessToken {
                 state.expires_ms = now_ms + expires_in_s * 1_000;
                 state.failures = 0;
                 state.not_before_ms = 0;
+                state.refused = None;
             }
             Err(why) => {
                 state.not_before_ms = now_ms + (PAUSE_MS << state.failures.min(DOUBLINGS));
                 state.failures += 1;
-                tracing::warn!(why, failures = state.failures, "no access token from Google");
+                tracing::warn!(
+                    reason = why.reason,
+                    status = why.status,
+                    failures = state.failures,
+                    "no access token from Google"
+                );
+                state.refused = why.is_final().then_some(why.reason);
             }
         }
     }
 
-    async fn exchange(&self) -> Result<(HeaderValue, i64), String> {
-        let assertion = self.account.assertion(self.clock.now_ms()).ok_or("cannot sign")?;
-        let body = Bytes::from(format!("grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion={assertion}"));
-        let uri = self.account.token_uri.clone();
-        let outgoing = move || {
-            let mut head = Request::new(());
-            *head.method_mut() = Method::POST;
-            *head.uri_mut() = uri.clone();
-            *head.version_mut() = Version::HTTP_2;
-            head.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
-            Outgoing { head, body: body.clone() }
-        };
-        let answer = self.pool.request(outgoing, EXCHANGE_TIMEOUT).await.map_err(|loss| format!("{loss:?}"))?;
-        if answer.status != http::StatusCode::OK {
-            // The body may echo the assertion: only the status is told.
-            return Err(format!("status {}", answer.status.as_u16()));
-        }
-        let bought: Bought = serde_json::from_slice(&answer.body).map_err(|_| "not an access token")?;
-        let mut header = HeaderValue::from_str(&format!("Bearer {}", bought.access_token)).map_err(|_| "not an access token")?;
-        header.set_sensitive(true);
-        Ok((header, bought.expires_in.clamp(0, 86_400)))
+    async fn exchange(&self) -> Result<(HeaderValue, i64), Refused> {
+        exchange(&self.account, &self.pool, self.clock.now_ms()).await
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Buys an access token: the `authorization` header and how long it is good, in seconds.
+///
+/// # Errors
+/// Why there is none.
+pub async fn exchange(account: &ServiceAccount, pool: &Pool, now_ms: i64) -> Result<(HeaderValue, i64), Refused> {
+    let assertion = account.assertion(now_ms).ok_or_else(|| Refused::ours("cannot sign"))?;
+    let body = Bytes::from(format!("grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion={assertion}"));
+    let uri = account.token_uri.clone();
+    let outgoing = move || {
+        let mut head = Request::new(());
+        *head.method_mut() = Method::POST;
+        *head.uri_mut() = uri.clone();
+        *head.version_mut() = Version::HTTP_2;
+        head.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+        Outgoing { head, body: body.clone() }
+    };
+    let answer = pool.request(outgoing, EXCHANGE_TIMEOUT).await.map_err(|loss| Refused::ours(loss_word(loss)))?;
+    if answer.status != http::StatusCode::OK {
+        let said: Option<Said> = serde_json::from_slice(&answer.body).ok();
+        let status = answer.status.as_u16();
+        // The description may echo the assertion: only the word is told.
+        let reason = said.map_or_else(|| format!("http_{status}"), |said| crate::push::verdict::word(&said.error));
+        return Err(Refused { status: Some(status), reason });
+    }
+    let bought: Bought = serde_json::from_slice(&answer.body).map_err(|_| Refused::ours("not an access token"))?;
+    let mut header =
+        HeaderValue::from_str(&format!("Bearer {}", bought.access_token)).map_err(|_| Refused::ours("not an access token"))?;
+    header.set_sensitive(true);
+    Ok((header, bought.expires_in.clamp(0, 86_400)))
+}
+
+/// A refusal of the token host's.
+#[derive(Deserialize)]
+struct Said {
+    error: String,
+}
+
+fn loss_word(loss: Loss) -> &'static str {
+    match loss {
+        Loss::Unsent(why) | Loss::Unknown(why) => why,
+    }
+}
+
+/// The access tokens of this process: one per service account, for all lanes that use it.
+#[derive(Default)]
+pub struct AccessTokens(Mutex<HashMap<Identity, Weak<AccessToken>>>);
+
+/// What makes two accounts one: names and the key itself, so that nobody gets a token by another's name.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Identity {
+    project_id: String,
+    client_email: String,
+    token_uri: String,
+    private_key_id: String,
+    public_key: Vec<u8>,
+}
+
+impl AccessTokens {
+    /// The token of this account; made by `make` when nobody has it, gone with the last who has it.
+    ///
+    /// # Errors
+    /// What `make` says.
+    pub fn of<E>(
+        &self,
+        account: ServiceAccount,
+        make: impl FnOnce(ServiceAccount) -> Result<AccessToken, E>,
+    ) -> Result<Arc<AccessToken>, E> {
+        let identity = Identity {
+            project_id: account.project_id.clone(),
+            client_email: account.client_email.clone(),
+            token_uri: account.token_uri.to_string(),
+            private_key_id: account.private_key_id.clone(),
+            public_key: account.pair.public_key().as_ref().to_vec(),
+        };
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, token| token.strong_count() > 0);
+        if let Some(token) = known.get(&identity).and_then(Weak::upgrade) {
+            return Ok(token);
+        }
+        let token = Arc::new(make(account)?);
+        known.insert(identity, Arc::downgrade(&token));
+        Ok(token)
     }
 }

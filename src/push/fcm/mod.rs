@@ -1,13 +1,17 @@
 //! Google's push service, HTTP v1: one request per push, under an access token that a service account buys.
 
+mod android;
 mod client;
 mod credentials;
 mod payload;
+mod quota;
 mod verdict;
 
 pub use client::Client;
-pub use credentials::{AccessToken, ServiceAccount};
+pub use credentials::{AccessToken, AccessTokens, Refused, ServiceAccount, exchange};
+pub(in crate::push) use payload::count;
 pub use payload::{PAYLOAD_LIMIT_BYTES, render, size_bytes};
+pub use quota::{Quota, Quotas, Rates};
 pub use verdict::{ErrorCode, judge, verdict};
 
 /// The gateway.

@@ -103,10 +103,13 @@ pub fn verdict(status: u16, code: Option<&str>, canonical: &str) -> Verdict {
         // Only together with its 404 is it the verdict that a token is dead.
         ErrorCode::Unregistered if status == 404 => Verdict::Unregistered { at_ms: None },
         // The registration may be malformed, or the payload: nothing about the token is proven.
-        ErrorCode::Unregistered | ErrorCode::InvalidArgument | ErrorCode::SenderIdMismatch | ErrorCode::UnspecifiedError => {
-            Verdict::Rejected(said)
-        }
-        ErrorCode::ThirdPartyAuthError => Verdict::Misconfigured(said),
+        // A token of another project: whether it or we are wrong, numbers show. What the console holds for Apple and for
+        // browsers concerns their tokens alone.
+        ErrorCode::Unregistered
+        | ErrorCode::InvalidArgument
+        | ErrorCode::SenderIdMismatch
+        | ErrorCode::ThirdPartyAuthError
+        | ErrorCode::UnspecifiedError => Verdict::Rejected(said),
         ErrorCode::QuotaExceeded => Verdict::Later { reason: said, after_ms: Some(QUOTA_PAUSE_MS) },
         ErrorCode::Unavailable | ErrorCode::Internal => Verdict::Later { reason: said, after_ms: None },
     }

@@ -1,13 +1,17 @@
 //! Apple's side: what a request must look like, and Apple's words when it does not.
 
+use super::broadcast;
 use super::connection::Wire;
+use super::keys::TeamKey;
 use super::ledger::{Row, Stamped};
 use super::phones::Standing;
 use super::{Inner, Reply};
+use crate::push::content::{Kind, Shape};
 use crate::push::{Environment, Gateway, apns};
 use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 const HOUR_S: i64 = 3_600;
 const RENEW_AT_MOST_EVERY_S: i64 = 20 * 60;
@@ -61,7 +65,13 @@ impl Arrived<'_> {
         if repeated { Err((400, "DuplicateHeaders", None)) } else { Ok(()) }
     }
 
-    fn authenticated(&self, inner: &Inner, wire: &Wire) -> Verdict {
+    /// The key that the request was signed with, when it is good here.
+    pub(super) fn key(
+        &self,
+        inner: &Inner,
+        wire: &Wire,
+        environment: Environment,
+    ) -> Result<Arc<TeamKey>, (u16, &'static str, Option<i64>)> {
         let text = self.header("authorization").ok_or((403, "MissingProviderToken", None))?;
         let token = text.strip_prefix("bearer ").or_else(|| text.strip_prefix("Bearer "));
         let token = token.ok_or((403, "MissingProviderToken", None))?;
@@ -73,17 +83,33 @@ impl Arrived<'_> {
         if now_s - checked.iat_s > HOUR_S {
             return Err((403, "ExpiredProviderToken", None));
         }
-        if checked.key.environment != self.environment() {
+        if checked.key.environment != environment {
             return Err((403, "BadEnvironmentKeyIdInToken", None));
         }
+        wire.bind(&checked.key.team_id, &checked.key.key_id).map_err(|reason| (403, reason, None))?;
         if !wire.shows(token, checked.iat_s, RENEW_AT_MOST_EVERY_S) {
             return Err((429, "TooManyProviderTokenUpdates", None));
         }
+        Ok(checked.key)
+    }
+
+    fn authenticated(&self, inner: &Inner, wire: &Wire) -> Verdict {
+        let key = self.key(inner, wire, self.environment())?;
         let topic = self.header("apns-topic").ok_or((400, "MissingTopic", None))?;
-        if !checked.key.topics.iter().any(|t| t == topic) {
+        let app = self.app().unwrap_or(topic);
+        if !key.topics.iter().any(|t| t == app) {
             return Err((400, "TopicDisallowed", None));
         }
         Ok(())
+    }
+
+    fn kind(&self) -> Option<Kind<'static>> {
+        Kind::named(self.header("apns-push-type")?)
+    }
+
+    /// The app's bundle id: the topic without what this kind of push adds to it.
+    fn app(&self) -> Option<&str> {
+        self.header("apns-topic")?.strip_suffix(self.kind()?.suffix)
     }
 
     fn well_formed(&self) -> Verdict {
@@ -91,13 +117,12 @@ impl Arrived<'_> {
         if self.header("apns-id").is_some_and(|id| !is_uuid(id)) {
             return bad("BadMessageId");
         }
-        let kind = self.header("apns-push-type").unwrap_or("");
-        let kinds = ["alert", "background", "voip", "complication", "fileprovider", "location", "liveactivity", "widgets"];
-        if !kinds.contains(&kind) {
-            return bad("InvalidPushType");
+        let Some(kind) = self.kind() else { return bad("InvalidPushType") };
+        if self.app().is_none() {
+            return bad("BadTopic");
         }
         let priority = self.header("apns-priority").unwrap_or("10");
-        if !["1", "5", "10"].contains(&priority) || kind == "background" && priority != "5" {
+        if !["1", "5", "10"].contains(&priority) || kind == Kind::BACKGROUND && priority != "5" {
             return bad("BadPriority");
         }
         if self.header("apns-expiration").is_some_and(|text| text.parse::<u64>().is_err()) {
@@ -109,15 +134,23 @@ impl Arrived<'_> {
         if self.body.is_empty() {
             return bad("PayloadEmpty");
         }
-        if self.body.len() > apns::PAYLOAD_LIMIT_BYTES {
+        if self.body.len() > kind.limit_bytes {
             return Err((413, "PayloadTooLarge", None));
+        }
+        if kind == Kind::LIVE_ACTIVITY {
+            // A phone drops what is no frame without a word; a sender is better told.
+            let frame = broadcast::is_frame(self.body, &["start", "update", "end"]) && priority != "1";
+            return if frame { Ok(()) } else { bad("BadRequestPayload") };
         }
         let Ok(Payload { aps }) = serde_json::from_slice::<Payload>(self.body) else { return bad("PayloadEmpty") };
         let shown = aps.alert.is_some() || aps.sound.is_some() || aps.badge.is_some();
-        if kind == "alert" && !shown || kind == "background" && shown {
-            return bad("InvalidPushType");
-        }
-        Ok(())
+        let is_of_kind = match kind.shape {
+            Shape::Shown => shown,
+            Shape::Background => !shown && aps.content_available == Some(1),
+            Shape::Changed => !shown && aps.content_changed == Some(true),
+            Shape::Free => true,
+        };
+        if is_of_kind { Ok(()) } else { bad("InvalidPushType") }
     }
 
     fn deliverable(&self, inner: &Inner) -> Verdict {
@@ -128,10 +161,11 @@ impl Arrived<'_> {
         if !hex {
             return Err((400, "BadDeviceToken", None));
         }
-        let topic = self.header("apns-topic").unwrap_or("");
+        let topic = self.app().unwrap_or("");
         match inner.phones.standing(self.token, Gateway::Apns, self.environment(), topic) {
             Standing::Live => Ok(()),
-            Standing::Unheard if inner.any_token => Ok(()),
+            // Nobody's token is never anybody's.
+            Standing::Unheard if inner.any_token && self.token.bytes().any(|b| b != b'0') => Ok(()),
             Standing::Unheard | Standing::Elsewhere => Err((400, "BadDeviceToken", None)),
             Standing::OtherApp => Err((400, "DeviceTokenNotForTopic", None)),
             Standing::Dead(since_ms) => Err((410, "Unregistered", Some(since_ms))),
@@ -141,6 +175,7 @@ impl Arrived<'_> {
     /// What the ledger keeps of it; the answer is filled in later.
     pub(super) fn row(&self, at_ms: i64) -> Row {
         let payload: Option<Payload> = serde_json::from_slice(self.body).ok();
+        let live = self.kind() == Some(Kind::LIVE_ACTIVITY);
         let expiration_s = self.header("apns-expiration").and_then(|text| text.parse::<i64>().ok());
         let text = payload.as_ref().and_then(|p| p.aps.alert.as_ref()).and_then(|alert| match alert {
             Value::String(text) => Some(text.clone()),
@@ -157,6 +192,8 @@ impl Arrived<'_> {
             keep_until_ms: expiration_s.map(|s| if s == 0 { at_ms } else { s * 1_000 }),
             kairos: serde_json::from_slice::<WithStamp>(self.body).ok().map(|p| p.kairos),
             text,
+            aps: if live { broadcast::aps(self.body).map(Value::Object) } else { None },
+            priority: self.header("apns-priority").filter(|_| live).map(str::to_owned),
             answer: String::new(),
             delivered: false,
         }
@@ -173,6 +210,10 @@ struct Aps {
     alert: Option<Value>,
     sound: Option<Value>,
     badge: Option<Value>,
+    #[serde(rename = "content-available")]
+    content_available: Option<u8>,
+    #[serde(rename = "content-changed")]
+    content_changed: Option<bool>,
 }
 
 #[derive(Deserialize)]

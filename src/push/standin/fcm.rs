@@ -1,16 +1,16 @@
 //! Google's side: the token exchange, what a message must look like, and Google's words when it does not.
 
+use super::android::Android;
 use super::ledger::{Row, Stamped};
 use super::phones::Standing;
 use super::{Inner, Reply};
+use crate::people::device::FID_PREFIX;
 use crate::push::fcm::ErrorCode;
 use crate::push::{Environment, Gateway, fcm};
 use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-
-const TTL_MAX_S: f64 = 2_419_200.0;
 
 /// A refusal in Google's shape; `reason` is the canonical status when FCM has no code for it.
 pub(super) fn error(status: u16, code: Option<ErrorCode>, reason: &str) -> Reply {
@@ -80,7 +80,7 @@ struct Message {
     android: Option<Android>,
     apns: Option<Map<String, Value>>,
     webpush: Option<Map<String, Value>>,
-    fcm_options: Option<Map<String, Value>>,
+    fcm_options: Option<Options>,
 }
 
 #[derive(Deserialize)]
@@ -91,30 +91,25 @@ struct Notification {
     image: Option<String>,
 }
 
+/// `fcmOptions`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct Android {
-    collapse_key: Option<String>,
-    priority: Option<String>,
-    ttl: Option<String>,
-    notification: Option<Map<String, Value>>,
-    data: Option<Map<String, Value>>,
-    restricted_package_name: Option<String>,
-    direct_boot_ok: Option<bool>,
-    fcm_options: Option<Map<String, Value>>,
+pub(super) struct Options {
+    analytics_label: Option<String>,
 }
 
-impl Android {
-    fn ttl_s(&self) -> Option<f64> {
-        self.ttl.as_deref()?.strip_suffix('s')?.parse().ok()
+impl Options {
+    pub(super) fn is_valid(&self) -> bool {
+        self.analytics_label.as_deref().is_none_or(|label| {
+            (1..=50).contains(&label.len())
+                && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~' | b'%'))
+        })
     }
+}
 
-    fn is_valid(&self) -> bool {
-        let ttl = self.ttl.is_none() || self.ttl_s().is_some_and(|s| (0.0..=TTL_MAX_S).contains(&s));
-        let priority = self.priority.as_deref().is_none_or(|p| p == "normal" || p == "high");
-        let extras = [&self.notification, &self.data, &self.fcm_options].iter().all(|m| m.as_ref().is_none_or(|m| !m.is_empty()));
-        ttl && priority && extras && self.restricted_package_name.as_deref() != Some("") && self.direct_boot_ok != Some(true)
-    }
+/// The bytes of all keys and values.
+pub(super) fn size_of(map: &Map<String, Value>) -> usize {
+    map.iter().map(|(key, value)| key.len() + fcm::count(value)).sum()
 }
 
 /// A message as it arrived.
@@ -131,9 +126,19 @@ impl<'a> Arrived<'a> {
         Self { project_id, headers, body, send }
     }
 
-    /// The token that it is for; empty when there is none.
-    pub(super) fn token(&self) -> &str {
-        self.send.as_ref().ok().and_then(|s| s.message.token.as_deref()).unwrap_or("")
+    /// The token that it is for, an installation id as `fid:…`; empty when there is neither.
+    pub(super) fn token(&self) -> String {
+        let Ok(send) = &self.send else { return String::new() };
+        match (&send.message.token, &send.message.fid) {
+            (Some(token), _) => token.clone(),
+            (None, Some(fid)) => format!("{FID_PREFIX}{fid}"),
+            (None, None) => String::new(),
+        }
+    }
+
+    /// Whether it is for all who have subscribed to something.
+    fn is_broadcast(&self) -> bool {
+        self.send.as_ref().is_ok_and(|s| s.message.topic.is_some() || s.message.condition.is_some())
     }
 
     /// Google's answer.
@@ -156,9 +161,9 @@ impl<'a> Arrived<'a> {
         if self.body.len() > fcm::PAYLOAD_LIMIT_BYTES * 2 || send.message.size_bytes() > fcm::PAYLOAD_LIMIT_BYTES {
             return bad_request("message");
         }
-        match inner.phones.standing(self.token(), Gateway::Fcm, Environment::Production, self.project_id) {
+        match inner.phones.standing(&self.token(), Gateway::Fcm, Environment::Production, self.project_id) {
             Standing::Live => {}
-            Standing::Unheard if inner.any_token => {}
+            Standing::Unheard if inner.any_token || self.is_broadcast() => {}
             Standing::OtherApp => return error(403, Some(ErrorCode::SenderIdMismatch), "SENDER_ID_MISMATCH"),
             Standing::Unheard | Standing::Elsewhere | Standing::Dead(_) => {
                 return error(404, Some(ErrorCode::Unregistered), "UNREGISTERED");
@@ -182,6 +187,7 @@ impl<'a> Arrived<'a> {
                 decision_id: text("kairos_decision_id")?,
                 campaign_id: text("kairos_campaign_id")?,
                 deadline_ms: text("kairos_deadline_ms")?.parse().ok()?,
+                recall: text("kairos_recall"),
             })
         };
         Row {
@@ -189,12 +195,14 @@ impl<'a> Arrived<'a> {
             at_ms,
             real_ms: 0,
             gateway: Gateway::Fcm,
-            token: self.token().to_owned(),
+            token: self.token(),
             push_id: text("kairos_message_id"),
             collapse_id: android.and_then(|a| a.collapse_key.clone()),
             keep_until_ms: ttl_ms.map(|ms| at_ms + ms),
             kairos: kairos(),
             text: message.and_then(|m| m.notification.as_ref()).and_then(|n| n.body.clone()),
+            aps: None,
+            priority: None,
             answer: String::new(),
             delivered: false,
         }
@@ -217,10 +225,13 @@ impl Message {
         if self.data.keys().any(reserved) {
             return Err("message.data");
         }
-        if self.android.as_ref().is_some_and(|a| !a.is_valid()) {
-            return Err("message.android");
+        if let Some(android) = &self.android {
+            android.check()?;
         }
-        let extras = [&self.apns, &self.webpush, &self.fcm_options];
+        if self.fcm_options.as_ref().is_some_and(|options| !options.is_valid()) {
+            return Err("message.fcm_options.analytics_label");
+        }
+        let extras = [&self.apns, &self.webpush];
         if extras.iter().any(|m| m.as_ref().is_some_and(Map::is_empty)) {
             return Err("message.apns");
         }
@@ -229,7 +240,12 @@ impl Message {
 
     fn size_bytes(&self) -> usize {
         let data: usize = self.data.iter().map(|(k, v)| k.len() + v.len()).sum();
-        let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-        data + self.notification.as_ref().map_or(0, |n| length(&n.title) + length(&n.body) + length(&n.image))
+        data + self.android.as_ref().map_or(0, Android::size_bytes)
+            + self.notification.as_ref().map_or(0, |n| {
+                [("title", &n.title), ("body", &n.body), ("image", &n.image)]
+                    .iter()
+                    .map(|(key, text)| text.as_ref().map_or(0, |text| key.len() + text.len()))
+                    .sum()
+            })
     }
 }

@@ -2,9 +2,9 @@
 
 use super::keys::{Account, Keys, TeamKey};
 use crate::error::{Error, Result};
-use crate::push::Environment;
+use crate::push::{Environment, Gateway};
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, RsaKeyPair};
 use rustls::pki_types::PrivatePkcs8KeyDer;
@@ -23,12 +23,13 @@ pub(super) fn apns(keys: &Keys, environment: Environment, topics: &[&str]) -> Re
     let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref(), &random).map_err(Error::broken)?;
     let (team_id, key_id) = (name(&random)?, name(&random)?);
     let key = TeamKey {
+        key_id: key_id.clone(),
         team_id: team_id.clone(),
         public_key: pair.public_key().as_ref().to_vec(),
         environment,
         topics: topics.iter().map(|t| (*t).to_owned()).collect(),
     };
-    keys.add_team(key_id.clone(), key);
+    keys.add_team(key);
     let text = STANDARD.encode(pkcs8.as_ref());
     let lines: Vec<&str> = text.as_bytes().chunks(64).filter_map(|line| std::str::from_utf8(line).ok()).collect();
     let pem = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", lines.join("\n"));
@@ -50,6 +51,19 @@ pub(super) fn fcm(keys: &Keys, project_id: &str) -> Result<Value> {
         "client_email": client_email,
         "token_uri": TOKEN_URI,
     }}))
+}
+
+/// A token as a phone would get it from this gateway.
+pub(super) fn token(gateway: Gateway) -> Result<String> {
+    let mut bytes = [0_u8; 32];
+    SystemRandom::new().fill(&mut bytes).map_err(Error::broken)?;
+    Ok(match gateway {
+        Gateway::Apns => bytes.iter().map(|b| format!("{b:02x}")).collect(),
+        Gateway::Fcm => format!("standin:{}", URL_SAFE_NO_PAD.encode(bytes)),
+        Gateway::WebPush => {
+            return Err(Error::broken("browsers have no tokens: POST /standin/subscriptions makes one subscribe"));
+        }
+    })
 }
 
 /// Ten letters and digits, as Apple's ids are.

@@ -13,6 +13,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 /// An APNs key as Apple knows it.
 #[derive(Debug)]
 pub(super) struct TeamKey {
+    pub(super) key_id: String,
     pub(super) team_id: String,
     pub(super) public_key: Vec<u8>,
     pub(super) environment: Environment,
@@ -50,10 +51,16 @@ pub(super) struct Keys {
 }
 
 #[derive(Deserialize)]
-struct Header {
+pub(super) struct Header {
     alg: String,
     #[serde(default)]
     kid: String,
+}
+
+impl Header {
+    pub(super) fn is_es256(&self) -> bool {
+        self.alg == "ES256"
+    }
 }
 
 #[derive(Deserialize)]
@@ -72,8 +79,22 @@ struct AssertionClaims {
 }
 
 impl Keys {
-    pub(super) fn add_team(&self, key_id: String, key: TeamKey) {
-        self.teams.write().unwrap_or_else(PoisonError::into_inner).insert(key_id, Arc::new(key));
+    pub(super) fn add_team(&self, key: TeamKey) {
+        self.teams.write().unwrap_or_else(PoisonError::into_inner).insert(key.key_id.clone(), Arc::new(key));
+    }
+
+    pub(super) fn remove_team(&self, key_id: &str) {
+        self.teams.write().unwrap_or_else(PoisonError::into_inner).remove(key_id);
+        self.checked.write().unwrap_or_else(PoisonError::into_inner).retain(|_, checked| checked.key.key_id != key_id);
+    }
+
+    pub(super) fn remove_account(&self, client_email: &str) {
+        self.accounts.write().unwrap_or_else(PoisonError::into_inner).remove(client_email);
+    }
+
+    /// How many different tokens of this key were shown and found good.
+    pub(super) fn shown(&self, key_id: &str) -> usize {
+        self.checked.read().unwrap_or_else(PoisonError::into_inner).values().filter(|c| c.key.key_id == key_id).count()
     }
 
     pub(super) fn add_account(&self, client_email: String, account: Account) {
@@ -136,7 +157,7 @@ impl Keys {
 }
 
 /// Header, claims, the signed text and the signature of a compact JWS.
-fn parts<C: serde::de::DeserializeOwned>(token: &str) -> Option<(Header, C, &str, Vec<u8>)> {
+pub(super) fn parts<C: serde::de::DeserializeOwned>(token: &str) -> Option<(Header, C, &str, Vec<u8>)> {
     let (signed, signature) = token.rsplit_once('.')?;
     let (header, claims) = signed.split_once('.')?;
     let header = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(header).ok()?).ok()?;

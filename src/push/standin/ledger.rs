@@ -4,6 +4,7 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::push::Gateway;
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
@@ -20,11 +21,11 @@ pub struct Row {
     pub real_ms: i64,
     /// Whose.
     pub gateway: Gateway,
-    /// To which token.
+    /// To which token; for a broadcast over which channel.
     pub token: String,
-    /// `apns-id`; for FCM the message id in `data`.
+    /// `apns-id`; for a broadcast `apns-request-id`; for FCM the message id in `data`; of a browser the one that it has read.
     pub push_id: Option<String>,
-    /// `apns-collapse-id` or `collapseKey`.
+    /// `apns-collapse-id`, `collapseKey` or `Topic`.
     pub collapse_id: Option<String>,
     /// Until when the gateway may keep it, UTC milliseconds; the arrival itself for "now or never".
     pub keep_until_ms: Option<i64>,
@@ -32,6 +33,12 @@ pub struct Row {
     pub kairos: Option<Stamped>,
     /// What the phone would show.
     pub text: Option<String>,
+    /// What a Live Activity would show: `aps` as it came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aps: Option<serde_json::Value>,
+    /// `apns-priority` of a Live Activity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<String>,
     /// `200`, `410 Unregistered`, `cut`, `refused`, `goaway`, …
     pub answer: String,
     /// Whether the phone gets it: answered with 200, or taken before the connection was lost.
@@ -49,6 +56,51 @@ pub struct Stamped {
     pub campaign_id: String,
     /// The deadline, UTC milliseconds.
     pub deadline_ms: i64,
+    /// The message that the phone is to take back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recall: Option<String>,
+}
+
+/// Which rows; what is left out is any.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Filter {
+    pub(super) gateway: Option<Gateway>,
+    pub(super) token: Option<String>,
+    pub(super) push_id: Option<String>,
+    /// How the answer begins: `200`, `410`, `400 Bad`, `cut`.
+    pub(super) answer: Option<String>,
+    pub(super) delivered: Option<bool>,
+    /// Only rows after this number.
+    pub(super) after: Option<u64>,
+    /// At most so many.
+    pub(super) limit: Option<usize>,
+}
+
+impl Filter {
+    fn takes(&self, row: &Row) -> bool {
+        self.gateway.is_none_or(|gateway| gateway == row.gateway)
+            && self.token.as_ref().is_none_or(|token| *token == row.token)
+            && self.push_id.as_ref().is_none_or(|id| Some(id) == row.push_id.as_ref())
+            && self.answer.as_ref().is_none_or(|answer| row.answer.starts_with(answer.as_str()))
+            && self.delivered.is_none_or(|delivered| delivered == row.delivered)
+            && self.after.is_none_or(|after| row.n > after)
+    }
+}
+
+/// The ledger in numbers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// Pushes that arrived.
+    pub arrived: usize,
+    /// Those that a phone gets.
+    pub delivered: usize,
+    /// How many different phones get one.
+    pub tokens: usize,
+    /// Pushes that a phone gets though it has got one of the same id before.
+    pub repeated: usize,
+    /// How often each gateway answered what: `apns 200`, `fcm 404 UNREGISTERED`.
+    pub answers: BTreeMap<String, usize>,
 }
 
 pub(super) struct Ledger {
@@ -93,6 +145,28 @@ impl Ledger {
 
     pub(super) fn rows(&self) -> Vec<Row> {
         self.state().rows.clone()
+    }
+
+    pub(super) fn find(&self, filter: &Filter) -> Vec<Row> {
+        let state = self.state();
+        state.rows.iter().filter(|row| filter.takes(row)).take(filter.limit.unwrap_or(usize::MAX)).cloned().collect()
+    }
+
+    pub(super) fn summary(&self) -> Summary {
+        let state = self.state();
+        let mut summary = Summary { arrived: state.rows.len(), ..Summary::default() };
+        let (mut tokens, mut ids) = (HashSet::new(), HashSet::new());
+        for row in &state.rows {
+            *summary.answers.entry(format!("{} {}", row.gateway.word(), row.answer)).or_default() += 1;
+            if row.delivered {
+                summary.delivered += 1;
+                tokens.insert(row.token.as_str());
+                let new = row.push_id.as_deref().is_none_or(|id| ids.insert((row.token.as_str(), id)));
+                summary.repeated += usize::from(!new);
+            }
+        }
+        summary.tokens = tokens.len();
+        summary
     }
 
     pub(super) fn len(&self) -> usize {

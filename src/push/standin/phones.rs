@@ -9,9 +9,10 @@ use std::sync::{PoisonError, RwLock};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Phone {
-    /// Whose phone it is.
+    /// Whose phone it is; a browser's are made by `POST /standin/subscriptions`.
     pub gateway: Gateway,
-    /// The token's world (Apple only).
+    /// The token's world (Apple only); `production` when left out.
+    #[serde(default)]
     pub environment: Environment,
     /// The app's bundle id (Apple), or the project (Google); absent: any.
     #[serde(default)]

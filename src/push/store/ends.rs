@@ -2,13 +2,15 @@
 
 use super::{Attempts, FLIES, Fate, Settlement, WAITS, mode};
 use crate::error::Result;
-use crate::id::{AppId, CampaignId, MessageId};
+use crate::id::{AppId, CampaignId, DeviceId, MessageId};
 use crate::on;
+use crate::people::device::Environment;
 use crate::push::ending::Next;
 use crate::push::message::{Attempt, Mode, State};
-use crate::store::schema::messages;
+use crate::push::route::Route;
+use crate::store::schema::{messages, webhooks};
 use crate::store::{Conn, among};
-use diesel::dsl::sql;
+use diesel::dsl::{exists, sql};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Text};
 use std::collections::HashMap;
@@ -74,14 +76,16 @@ fn end_fate(conn: &mut Conn, ids: &[MessageId], fate: &Fate) -> Result<usize> {
     let attempts = fate.attempts.text()?;
     let attempt = messages::app_id.eq(fate.app_id).and(among(messages::id, ids)).and(messages::attempt.eq(fate.attempt));
     let target = messages::table.filter(attempt.and(messages::state.eq(State::Sending.word())));
+    let hears = webhooks::app_id.eq(fate.app_id).and(webhooks::partner_id.eq("")).and(webhooks::results.eq(true));
+    let heard = exists(webhooks::table.filter(hears));
     Ok(on!(conn, c => diesel::update(target)
         .set((
             messages::state.eq(fate.state.word()),
             messages::reason.eq(fate.reason.as_deref()),
             messages::attempts.eq(&attempts),
             messages::ended_ms.eq(fate.now_ms),
-            // What counts keeps its reservation: feedback has nothing to do for it.
-            messages::settled.eq(fate.state.counts()),
+            // What counts keeps its reservation: feedback has nothing to do for it, unless the app's servers hear of it.
+            messages::settled.eq(diesel::dsl::not(heard).and(fate.state.counts().into_sql::<Bool>())),
         ))
         .execute(c))?)
 }
@@ -128,13 +132,18 @@ pub(in crate::push) fn sending(conn: &mut Conn) -> Result<Vec<Stranded>> {
     Ok(rows.into_iter().map(read).collect())
 }
 
-/// Ends what waits of a campaign, and keeps what is being sent from waiting again.
-pub(in crate::push) fn cancel_campaign(conn: &mut Conn, app: AppId, campaign: CampaignId, now_ms: i64) -> Result<()> {
+/// Ends what waits of a campaign, and keeps what is being sent from waiting again; recalls go on.
+pub(in crate::push) fn cancel_campaign(
+    conn: &mut Conn,
+    app: AppId,
+    (campaign, reason): (CampaignId, &str),
+    now_ms: i64,
+) -> Result<()> {
     let those = format!(
-        "id in (select id from messages where app_id = $3 and campaign_id = $4 and {WAITS} \
+        "recalls = '' and id in (select id from messages where app_id = $3 and campaign_id = $4 and {WAITS} \
          union all select id from messages where app_id = $3 and campaign_id = $4 and {FLIES})"
     );
-    stop(conn, (app, "campaign_stopped", now_ms), (&those, campaign.to_string())).map(|_| ())
+    stop(conn, (app, reason, now_ms), (&those, campaign.to_string())).map(|_| ())
 }
 
 /// As [`cancel_campaign`], for one message; false when it has ended before, or is not there.
@@ -156,4 +165,29 @@ fn stop(conn: &mut Conn, (app, reason, now_ms): (AppId, &str, i64), (those, id):
         .bind::<Text, _>(app.to_string())
         .bind::<Text, _>(id)
         .execute(c))?)
+}
+
+/// Whether a push to this token was ever taken in this world.
+pub(in crate::push) fn is_proven(
+    conn: &mut Conn,
+    app: AppId,
+    device: DeviceId,
+    (token, environment): (&str, Environment),
+) -> Result<bool> {
+    let one: Option<MessageId> = on!(conn, c => messages::table
+        .filter(messages::app_id.eq(app).and(messages::device_id.eq(device)).and(messages::token.eq(token)))
+        .filter(messages::environment.eq(environment.name()).and(messages::state.eq(State::Accepted.word())))
+        .select(messages::id)
+        .first(c)
+        .optional())?;
+    Ok(one.is_some())
+}
+
+/// Sends a waiting message through another of its gateway's worlds.
+pub(in crate::push) fn reroute(conn: &mut Conn, app: AppId, (id, route): (MessageId, Route)) -> Result<()> {
+    on!(conn, c => diesel::update(messages::table
+            .filter(messages::app_id.eq(app).and(messages::id.eq(id)).and(messages::state.eq(State::RetryAt.word()))))
+        .set((messages::route.eq(route.word()), messages::environment.eq(route.environment.name())))
+        .execute(c))?;
+    Ok(())
 }

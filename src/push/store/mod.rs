@@ -3,10 +3,12 @@
 mod credentials;
 mod ends;
 mod queue;
+mod recalls;
 
-pub(super) use credentials::{credentials, delete_credentials, put_credential, sealed};
-pub(super) use ends::{Settled, Stranded, cancel, cancel_campaign, end_alike, sending, settle_one};
+pub(super) use credentials::{all as all_credentials, credentials, delete_credential, keep_topics, note, put_credential, sealed};
+pub(super) use ends::{Settled, Stranded, cancel, cancel_campaign, end_alike, is_proven, reroute, sending, settle_one};
 pub(super) use queue::{Due, Waiting, allow, depth, due, end, expire, postpone, start, waiting};
+pub(super) use recalls::{Original, ask_later, insert_recalls, note_recalled, originals, states, unended};
 
 use super::ending::{Next, Tried};
 use super::message::{Attempt, Mode, NewMessage, Push, State};
@@ -17,6 +19,7 @@ use crate::id::{AppId, CampaignId, ChoiceId, DecisionId, DeviceId, MessageId, Of
 use crate::store::Conn;
 use crate::store::schema::messages;
 use diesel::prelude::*;
+use std::borrow::Cow;
 
 /// Ids in one statement.
 const CHUNK: usize = 500;
@@ -38,12 +41,12 @@ pub(super) struct Row {
     device_id: DeviceId,
     campaign_id: CampaignId,
     offer_id: OfferId,
-    platform: &'static str,
+    platform: Cow<'static, str>,
     token: String,
-    environment: &'static str,
+    environment: Cow<'static, str>,
     topic: Option<String>,
     test: bool,
-    route: &'static str,
+    route: Cow<'static, str>,
     payload: String,
     collapse_id: String,
     mode: &'static str,
@@ -61,11 +64,14 @@ pub(super) struct Row {
     ended_ms: Option<i64>,
     settled: bool,
     consent_until_ms: Option<i64>,
+    head: Option<String>,
+    recalls: String,
+    inbox_until_ms: Option<i64>,
 }
 
 impl Row {
     /// The row of a message that is claimed at once (`sending`), or waits.
-    pub(super) fn new(message: &NewMessage, route: Route, (sending, now_ms): (bool, i64)) -> Result<Self> {
+    pub(super) fn new(message: &NewMessage, route: &Route, (sending, now_ms): (bool, i64)) -> Result<Self> {
         Ok(Self {
             app_id: message.app_id,
             id: message.id,
@@ -75,12 +81,12 @@ impl Row {
             device_id: message.device_id,
             campaign_id: message.campaign_id,
             offer_id: message.offer_id,
-            platform: message.gateway.platform().name(),
+            platform: message.gateway.platform().name().into(),
             token: message.token.clone(),
-            environment: message.environment.name(),
+            environment: message.environment.name().into(),
             topic: message.topic.clone(),
             test: message.test,
-            route: route.word(),
+            route: route.word().into(),
             payload: message.payload(),
             collapse_id: message.collapse_id.clone(),
             mode: message.mode.word(),
@@ -98,6 +104,9 @@ impl Row {
             ended_ms: None,
             settled: false,
             consent_until_ms: message.allowed.until_ms,
+            head: message.head(),
+            recalls: String::new(),
+            inbox_until_ms: message.content.inbox_until_ms,
         })
     }
 }
@@ -126,6 +135,7 @@ impl Claimed {
                 collapse_id: row.collapse_id.clone(),
                 deadline_ms: row.deadline_ms,
                 consent_until_ms: row.consent_until_ms,
+                head: row.head.clone(),
                 payload: row.payload.clone().into(),
             },
             mode: message.mode,
@@ -133,6 +143,11 @@ impl Claimed {
             started_ms: row.created_ms,
             attempts: "[]".to_owned(),
         }
+    }
+
+    /// Whether Apple's other host did not know its token: then this is the second host.
+    pub(super) fn was_unknown_elsewhere(&self) -> bool {
+        self.attempts.len() > 2 && self.attempts.contains("\"bad_device_token\"")
     }
 
     pub(super) fn tried(&self, now_ms: i64) -> Tried {
@@ -188,6 +203,11 @@ impl Settlement {
     fn new((app_id, id): (AppId, MessageId), (attempt, attempts): (i64, Attempts), next: &Next, now_ms: i64) -> Self {
         let Next { state, reason, due_ms, .. } = next.clone();
         Self { id, fate: Fate { app_id, attempt, attempts, state, reason, due_ms, now_ms } }
+    }
+
+    /// The message.
+    pub(super) fn id(&self) -> MessageId {
+        self.id
     }
 
     /// Whether the message waits again.

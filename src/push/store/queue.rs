@@ -4,12 +4,13 @@ use super::{Claimed, WAITS, mode};
 use crate::error::{Error, Result};
 use crate::id::{AppId, DeviceId, MessageId, UserId};
 use crate::on;
+use crate::push::lanes::Serves;
 use crate::push::message::{Allowed, Mode, Push, State};
 use crate::push::route::Route;
 use crate::push::wish::What;
 use crate::store::schema::messages;
 use crate::store::{Conn, Doc, among};
-use diesel::dsl::sql;
+use diesel::dsl::{not, sql};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Text};
 
@@ -55,7 +56,7 @@ pub(in crate::push) fn depth(conn: &mut Conn) -> Result<i64> {
 
 type DueColumns = (
     (MessageId, UserId, DeviceId, String, Option<String>, String, String),
-    (String, String, i64, i64, i64, String, i64, i64, Option<i64>),
+    (String, String, i64, i64, i64, String, i64, i64, Option<i64>, Option<String>, String),
 );
 
 /// A due message.
@@ -70,7 +71,10 @@ pub(in crate::push) struct Due {
     pub(in crate::push) until_ms: Option<i64>,
     pub(in crate::push) attempt: i64,
     pub(in crate::push) created_ms: i64,
+    /// The message that it takes back; "": none.
+    recalls: String,
     topic: Option<String>,
+    head: Option<String>,
     payload: String,
     collapse_id: String,
     mode: Mode,
@@ -81,6 +85,11 @@ pub(in crate::push) struct Due {
 impl Due {
     pub(in crate::push) fn allowed(&self) -> Result<Allowed> {
         serde_json::from_str(&self.consent).map_err(Error::broken)
+    }
+
+    /// The message that it takes back from the phone.
+    pub(in crate::push) fn recalls(&self) -> Option<MessageId> {
+        if self.recalls.is_empty() { None } else { self.recalls.parse().ok() }
     }
 
     pub(in crate::push) fn what(&self) -> Result<What<'_>> {
@@ -98,6 +107,7 @@ impl Due {
                 collapse_id: self.collapse_id,
                 deadline_ms: self.deadline_ms,
                 consent_until_ms: self.until_ms,
+                head: self.head,
                 payload: self.payload.into(),
             },
             mode: self.mode,
@@ -110,7 +120,12 @@ impl Due {
 
 /// Messages that are due, the longest due first. On PostgreSQL they are locked, and those that another node has locked
 /// are left to it.
-pub(in crate::push) fn due(conn: &mut Conn, app: AppId, route: Route, (now_ms, limit): (i64, usize)) -> Result<Vec<Due>> {
+pub(in crate::push) fn due(
+    conn: &mut Conn,
+    app: AppId,
+    (route, serves): (&Route, &Serves),
+    (now_ms, limit): (i64, usize),
+) -> Result<Vec<Due>> {
     let query = messages::table
         .filter(messages::app_id.eq(app).and(messages::route.eq(route.word())).and(messages::due_ms.le(now_ms)))
         .filter(sql::<Bool>(WAITS))
@@ -136,35 +151,52 @@ pub(in crate::push) fn due(conn: &mut Conn, app: AppId, route: Route, (now_ms, l
                 messages::deadline_ms,
                 messages::created_ms,
                 messages::consent_until_ms,
+                messages::head,
+                messages::recalls,
             ),
         ));
-    let rows: Vec<DueColumns> = match conn {
-        Conn::Sqlite(c) => query.load(c)?,
-        Conn::Postgres(c) => query.for_update().skip_locked().load(c)?,
-    };
-    let read = |((id, user_id, device_id, token, topic, payload, collapse_id), rest): DueColumns| {
-        let (word, consent, consent_epoch, app_consent_epoch, attempt, attempts, deadline_ms, created_ms, until_ms) = rest;
-        let epochs = (consent_epoch, app_consent_epoch);
-        let mode = mode(&word)?;
-        Ok(Due {
-            id,
-            user_id,
-            device_id,
-            token,
-            deadline_ms,
-            epochs,
-            until_ms,
-            topic,
-            payload,
-            collapse_id,
-            mode,
-            consent,
-            attempt,
-            attempts,
-            created_ms,
-        })
+    macro_rules! load {
+        ($query:expr) => {
+            match conn {
+                Conn::Sqlite(c) => $query.load(c)?,
+                Conn::Postgres(c) => $query.for_update().skip_locked().load(c)?,
+            }
+        };
+    }
+    let among = |topics: &[String]| among(messages::topic.assume_not_null(), topics);
+    let rows: Vec<DueColumns> = match serves {
+        Serves::All => load!(query),
+        Serves::Only(topics) => load!(query.filter(messages::topic.is_not_null().and(among(topics)))),
+        Serves::But(topics) => load!(query.filter(messages::topic.is_null().or(not(among(topics))))),
     };
     rows.into_iter().map(read).collect()
+}
+
+fn read(columns: DueColumns) -> Result<Due> {
+    let ((id, user_id, device_id, token, topic, payload, collapse_id), rest) = columns;
+    let (word, consent, consent_epoch, app_consent_epoch, attempt, attempts, deadline_ms, created_ms, until_ms, head, recalls) =
+        rest;
+    let epochs = (consent_epoch, app_consent_epoch);
+    let mode = mode(&word)?;
+    Ok(Due {
+        id,
+        user_id,
+        device_id,
+        token,
+        deadline_ms,
+        epochs,
+        until_ms,
+        topic,
+        head,
+        payload,
+        collapse_id,
+        mode,
+        consent,
+        attempt,
+        attempts,
+        created_ms,
+        recalls,
+    })
 }
 
 /// Moves due messages to `sending`, unless their deadline or the end of their consent has passed; answers how many were
@@ -207,7 +239,7 @@ pub(in crate::push) fn postpone(conn: &mut Conn, app: AppId, (ids, due_ms): (&[M
 }
 
 /// Ends what waits and has passed its deadline, at most a chunk; answers how many there were.
-pub(in crate::push) fn expire(conn: &mut Conn, (app, route): (AppId, Route), now_ms: i64) -> Result<usize> {
+pub(in crate::push) fn expire(conn: &mut Conn, (app, route): (AppId, &Route), now_ms: i64) -> Result<usize> {
     let late: Vec<MessageId> = on!(conn, c => messages::table
         .filter(messages::app_id.eq(app).and(messages::route.eq(route.word())).and(messages::due_ms.le(now_ms)))
         .filter(sql::<Bool>(WAITS).and(messages::deadline_ms.le(now_ms)))

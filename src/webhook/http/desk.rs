@@ -12,6 +12,7 @@ use crate::outbound::guarded::Failure;
 use crate::platform::Platform;
 use crate::store::Doc;
 use crate::webhook::message::{context, outgoing, send};
+use crate::webhook::results::hears_results;
 use crate::webhook::sign::{KEY_BYTES, Key};
 use crate::webhook::store::{self, Endpoint};
 use crate::webhook::{Body, Owner};
@@ -67,6 +68,7 @@ pub async fn create(platform: &Platform, owner: Owner, body: WebhookIn) -> Resul
         partner_id: store::word(owner),
         url: body.url,
         description: body.description,
+        results: owner.partner.is_none() && hears_results(&body.event_types),
         event_types: Doc(body.event_types),
         enabled: true,
         disabled_reason: None,
@@ -128,6 +130,7 @@ pub async fn patch(platform: &Platform, owner: Owner, (id, patch): (WebhookId, W
             endpoint.description = description;
         }
         if let Some(event_types) = patch.event_types {
+            endpoint.results = owner.partner.is_none() && hears_results(&event_types);
             endpoint.event_types = Doc(event_types);
         }
         endpoint.updated_ms = now_ms;

@@ -33,6 +33,8 @@ pub(in crate::webhook) struct Endpoint {
     pub(in crate::webhook) throttled_until_ms: Option<i64>,
     pub(in crate::webhook) created_ms: i64,
     pub(in crate::webhook) updated_ms: i64,
+    /// Whether it hears what came of messages: what its filter says, where a statement can ask.
+    pub(in crate::webhook) results: bool,
 }
 
 /// How the database spells an owner: the partner's id, or '' for the app itself.

@@ -2,6 +2,8 @@
 
 mod deliveries;
 mod endpoints;
+mod results;
 
 pub(super) use deliveries::*;
 pub(super) use endpoints::*;
+pub(super) use results::*;

@@ -44,8 +44,12 @@ const OF_THE_APP: &[&str] = &[
     "offers",
     "catalogues",
     "campaigns",
+    "campaign_recalls",
     "versions",
     "push_credentials",
+    // What goes out over a channel goes to everybody who listens: nothing of a person is in it.
+    "channels",
+    "broadcasts",
     "webhooks",
     "mail_templates",
     "identity_providers",
@@ -84,6 +88,7 @@ const IDS: &[&str] = &[
     "identity_id",
     "webhook_id",
     "import_id",
+    "push_id",
 ];
 
 /// Words of a closed set, names of the app's own and figures; they go with their rows.
@@ -133,6 +138,8 @@ const WORDS: &[&str] = &[
     "devices.locale",
     "devices.time_zone",
     "devices.push_permission",
+    // Keys that a browser made; they are shown to their user and go with their row.
+    "devices.web_keys",
     "events.source",
     "events.type",
     "events.disposition",
@@ -141,6 +148,17 @@ const WORDS: &[&str] = &[
     "positions.sights",
     "place_states.subject_id",
     "place_states.state",
+    // The caller's own name of a push, its words, its audience in general: never who is in it. It goes with the last
+    // decision about somebody, so that words to one person go with that person.
+    "pushes.name",
+    "pushes.state",
+    "pushes.spec",
+    "pushes.unknown",
+    "pushes.outside",
+    "pushes.settled",
+    "push_runs.zone",
+    // Ids of devices.
+    "push_targets.devices",
     "campaign_runs.zone",
     "campaign_runs.state",
     "moments.kind",
@@ -158,12 +176,16 @@ const WORDS: &[&str] = &[
     "messages.route",
     "messages.collapse_id",
     "messages.mode",
+    "messages.head",
     "messages.consent",
     "messages.state",
     "messages.reason",
     "messages.stop_reason",
     "messages.attempts",
+    "messages.recalls",
     "receipts.kind",
+    // The id of a button, which the app has in its code.
+    "receipts.action",
     "erasures.asked_by",
     "erasures.state",
     "imports.kind",
@@ -193,6 +215,8 @@ const HASHES: &[&str] = &[
     "consents.notice_hash",
     "foreign_passwords.place",
     "foreign_passwords.sealed",
+    "pushes.key_hash",
+    "pushes.body_hash",
     "imports.key_hash",
     "imports.body_hash",
     // Lines that wait, gone within minutes.

@@ -1,0 +1,5 @@
+drop table broadcasts;
+-- only postgres
+drop function kairos_broadcast_edge();
+-- end
+drop table channels;

@@ -1,0 +1,2 @@
+alter table devices drop column badge;
+alter table messages drop column head;

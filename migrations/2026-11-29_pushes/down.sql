@@ -1,0 +1,3 @@
+drop table push_targets;
+drop table push_runs;
+drop table pushes;

@@ -1,0 +1,12 @@
+alter table webhooks drop column results;
+drop table campaign_recalls;
+drop table inbox;
+drop index moments_recall;
+alter table moments drop column recall_ms;
+delete from messages where recalls <> '';
+drop index messages_once;
+alter table messages drop column inbox_until_ms;
+alter table messages drop column recalled_ms;
+alter table messages drop column recalls;
+create unique index messages_once on messages (app_id, decision_id, offer_id, device_id);
+alter table receipts drop column action;

@@ -1,0 +1,122 @@
+//! Whether pushes have ended: a cursor follows the decisions behind which nothing waits any more, and counts them.
+
+use super::cancel::refuse_held;
+use super::spec::Kind;
+use super::store::{self, PushRow, Settled};
+use super::tally::Tally;
+use super::{State, personal};
+use crate::error::Result;
+use crate::id::UserId;
+use crate::moment::commit::{is_stale, stale};
+use crate::moment::live::Parts;
+use crate::store::Conn;
+use crate::webhook::{self, Event};
+use crate::worker::Progress;
+use serde_json::json;
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError};
+
+/// Pushes of one step.
+const PUSHES: i64 = 100;
+/// Decisions that are looked at at once.
+const DECISIONS: i64 = 500;
+
+/// How far the cursor of a push can move.
+struct Look {
+    row: PushRow,
+    cursor: Option<UserId>,
+    tally: Tally,
+    /// Whether nothing of it waits.
+    over: bool,
+    /// Whether there may be more behind what was looked at.
+    more: bool,
+}
+
+/// One step: some of the pushes that have not ended, in turn.
+pub(in crate::moment) async fn step(parts: &Arc<Parts>) -> Result<Progress> {
+    let (app, id) = parts.looked.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let (platform, now_ms) = (&parts.platform, parts.platform.clock.now_ms());
+    let looks: Vec<Look> = platform
+        .store
+        .read(move |conn| {
+            let rows = store::open_after(conn, (&app, &id), PUSHES)?;
+            rows.into_iter().map(|row| look(conn, row)).collect()
+        })
+        .await?;
+    let round = i64::try_from(looks.len()).is_ok_and(|n| n < PUSHES);
+    let last = looks.last().filter(|_| !round).map(|look| (look.row.app_id.to_string(), look.row.id.to_string()));
+    *parts.looked.lock().unwrap_or_else(PoisonError::into_inner) = last.unwrap_or_default();
+    let mut moved = false;
+    for look in looks {
+        let cancelled = look.row.state()? == State::Cancelled;
+        if cancelled && !look.over {
+            let of = (look.row.app_id, look.row.id);
+            platform.store.write(move |conn| refuse_held(conn, of, now_ms)).await?;
+        }
+        if look.over || look.more {
+            match platform.store.write(move |conn| write(conn, &look, now_ms)).await {
+                Ok(()) => moved = true,
+                Err(error) if is_stale(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(if moved || !round { Progress::More } else { Progress::Idle })
+}
+
+/// Follows the decisions of a push as far as everything has ended, at most to the end of one batch.
+fn look(conn: &mut Conn, row: PushRow) -> Result<Look> {
+    let mut look = Look { cursor: row.cursor_user_id, tally: row.settled.0.clone(), over: false, more: false, row };
+    let of = (look.row.app_id, look.row.id);
+    if look.row.state()? != State::Cancelled && store::walks(conn, of.0, of.1)? {
+        return Ok(look);
+    }
+    let from = look.cursor.map(|user| user.to_string()).unwrap_or_default();
+    let decided = store::decided(conn, of, (&from, false), DECISIONS)?;
+    let ids: Vec<_> = decided.iter().map(|one| one.id).collect();
+    let mut fates: HashMap<_, Vec<(String, Option<String>)>> = HashMap::new();
+    for (decision, state, reason) in store::fates(conn, of.0, &ids)? {
+        fates.entry(decision).or_default().push((state, reason));
+    }
+    let full = i64::try_from(decided.len()).is_ok_and(|n| n == DECISIONS);
+    for one in decided {
+        let mut own = Tally::default();
+        own.decided((&one.outcome, one.reason.as_deref()), 1);
+        for (state, reason) in fates.remove(&one.id).into_iter().flatten() {
+            own.sent((&state, reason.as_deref()), 1);
+        }
+        if own.waits() {
+            return Ok(look);
+        }
+        (look.tally, look.cursor, look.more) = (look.tally.and(&own), Some(one.user_id), full);
+    }
+    look.over = !full;
+    Ok(look)
+}
+
+fn write(conn: &mut Conn, look: &Look, now_ms: i64) -> Result<()> {
+    let state = match look.row.state()? {
+        State::Cancelled => State::Cancelled,
+        State::Scheduled | State::Running | State::Done if look.over => State::Done,
+        before @ (State::Scheduled | State::Running | State::Done) => before,
+    };
+    let ended_ms = look.over.then_some(now_ms);
+    let to = Settled { cursor: look.cursor, tally: &look.tally, state, ended_ms };
+    if !store::settle(conn, &look.row, &to)? {
+        return Err(stale());
+    }
+    if look.over {
+        let (app, id) = (look.row.app_id, look.row.id);
+        store::clear(conn, app, id)?;
+        metrics::counter!("kairos_direct_pushes_ended_total", "state" => state.name()).increment(1);
+        let data = json!({ "push": id, "name": look.row.name, "state": state, "counts": look.tally.counts() });
+        let event = Event { kind: "push.completed", at_ms: now_ms, once: id.to_string(), user: None, partner: None, data };
+        webhook::emit(conn, app, &event)?;
+        // Everybody it named was erased before it came to them: its words go with them, see `personal`.
+        let named = matches!(look.row.spec.0.audience, Kind::List { .. });
+        if named && look.row.visited > 0 && look.tally.is_empty() {
+            personal::forget_empty(conn, app, &[id])?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! Taking back what was said: by hand, when a moment is over, or all that a campaign has shown.
+
+use super::commit::LOCK;
+use super::decision::Reason;
+use super::release;
+use super::store::{self, CampaignRecall};
+use crate::clock::DAY_MS;
+use crate::error::{Error, Result};
+use crate::id::{AppId, DecisionId, Ids, MessageId, MomentId};
+use crate::platform::Platform;
+use crate::push::recall::{BATCH, Recalled, recall};
+use crate::store::Conn;
+use crate::worker::Progress;
+use serde_json::json;
+use std::collections::BTreeMap;
+
+/// Moments of one step.
+const MOMENTS: i64 = 200;
+/// Messages that one step of a walk looks at.
+const LOOKED_AT: i64 = 2_000;
+/// A walk goes back this far, in milliseconds: what is older is on no phone that was switched on since.
+pub(super) const BACK_MS: i64 = 30 * DAY_MS;
+
+/// Takes back what a decision has said and what it still holds.
+///
+/// # Errors
+/// What the database says.
+pub(super) fn decision(conn: &mut Conn, (app, id): (AppId, DecisionId), (ids, now_ms): (&Ids, i64)) -> Result<Recalled> {
+    conn.serialise(LOCK)?;
+    let held = store::held_of_decision(conn, app, id)?;
+    for (choice, planned_ms) in &held {
+        let said = json!({ "at_ms": now_ms, "reason": Reason::Cancelled.name() });
+        release::refuse(conn, app, (id, *choice, *planned_ms), (Reason::Cancelled, &said))?;
+    }
+    let of = store::messages_of(conn, app, &[id])?;
+    let done = all(conn, app, &of, (ids, now_ms))?;
+    Ok(Recalled { cancelled: done.cancelled + held.len(), ..done })
+}
+
+/// One step of the worker: moments that are over, then the next stretch of a campaign.
+pub(super) async fn step(platform: &Platform) -> Result<Progress> {
+    let now_ms = platform.clock.now_ms();
+    let (due, next_ms, walk) = platform
+        .store
+        .read(move |conn| Ok((store::due_moments(conn, now_ms, MOMENTS)?, store::next_recall_ms(conn)?, store::open_walk(conn)?)))
+        .await?;
+    if due.is_empty() && walk.is_none() {
+        return Ok(next_ms.map_or(Progress::Idle, Progress::Until));
+    }
+    let ids = platform.ids.clone();
+    let done = platform
+        .store
+        .write(move |conn| {
+            let mut done = moments(conn, due, (&ids, now_ms))?;
+            if let Some(walk) = walk {
+                done.add(stretch(conn, &walk, (&ids, now_ms))?);
+            }
+            Ok(done)
+        })
+        .await?;
+    tell(platform, done);
+    Ok(Progress::More)
+}
+
+/// Wakes those who have something to do after a recall.
+pub(super) fn tell(platform: &Platform, done: Recalled) {
+    if done.recalled > 0 {
+        platform.push_hint.nudge();
+    }
+    if done.cancelled > 0 {
+        platform.feedback_hint.nudge();
+    }
+}
+
+fn moments(conn: &mut Conn, due: Vec<(AppId, MomentId)>, at: (&Ids, i64)) -> Result<Recalled> {
+    let mut by_app: BTreeMap<AppId, Vec<MomentId>> = BTreeMap::new();
+    for (app, moment) in due {
+        by_app.entry(app).or_default().push(moment);
+    }
+    let mut done = Recalled::default();
+    for (app, over) in by_app {
+        let shown = store::shown_by(conn, app, &over)?;
+        done.add(all(conn, app, &shown, at)?);
+        store::recalls_done(conn, app, &over)?;
+    }
+    Ok(done)
+}
+
+/// The next stretch of the walk through what a campaign has shown.
+fn stretch(conn: &mut Conn, walk: &CampaignRecall, (ids, now_ms): (&Ids, i64)) -> Result<Recalled> {
+    let met = store::walked(conn, walk, LOOKED_AT)?;
+    let own: Vec<MessageId> = met.iter().filter(|(_, of)| *of == walk.campaign_id).map(|(id, _)| *id).collect();
+    let done = all(conn, walk.app_id, &own, (ids, now_ms))?;
+    let mut on = walk.clone();
+    on.recalled += i64::try_from(done.recalled).unwrap_or(0);
+    match met.last() {
+        Some((last, _)) => on.cursor_id = last.to_string(),
+        None => on.done_ms = Some(now_ms),
+    }
+    if store::note_walked(conn, walk, &on)? { Ok(done) } else { Err(Error::Busy("a recall was walked twice at once")) }
+}
+
+fn all(conn: &mut Conn, app: AppId, messages: &[MessageId], at: (&Ids, i64)) -> Result<Recalled> {
+    let mut done = Recalled::default();
+    for chunk in messages.chunks(BATCH) {
+        done.add(recall(conn, app, chunk, at)?);
+    }
+    Ok(done)
+}

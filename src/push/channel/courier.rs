@@ -1,0 +1,281 @@
+//! Sends broadcasts: claims what is due under a free stream slot, hands it over, writes what came of it.
+
+use super::broadcast::Broadcast;
+use super::store::{self, Channel};
+use super::{Channels, apple};
+use crate::clock::{DAY_MS, MINUTE_MS};
+use crate::error::Result;
+use crate::id::BroadcastId;
+use crate::outbound::{Flying, HandOver, Slot};
+use crate::push::ending::{End, Held, Next, Tried, next, unknown};
+use crate::push::lane::Lane;
+use crate::push::message::Attempt;
+use crate::push::retry::Pauses;
+use crate::push::verdict::Verdict;
+use crate::store::Conn;
+use crate::worker::Progress;
+use http::HeaderValue;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::{Instant, timeout};
+
+/// Longest wait without a hint, in real milliseconds.
+pub(super) const POLL_MS: u64 = 500;
+/// Most broadcasts on their way at once, and most that one step looks at.
+const FLIGHTS_MAX: usize = 64;
+/// How long a step waits for a connection that is on its way, and when it looks again after that.
+const ON_ITS_WAY: Duration = Duration::from_secs(2);
+const LATER_MS: i64 = 500;
+/// How long ended broadcasts are known, and how long Apple may take to make a channel, in milliseconds.
+const KNOWN_MS: i64 = 30 * DAY_MS;
+const MAKING_MS: i64 = 10 * MINUTE_MS;
+
+/// What is on its way, and what has come back and is not written yet.
+#[derive(Default)]
+pub(super) struct Bag {
+    flights: JoinSet<Outcome>,
+    aboard: HashMap<Id, BroadcastId>,
+    done: Vec<Outcome>,
+    tidied_ms: i64,
+}
+
+/// The end of one attempt.
+#[derive(Clone)]
+struct Outcome {
+    broadcast: Broadcast,
+    end: End,
+}
+
+/// A broadcast with what it needs to go.
+struct Ready {
+    broadcast: Broadcast,
+    channel: Channel,
+    lane: Option<Arc<Lane>>,
+    slot: Option<Slot>,
+}
+
+impl Bag {
+    fn land(&mut self, joined: std::result::Result<(Id, Outcome), JoinError>) {
+        match joined {
+            Ok((id, outcome)) => {
+                self.aboard.remove(&id);
+                self.done.push(outcome);
+            }
+            // It is found again as one that nobody here is sending.
+            Err(error) => drop(self.aboard.remove(&error.id())),
+        }
+    }
+}
+
+/// After a crash nobody knows what became of what was being sent. Answers how many there were.
+pub(super) fn recover(conn: &mut Conn, now_ms: i64) -> Result<usize> {
+    let stranded = store::sending(conn)?;
+    stranded.iter().try_for_each(|broadcast| give_up(conn, broadcast, ("crash", now_ms)))?;
+    Ok(stranded.len())
+}
+
+fn give_up(conn: &mut Conn, broadcast: &Broadcast, (why, now_ms): (&'static str, i64)) -> Result<()> {
+    let next = unknown(tried(broadcast, now_ms), why);
+    let attempts = listed(broadcast, None, &next, now_ms);
+    store::settle(conn, broadcast, (&next, attempts), now_ms)
+}
+
+fn tried(broadcast: &Broadcast, now_ms: i64) -> Tried {
+    let &Broadcast { attempt, deadline_ms, mode, .. } = broadcast;
+    Tried { attempt, deadline_ms, mode, now_ms }
+}
+
+fn listed(broadcast: &Broadcast, status: Option<u16>, next: &Next, now_ms: i64) -> Vec<Attempt> {
+    let last = Attempt {
+        n: broadcast.attempt,
+        started_ms: broadcast.sending_ms.unwrap_or(now_ms),
+        ended_ms: now_ms,
+        status,
+        reason: next.reason.as_ref().map(|reason| reason.clone().into_owned()),
+    };
+    broadcast.attempts.iter().cloned().chain([last]).collect()
+}
+
+impl Channels {
+    pub(super) async fn step(&self) -> Result<Progress> {
+        let mut bag = self.0.bag.lock().await;
+        while let Some(joined) = bag.flights.try_join_next_with_id() {
+            bag.land(joined);
+        }
+        let settled = self.settle(&mut bag).await?;
+        let tidied = self.tidy(&mut bag).await?;
+        let (claimed, next_due_ms) = self.claim(&mut bag).await?;
+        if settled || tidied || claimed {
+            return Ok(Progress::More);
+        }
+        if bag.flights.is_empty() {
+            return Ok(next_due_ms.map_or(Progress::Idle, Progress::Until));
+        }
+        if let Ok(Some(joined)) = timeout(Duration::from_millis(POLL_MS), bag.flights.join_next_with_id()).await {
+            bag.land(joined);
+        }
+        Ok(Progress::More)
+    }
+
+    /// Waits until everything that is on its way is answered and written.
+    pub async fn landed(&self) {
+        let mut bag = self.0.bag.lock().await;
+        loop {
+            if let Err(error) = self.settle(&mut bag).await {
+                tracing::warn!(%error, "the ends of broadcasts were not written: they are taken up at the next start");
+                return;
+            }
+            match bag.flights.join_next_with_id().await {
+                Some(joined) => bag.land(joined),
+                None => return,
+            }
+        }
+    }
+
+    /// Writes what has come back, all in one transaction.
+    async fn settle(&self, bag: &mut Bag) -> Result<bool> {
+        if bag.done.is_empty() {
+            return Ok(false);
+        }
+        let (now_ms, done) = (self.platform().clock.now_ms(), bag.done.clone());
+        let config = &self.platform().config;
+        let pauses = Pauses { base_ms: config.retry_base_ms, limit_ms: config.retry_limit_ms, floor_ms: 0 };
+        let whim = f64::from(u16::from_le_bytes(self.platform().ids.bytes())) / 65_536.0;
+        let written = self.platform().store.write(move |conn| {
+            let mut states = Vec::new();
+            for Outcome { broadcast, end } in &done {
+                let next = next(tried(broadcast, now_ms), end, pauses, whim);
+                let status = match end {
+                    End::Said { status, .. } => Some(*status),
+                    End::Lost(_) | End::Held(_) => None,
+                };
+                let left = !matches!(end, End::Held(_));
+                let attempts = if left { listed(broadcast, status, &next, now_ms) } else { broadcast.attempts.clone() };
+                store::settle(conn, broadcast, (&next, attempts), now_ms)?;
+                states.push(next.state);
+            }
+            Ok(states)
+        });
+        for state in written.await? {
+            metrics::counter!("kairos_broadcasts_total", "outcome" => state.word()).increment(1);
+        }
+        bag.done.clear();
+        Ok(true)
+    }
+
+    /// Claims what is due and hands it over. Answers whether something moved, and when to look again.
+    async fn claim(&self, bag: &mut Bag) -> Result<(bool, Option<i64>)> {
+        let (platform, room) = (self.platform(), FLIGHTS_MAX.saturating_sub(bag.aboard.len()));
+        let now_ms = platform.clock.now_ms();
+        let limit = i64::try_from(room).unwrap_or(0);
+        let look = move |conn: &mut Conn| {
+            let mut due = Vec::new();
+            for broadcast in store::due(conn, (now_ms, limit))? {
+                if let Some(channel) = store::find(conn, broadcast.app_id, broadcast.channel_id)? {
+                    due.push((broadcast, channel));
+                }
+            }
+            Ok((due, store::next_due_ms(conn, now_ms)?))
+        };
+        let (due, next_due_ms) = platform.store.read(look).await?;
+        if due.is_empty() {
+            return Ok((false, next_due_ms));
+        }
+        let (late, due): (Vec<_>, Vec<_>) = due.into_iter().partition(|(broadcast, _)| broadcast.deadline_ms <= now_ms);
+        let mut ready = Vec::new();
+        for (broadcast, channel) in due {
+            let lane = self.0.dispatcher.lane(broadcast.app_id, channel.route(), Some(&channel.topic)).await?;
+            let slot = match &lane {
+                Some(lane) => lane.slot(now_ms, Instant::now() + ON_ITS_WAY).await,
+                None => None,
+            };
+            // A lane without a slot is looked at again; one that is not there never has any.
+            if lane.is_none() || slot.is_some() {
+                ready.push(Ready { broadcast, channel, lane, slot });
+            }
+        }
+        if ready.is_empty() && late.is_empty() {
+            let soon_ms = now_ms + LATER_MS;
+            return Ok((false, Some(next_due_ms.map_or(soon_ms, |at_ms| at_ms.min(soon_ms)))));
+        }
+        let wanted: Vec<Broadcast> = ready.iter().map(|ready| ready.broadcast.clone()).collect();
+        let start = move |conn: &mut Conn| {
+            store::expire(conn, now_ms)?;
+            let mut taken = HashSet::new();
+            for broadcast in &wanted {
+                if store::start(conn, broadcast, now_ms)? {
+                    taken.insert(broadcast.id);
+                }
+            }
+            Ok(taken)
+        };
+        let taken = platform.store.write(start).await?;
+        for ready in ready.into_iter().filter(|ready| taken.contains(&ready.broadcast.id)) {
+            self.send(bag, ready);
+        }
+        Ok((true, next_due_ms))
+    }
+
+    /// The last check and the hand-over, in one breath; the answer is awaited beside.
+    fn send(&self, bag: &mut Bag, ready: Ready) {
+        let Ready { mut broadcast, channel, lane, slot } = ready;
+        let clock = self.platform().clock.clone();
+        broadcast.attempt += 1;
+        broadcast.sending_ms = Some(clock.now_ms());
+        let (Some(lane), Some(slot)) = (lane, slot) else {
+            let end = End::Held(Held::Impossible("no_credential"));
+            return bag.done.push(Outcome { broadcast, end });
+        };
+        let mut shown = None;
+        let handed = slot.hand_over(|| {
+            let now_ms = clock.now_ms();
+            if now_ms >= broadcast.deadline_ms {
+                return Err(Held::Expired);
+            }
+            let (outgoing, bearer) = apple::request(&lane, (&broadcast, &channel), now_ms).map_err(Held::Impossible)?;
+            shown = Some(bearer);
+            Ok(outgoing)
+        });
+        let end = match (handed, shown) {
+            (Ok(flying), Some(bearer)) => {
+                let within = Duration::from_millis(self.platform().config.gateway_timeout_ms);
+                let id = broadcast.id;
+                let flight = bag.flights.spawn(fly((broadcast, lane), (flying, bearer), within));
+                bag.aboard.insert(flight.id(), id);
+                return;
+            }
+            (Err(HandOver::Refused(held)), _) => End::Held(held),
+            (Ok(_) | Err(HandOver::Closed), _) => End::Held(Held::Slotless),
+        };
+        bag.done.push(Outcome { broadcast, end });
+    }
+
+    /// Looks, now and then, for what the database alone takes to be on its way, and forgets what is old.
+    async fn tidy(&self, bag: &mut Bag) -> Result<bool> {
+        let now_ms = self.platform().clock.now_ms();
+        if now_ms.abs_diff(bag.tidied_ms) < MINUTE_MS.unsigned_abs() {
+            return Ok(false);
+        }
+        bag.tidied_ms = now_ms;
+        let here: HashSet<BroadcastId> = bag.aboard.values().copied().collect();
+        let tidy = move |conn: &mut Conn| {
+            let strays = store::sending(conn)?.into_iter().filter(|broadcast| !here.contains(&broadcast.id));
+            let strays: Vec<Broadcast> = strays.collect();
+            strays.iter().try_for_each(|broadcast| give_up(conn, broadcast, ("lost", now_ms)))?;
+            store::tidy(conn, (now_ms - KNOWN_MS, now_ms - MAKING_MS))?;
+            Ok(!strays.is_empty())
+        };
+        self.platform().store.write(tidy).await
+    }
+}
+
+async fn fly((broadcast, lane): (Broadcast, Arc<Lane>), (flying, bearer): (Flying, HeaderValue), within: Duration) -> Outcome {
+    let result = flying.answer(within).await;
+    let end = lane.heard_as(result, &bearer, apple::judge);
+    if let End::Said { verdict: Verdict::Rejected(reason), .. } = &end {
+        tracing::warn!(broadcast = %broadcast.id, %reason, "Apple refused a broadcast");
+    }
+    Outcome { broadcast, end }
+}

@@ -1,0 +1,173 @@
+//! All lanes: opened when first needed, gone when the app's credentials change; what is under way ends on the old ones.
+
+use super::credentials::{self, Sealed};
+use super::edge::Edge;
+use super::lane::Lane;
+use super::message::Gateway;
+use super::news::{Desk, News, Standing};
+use super::route::Route;
+use crate::error::Result;
+use crate::id::AppId;
+use crate::outbound::Limits;
+use crate::people::device::web::Services;
+use crate::platform::Platform;
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// Which messages of a route a lane serves, by their topics: Apple's keys may each have topics of their own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Serves {
+    /// All: there is one key.
+    All,
+    /// Those of these topics.
+    Only(Arc<[String]>),
+    /// All but those of these topics, and those that name none.
+    But(Arc<[String]>),
+}
+
+impl Serves {
+    pub(super) fn has(&self, topic: Option<&String>) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(topics) => topic.is_some_and(|topic| topics.contains(topic)),
+            Self::But(topics) => topic.is_none_or(|topic| !topics.contains(topic)),
+        }
+    }
+}
+
+/// The lanes of an app's route, one per key; none when it has no credential.
+pub(super) type Ways = Arc<[Arc<Lane>]>;
+
+/// What there is of a route.
+pub(super) enum Found {
+    Lanes(Ways),
+    /// There are too many of this app's push services, and all of them are busy.
+    NoRoom,
+}
+
+/// Most push services of browsers to which one app has connections at once.
+const SERVICES_MAX: usize = 64;
+
+/// All lanes, opened when first needed.
+pub(super) struct Lanes {
+    platform: Platform,
+    pub(super) edge: Edge,
+    services: Services,
+    pub(super) desk: Desk,
+    open: Arc<RwLock<Open>>,
+}
+
+#[derive(Default)]
+struct Open {
+    lanes: HashMap<(AppId, Route), Ways>,
+    /// How often credentials were told to have changed: what was read before the last time is not kept.
+    changes: u64,
+}
+
+impl Lanes {
+    pub(super) fn new(platform: &Platform) -> Result<Self> {
+        let edge = Edge::new(platform)?;
+        let services = Services::parse(&platform.config.webpush_hosts)?;
+        let open: Arc<RwLock<Open>> = Arc::default();
+        let told = Arc::clone(&open);
+        let hint = platform.push_hint.clone();
+        platform.cache.subscribe(credentials::CHANGED, move |app| {
+            let mut open = told.write().unwrap_or_else(PoisonError::into_inner);
+            open.changes += 1;
+            // Nothing said: anything may have changed.
+            open.lanes.retain(|(of, _), _| !app.is_empty() && of.to_string() != app);
+            hint.nudge();
+        });
+        Ok(Self { platform: platform.clone(), edge, services, desk: Desk::default(), open })
+    }
+
+    /// The lane for a message of this topic, if it was opened before: for places that cannot wait.
+    pub(super) fn opened(&self, (app, route): (AppId, Route), topic: Option<&String>) -> Option<Arc<Lane>> {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        open.lanes.get(&(app, route))?.iter().find(|lane| lane.serves.has(topic)).cloned()
+    }
+
+    /// The lanes of a route.
+    pub(super) async fn get(&self, app: AppId, route: &Route) -> Result<Found> {
+        loop {
+            let changes = {
+                let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+                if let Some(known) = open.lanes.get(&(app, route.clone())) {
+                    return Ok(Found::Lanes(Arc::clone(known)));
+                }
+                open.changes
+            };
+            let sealed = self.sealed(app, route).await?;
+            let lanes: Result<Vec<Arc<Lane>>> =
+                (0..sealed.len()).map(|n| self.build((app, route), &sealed, n).map(Arc::new)).collect();
+            let lanes: Ways = lanes?.into();
+            let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+            if open.changes == changes {
+                if route.service.is_some() && !open.make_room(app) {
+                    return Ok(Found::NoRoom);
+                }
+                open.lanes.insert((app, route.clone()), Arc::clone(&lanes));
+                return Ok(Found::Lanes(lanes));
+            }
+        }
+    }
+
+    async fn sealed(&self, app: AppId, route: &Route) -> Result<Vec<Sealed>> {
+        let config = &self.platform.config;
+        let may_test = match route.gateway {
+            Gateway::Apns => true,
+            // These have no sandbox: a test goes to a stand-in or nowhere.
+            Gateway::Fcm => !config.fcm_url.is_empty(),
+            Gateway::WebPush => !config.webpush_url.is_empty(),
+        };
+        // The operator may have changed his mind about a push service since the page subscribed.
+        let allowed = route.service.as_deref().is_none_or(|service| self.services.allow(service));
+        if route.test && !may_test || !allowed {
+            return Ok(Vec::new());
+        }
+        let of = (route.gateway, route.environment);
+        self.platform.store.read(move |c| credentials::sealed(c, app, of)).await
+    }
+
+    /// The lane of one of a route's credentials; the first one serves what none is named for.
+    fn build(&self, (app, route): (AppId, &Route), all: &[Sealed], n: usize) -> Result<Lane> {
+        let config = &self.platform.config;
+        let limits = Limits { streams: config.gateway_streams, connections: config.gateway_connections };
+        let sealed = all.get(n).ok_or_else(|| crate::error::Error::broken("no such credential"))?;
+        let (pool, client) =
+            self.edge.open(sealed.open(&self.platform, app)?, (route.environment, route.service.as_deref()), limits)?;
+        let topics = |of: &Sealed| of.public.topics.clone().unwrap_or_default();
+        let serves = match (all.len(), n) {
+            (1, _) => Serves::All,
+            (_, 0) => Serves::But(all.iter().skip(1).flat_map(topics).collect()),
+            (_, _) => Serves::Only(topics(sealed).into()),
+        };
+        let label = News {
+            app,
+            gateway: route.gateway,
+            environment: route.environment,
+            key_id: sealed.key_id.clone(),
+            revision: sealed.revision,
+            refused: None,
+            at_ms: 0,
+        };
+        let standing = Standing::new(&self.desk, label);
+        Ok(Lane::new(&self.platform, route, (pool, client), (serves, standing)))
+    }
+}
+
+impl Open {
+    /// Makes room for one more push service of an app; false when all that there are have something to do.
+    fn make_room(&mut self, app: AppId) -> bool {
+        let of_app = self.lanes.iter().filter(|((of, route), _)| *of == app && route.service.is_some());
+        if of_app.clone().count() < SERVICES_MAX {
+            return true;
+        }
+        let idle = of_app.filter(|(_, lanes)| lanes.iter().all(|lane| lane.in_flight() == 0));
+        let longest = idle.min_by_key(|(_, lanes)| lanes.iter().map(|lane| lane.taken_ms()).max());
+        match longest.map(|(key, _)| key.clone()) {
+            Some(key) => self.lanes.remove(&key).is_some(),
+            None => false,
+        }
+    }
+}

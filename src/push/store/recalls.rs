@@ -1,0 +1,153 @@
+//! Recalls in the database: what they take back, and the rows by which they go out.
+
+use super::{CHUNK, FLIES, Row, WAITS};
+use crate::error::Result;
+use crate::id::{AppId, CampaignId, ChoiceId, DecisionId, DeviceId, MessageId, OfferId, UserId};
+use crate::on;
+use crate::people::device::Platform;
+use crate::push::content::Head;
+use crate::push::message::{Mode, State};
+use crate::push::webpush;
+use crate::store::schema::messages;
+use crate::store::{Conn, among};
+use diesel::dsl::sql;
+use diesel::prelude::*;
+use diesel::sql_types::Bool;
+use std::collections::HashMap;
+
+/// A message that may be on the phone.
+#[derive(Debug, Clone, Queryable, Selectable)]
+#[diesel(table_name = messages)]
+pub(in crate::push) struct Original {
+    pub(in crate::push) id: MessageId,
+    pub(in crate::push) user_id: UserId,
+    pub(in crate::push) device_id: DeviceId,
+    pub(in crate::push) decision_id: DecisionId,
+    pub(in crate::push) campaign_id: CampaignId,
+    pub(in crate::push) platform: String,
+    pub(in crate::push) token: String,
+    pub(in crate::push) collapse_id: String,
+    pub(in crate::push) deadline_ms: i64,
+    choice_id: ChoiceId,
+    offer_id: OfferId,
+    environment: String,
+    topic: Option<String>,
+    test: bool,
+    route: String,
+    consent: String,
+    consent_epoch: i64,
+    app_consent_epoch: i64,
+}
+
+impl Row {
+    /// The row of a recall: it waits, and goes the way that the original went.
+    pub(in crate::push) fn recall(
+        app_id: AppId,
+        original: &Original,
+        (id, token, payload): (MessageId, String, String),
+        (deadline_ms, now_ms): (i64, i64),
+    ) -> Self {
+        let of = original.clone();
+        // Apple refuses a background push that is in a hurry; Google is told in the payload.
+        let head = match Platform::named(&of.platform) {
+            Some(Platform::Ios) => Some(Head { push_type: "background", priority: 5, suffix: "" }.text()),
+            Some(Platform::Web) => Some(webpush::NORMAL.to_owned()),
+            Some(Platform::Android) | None => None,
+        };
+        Self {
+            app_id,
+            id,
+            decision_id: of.decision_id,
+            choice_id: of.choice_id,
+            user_id: of.user_id,
+            device_id: of.device_id,
+            campaign_id: of.campaign_id,
+            offer_id: of.offer_id,
+            platform: of.platform.into(),
+            token,
+            environment: of.environment.into(),
+            topic: of.topic,
+            test: of.test,
+            route: of.route.into(),
+            payload,
+            collapse_id: of.collapse_id,
+            mode: Mode::AtMostOnce.word(),
+            consent: of.consent,
+            consent_epoch: of.consent_epoch,
+            app_consent_epoch: of.app_consent_epoch,
+            state: State::Queued.word(),
+            reason: None,
+            attempt: 0,
+            attempts: "[]",
+            due_ms: now_ms,
+            deadline_ms,
+            created_ms: now_ms,
+            sending_ms: None,
+            ended_ms: None,
+            settled: false,
+            consent_until_ms: None,
+            head,
+            recalls: of.id.to_string(),
+            inbox_until_ms: None,
+        }
+    }
+}
+
+/// Those of these messages that have not ended: they wait, in time, or are being sent.
+pub(in crate::push) fn unended(conn: &mut Conn, app: AppId, ids: &[MessageId], now_ms: i64) -> Result<Vec<MessageId>> {
+    Ok(on!(conn, c => messages::table
+        .filter(messages::app_id.eq(app).and(among(messages::id, ids)).and(messages::recalls.eq("")))
+        .filter(sql::<Bool>(&format!("({WAITS} or {FLIES})")))
+        .filter(messages::deadline_ms.gt(now_ms).or(messages::state.eq(State::Sending.word())))
+        .select(messages::id)
+        .load(c))?)
+}
+
+/// The states of these messages.
+pub(in crate::push) fn states(conn: &mut Conn, app: AppId, ids: &[MessageId]) -> Result<HashMap<MessageId, String>> {
+    let rows: Vec<(MessageId, String)> = on!(conn, c => messages::table
+        .filter(messages::app_id.eq(app).and(among(messages::id, ids)))
+        .select((messages::id, messages::state))
+        .load(c))?;
+    Ok(rows.into_iter().collect())
+}
+
+/// Those of these messages that a gateway has taken, or may have, and that nobody has asked back.
+pub(in crate::push) fn originals(conn: &mut Conn, app: AppId, ids: &[MessageId]) -> Result<Vec<Original>> {
+    let words = [State::Sending, State::Accepted, State::Unknown].map(State::word);
+    Ok(on!(conn, c => messages::table
+        .filter(messages::app_id.eq(app).and(among(messages::id, ids)).and(messages::recalls.eq("")))
+        .filter(messages::recalled_ms.is_null().and(messages::state.eq_any(words)))
+        .order(messages::id)
+        .select(Original::as_select())
+        .load(c))?)
+}
+
+/// Writes recalls, one per message at most; answers how many are new.
+pub(in crate::push) fn insert_recalls(conn: &mut Conn, rows: &[Row]) -> Result<usize> {
+    let mut new = 0;
+    for chunk in rows.chunks(CHUNK) {
+        new += on!(conn, c => diesel::insert_into(messages::table).values(chunk).on_conflict_do_nothing().execute(c))?;
+    }
+    Ok(new)
+}
+
+/// Notes on the originals when they were asked back.
+pub(in crate::push) fn note_recalled(conn: &mut Conn, app: AppId, ids: &[MessageId], now_ms: i64) -> Result<()> {
+    on!(conn, c => diesel::update(messages::table
+            .filter(messages::app_id.eq(app).and(among(messages::id, ids)).and(messages::recalled_ms.is_null())))
+        .set(messages::recalled_ms.eq(now_ms))
+        .execute(c))?;
+    Ok(())
+}
+
+/// Lets recalls wait until their originals have ended.
+pub(in crate::push) fn ask_later(conn: &mut Conn, app: AppId, ids: &[MessageId], due_ms: i64) -> Result<()> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    on!(conn, c => diesel::update(messages::table.filter(messages::app_id.eq(app).and(among(messages::id, ids))))
+        .set((messages::due_ms.eq(due_ms), messages::reason.eq("original_on_its_way")))
+        .execute(c))?;
+    Ok(())
+}

@@ -1,0 +1,288 @@
+//! What was shown is taken back: once, from the phone that has it and from no other, whatever is on its way.
+
+use crate::stage::{Good, Listener, Stage, minutes, phone};
+use crate::world::World;
+use kairos::push::standin::{Fault, Row, Rule};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// What the phone with this token shows, by the gateway's own account: text by collapse id.
+fn screen(stage: &Stage, token: &str) -> BTreeMap<String, String> {
+    let mut shown = BTreeMap::new();
+    let mut ids: BTreeMap<String, String> = BTreeMap::new();
+    for row in stage.standin.ledger().into_iter().filter(|row| row.delivered && row.token == token) {
+        let (stamp, collapse_id) = (row.kairos.unwrap(), row.collapse_id.unwrap());
+        match (stamp.recall, row.text) {
+            (Some(recalled), None) => {
+                assert_eq!(ids.get(&recalled), Some(&collapse_id), "a recall goes by the collapse id of what it takes back");
+                shown.remove(&collapse_id);
+            }
+            (None, Some(text)) => {
+                ids.insert(stamp.message_id, collapse_id.clone());
+                shown.insert(collapse_id, text);
+            }
+            odd => panic!("neither a push nor a recall: {odd:?}"),
+        }
+    }
+    shown
+}
+
+fn recalls(stage: &Stage) -> Vec<Row> {
+    let recall = |row: &Row| row.kairos.as_ref().is_some_and(|stamp| stamp.recall.is_some());
+    stage.standin.ledger().into_iter().filter(recall).collect()
+}
+
+async fn recall(world: &World, stage: &Stage, what: &str, id: &Value) -> Value {
+    world.post(&format!("/v1/{what}/{}/recall", id.as_str().unwrap()), &stage.app.server, json!({})).await.good()
+}
+
+/// Somebody who lands, and the one message to them.
+async fn landed(world: &World, stage: &Stage) -> (Listener, Value) {
+    let who = stage.listener(world).await;
+    stage.lands(world, &who, 0).await;
+    world.drain().await;
+    let message = stage.messages(world, &who).await.remove(0);
+    (who, message)
+}
+
+/// The recall of a message.
+async fn recall_of(world: &World, stage: &Stage, who: &Listener, message: &Value) -> Value {
+    let all = stage.messages(world, who).await;
+    let mut own: Vec<Value> = all.into_iter().filter(|one| one["recalls"] == message["id"]).collect();
+    assert_eq!(own.len(), 1, "{own:#?}");
+    own.remove(0)
+}
+
+both! {
+    async fn a_shown_push_is_taken_back_by_one_silent_push(world) {
+        let stage = Stage::set(world).await;
+        stage.one_offer(world, json!({}), json!({})).await;
+        let (who, message) = landed(world, &stage).await;
+        assert_eq!(screen(&stage, &who.token).len(), 1);
+        let back = recall(world, &stage, "messages", &message["id"]).await;
+        assert_eq!(back["recalled_at"], world.time(0).as_str());
+        world.drain().await;
+        assert_eq!(screen(&stage, &who.token).len(), 0);
+        let sent = recalls(&stage);
+        assert_eq!(sent.len(), 1);
+        assert_eq!(sent[0].answer, "200");
+        let own = recall_of(world, &stage, &who, &message).await;
+        assert_eq!((&own["state"], &own["decision_id"]), (&json!("accepted"), &message["decision_id"]));
+        // An hour at least, though the moment closes in half of one.
+        assert_eq!(own["deadline"], world.time(3_600).as_str());
+        assert!(sent[0].keep_until_ms.unwrap() <= world.now_ms() + 3_600_000);
+        for _ in 0..3 {
+            recall(world, &stage, "messages", &message["id"]).await;
+            recall(world, &stage, "decisions", &message["decision_id"]).await;
+            world.drain().await;
+        }
+        assert_eq!(recalls(&stage).len(), 1);
+        let inbox = world.get("/v1/me/messages", &who.person.token).await.good();
+        assert_eq!(inbox["items"], json!([]), "what was taken back is in no inbox");
+        let refused = format!("/v1/messages/{}/recall", own["id"].as_str().unwrap());
+        world.post(&refused, &stage.app.server, json!({})).await.refused(409, "never_shown");
+        stage.adds_up(world).await;
+    }
+
+    async fn sixty_four_recalls_at_once_are_one(world) {
+        let stage = Stage::set(world).await;
+        stage.one_offer(world, json!({}), json!({})).await;
+        let (who, message) = landed(world, &stage).await;
+        futures_util::future::join_all((0..64).map(|_| recall(world, &stage, "messages", &message["id"]))).await;
+        world.drain().await;
+        assert_eq!((recalls(&stage).len(), screen(&stage, &who.token).len()), (1, 0));
+        recall_of(world, &stage, &who, &message).await;
+    }
+
+    async fn a_recall_needs_no_consent_and_wakes_nobody(world) {
+        let stage = Stage::set(world).await;
+        stage.one_offer(world, json!({}), json!({})).await;
+        let (who, message) = landed(world, &stage).await;
+        let by = &who.person.token;
+        world.post("/v1/me/consents", by, json!({"purpose": "marketing", "granted": false})).await.good();
+        let quiet = json!({"topics": {"offers": false}, "quiet_hours": {"from": "00:00", "to": "23:59", "zone": "Europe/Paris"}});
+        let patch = world.call("PATCH", "/v1/me/preferences").by(by).header("If-Match", "*").json(&quiet);
+        assert_eq!(patch.send().await.status, 200);
+        world.clock.advance(minutes(2));
+        recall(world, &stage, "messages", &message["id"]).await;
+        world.clock.advance(minutes(2));
+        world.drain().await;
+        assert_eq!((recalls(&stage).len(), screen(&stage, &who.token).len()), (1, 0));
+        assert_eq!(recalls(&stage)[0].text, None);
+    }
+
+    async fn two_users_on_one_phone(world) {
+        let stage = Stage::set(world).await;
+        stage.one_offer(world, json!({}), json!({})).await;
+        let (who, message) = landed(world, &stage).await;
+        recall(world, &stage, "messages", &message["id"]).await;
+        // Before it has left, somebody else signs in on the phone.
+        let other = world.person(&stage.app).await;
+        let body = json!({"platform": "ios", "token": who.token, "topic": crate::stage::TOPIC, "push_permission": "granted"});
+        let path = format!("/v1/me/devices/phone-{}", &who.person.id[4..]);
+        world.put(&path, &other.token, body).await.good();
+        world.drain().await;
+        assert_eq!(recalls(&stage).len(), 0, "it is somebody else's phone by now");
+        assert_eq!(recall_of(world, &stage, &who, &message).await["state"], "token_dead");
+        stage.adds_up(world).await;
+    }
+
+    async fn a_recall_follows_the_token_of_its_phone(world) {
+        let stage = Stage::set(world).await;
+        stage.one_offer(world, json!({}), json!({})).await;
+        let (who, message) = landed(world, &stage).await;
+        let fresh = "ab".repeat(32);
+        let body = json!({"platform": "ios", "token": fresh, "topic": crate::stage::TOPIC, "push_permission": "granted"});
+        world.put(&format!("/v1/me/devices/phone-{}", &who.person.id[4..]), &who.person.token, body).await.good();
+        recall(world, &stage, "messages", &message["id"]).await;
+        world.drain().await;
+        let sent = recalls(&stage);
+        assert_eq!((sent.len(), sent[0].token.as_str()), (1, fresh.as_str()));
+    }
+
+    async fn what_waits_is_cancelled_and_nothing_is_sent_after_it(world) {
+        let stage = Stage::set(world).await;
+        let (offer, _) = stage.one_offer(world, json!({"stock": 5}), json!({})).await;
+        stage.standin.inject(later(600));
+        let (who, message) = landed(world, &stage).await;
+        assert_eq!(message["state"], "retry_at");
+        let back = recall(world, &stage, "messages", &message["id"]).await;
+        assert_eq!((&back["state"], &back["reason"]), (&json!("cancelled"), &json!("recalled")));
+        world.advance(minutes(20)).await;
+        assert_eq!(recalls(&stage).len() + stage.arrived(&who).len(), 0);
+        assert_eq!(world.number(&format!("select stock_reserved from offers where id = '{offer}'")).await, 0);
+        assert_eq!(stage.messages(world, &who).await.len(), 1);
+        recall(world, &stage, "messages", &message["id"]).await;
+        stage.adds_up(world).await;
+    }
+
+    async fn a_recall_of_what_is_on_its_way_waits_for_its_end(world) {
+        let stage = Stage::set(world).await;
+        stage.one_offer(world, json!({}), json!({})).await;
+        for accepted in [true, false] {
+            let who = stage.listener(world).await;
+            let id = hold(world, &stage, &who).await;
+            let back = recall(world, &stage, "messages", &json!(id)).await;
+            assert_eq!(back["state"], "sending");
+            world.drain().await;
+            assert_eq!(recalls(&stage).iter().filter(|row| row.token == who.token).count(), 0, "nobody knows yet");
+            let (state, reason) = if accepted { ("accepted", "null") } else { ("rejected", "'bad_topic'") };
+            let end = format!("update messages set state = '{state}', reason = {reason}, ended_ms = {} where id = '{id}'", world.now_ms());
+            world.kairos.platform.store.write(move |conn| conn.batch(&end)).await.unwrap();
+            world.advance(minutes(1)).await;
+            let own = recall_of(world, &stage, &who, &json!({"id": id})).await;
+            let sent = recalls(&stage).iter().filter(|row| row.token == who.token).count();
+            match accepted {
+                true => assert_eq!((&own["state"], sent), (&json!("accepted"), 1)),
+                false => assert_eq!((&own["state"], &own["reason"], sent), (&json!("cancelled"), &json!("nothing_to_recall"), 0)),
+            }
+        }
+    }
+
+    async fn when_a_moment_is_over_what_it_showed_goes(world) {
+        let stage = Stage::set(world).await;
+        stage.kind(world, json!({"recall": true})).await;
+        stage.one_offer(world, json!({}), json!({})).await;
+        let (who, _) = landed(world, &stage).await;
+        phone(world, &who.person, "tablet").await;
+        stage.lands_at(world, &who, "Nice", 0).await;
+        world.drain().await;
+        assert_eq!(screen(&stage, &who.token).len(), 2);
+        world.advance(minutes(29)).await;
+        assert_eq!(recalls(&stage).len(), 0);
+        world.advance(minutes(1)).await;
+        assert_eq!(recalls(&stage).len(), 3, "on every device");
+        assert_eq!(screen(&stage, &who.token).len(), 0);
+        world.advance(minutes(60)).await;
+        assert_eq!(recalls(&stage).len(), 3);
+        assert_eq!(world.number("select count(*) from moments where recall_ms is not null").await, 0);
+        stage.adds_up(world).await;
+    }
+
+    async fn a_newer_moment_takes_the_older_ones_push_off_the_screen(world) {
+        let stage = Stage::set(world).await;
+        stage.kind(world, json!({"recall": true, "supersede": true})).await;
+        stage.one_offer(world, json!({}), json!({})).await;
+        let (who, message) = landed(world, &stage).await;
+        let (other, _) = landed(world, &stage).await;
+        stage.lands_at(world, &who, "Nice", 0).await;
+        world.drain().await;
+        let left: Vec<String> = screen(&stage, &who.token).into_values().collect();
+        assert_eq!(left, ["You are at Nice"]);
+        assert_eq!(recall_of(world, &stage, &who, &message).await["state"], "accepted");
+        assert_eq!((recalls(&stage).len(), screen(&stage, &other.token).len()), (1, 1));
+        world.advance(minutes(40)).await;
+        assert_eq!(recalls(&stage).len(), 3, "each once");
+    }
+
+    async fn a_campaign_that_has_stopped_is_taken_back_and_no_other(world) {
+        let stage = Stage::set(world).await;
+        let (_, campaign) = stage.one_offer(world, json!({}), json!({})).await;
+        let mut people = Vec::new();
+        for _ in 0..3 {
+            people.push(landed(world, &stage).await.0);
+        }
+        let path = format!("/v1/campaigns/{campaign}/recall");
+        world.post(&path, &stage.app.server, json!({})).await.refused(409, "is_live");
+        world.post(&format!("/v1/campaigns/{campaign}/pause"), &stage.app.server, json!({})).await.good();
+        let (_, other) = stage.one_offer(world, json!({"name": "Other"}), json!({"name": "Other"})).await;
+        let (kept, _) = landed(world, &stage).await;
+        let begun = world.post(&path, &stage.app.server, json!({})).await.expect(202);
+        assert_eq!((&begun["recalled"], begun.get("done_at")), (&json!(0), None));
+        world.drain().await;
+        for who in &people {
+            assert_eq!(screen(&stage, &who.token).len(), 0);
+        }
+        assert_eq!((recalls(&stage).len(), screen(&stage, &kept.token).len()), (3, 1));
+        let row = world.lines("select cast(recalled as text) as line from campaign_recalls where done_ms is not null").await;
+        assert_eq!(row, ["3"]);
+        world.post(&path, &stage.app.server, json!({})).await.expect(202);
+        world.drain().await;
+        assert_eq!(recalls(&stage).len(), 3);
+        let stranger = world.new_app("Stranger").await;
+        for (what, id) in [("campaigns", &other), ("campaigns", &campaign)] {
+            world.post(&format!("/v1/{what}/{id}/recall"), &stranger.server, json!({})).await.refused(404, "not_found");
+        }
+        stage.adds_up(world).await;
+    }
+
+    async fn a_decision_is_taken_back_with_what_it_holds(world) {
+        let stage = Stage::set(world).await;
+        let (offer, _) = stage.one_offer(world, json!({"stock": 5}), json!({})).await;
+        let who = stage.listener(world).await;
+        let quiet = json!({"quiet_hours": {"from": "12:00", "to": "12:10", "zone": "Europe/Paris"}});
+        let patch = world.call("PATCH", "/v1/me/preferences").by(&who.person.token).header("If-Match", "*").json(&quiet);
+        assert_eq!(patch.send().await.status, 200);
+        stage.lands(world, &who, 0).await;
+        world.drain().await;
+        let decision = stage.decision(world, &who).await;
+        assert_eq!(decision["outcome"], "held");
+        assert_eq!(recall(world, &stage, "decisions", &decision["id"]).await, json!({"cancelled": 1, "recalled": 0}));
+        world.advance(minutes(20)).await;
+        let decision = stage.decision(world, &who).await;
+        assert_eq!((&decision["outcome"], &decision["reason"]), (&json!("release_refused"), &json!("cancelled")));
+        assert!(stage.arrived(&who).is_empty() && recalls(&stage).is_empty());
+        assert_eq!(world.number(&format!("select stock_reserved from offers where id = '{offer}'")).await, 0);
+        stage.adds_up(world).await;
+    }
+}
+
+fn later(retry_after_s: i64) -> Rule {
+    let reason = "ServiceUnavailable".to_owned();
+    Rule::once(Fault::Answer { status: 503, reason, retry_after_s: Some(retry_after_s), timestamp_ms: None })
+}
+
+/// A message of somebody's that is being sent, as far as the database knows; its id.
+async fn hold(world: &World, stage: &Stage, who: &Listener) -> String {
+    stage.lands(world, who, 0).await;
+    world.drain().await;
+    let id = stage.messages(world, who).await[0]["id"].as_str().unwrap().to_owned();
+    // The end was never written: the edges of a message's life allow no way back, a copy begins where it was.
+    let rewind = format!(
+        "create temp table held as select * from messages where id = '{id}'; delete from messages where id = '{id}'; \
+         update held set state = 'sending', ended_ms = null, reason = null, settled = false; \
+         insert into messages select * from held; drop table held"
+    );
+    world.kairos.platform.store.write(move |conn| conn.batch(&rewind)).await.unwrap();
+    id
+}
