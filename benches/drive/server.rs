@@ -152,7 +152,8 @@ impl Drop for House {
 
 /// The server of the benches on PostgreSQL, with this database.
 fn postgres_url(database: &str) -> String {
-    let url = std::env::var("KAIROS_TEST_POSTGRES_URL").expect("run it by `make bench`, or set KAIROS_TEST_POSTGRES_URL");
+    let url = std::env::var("KAIROS_TEST_POSTGRES_URL")
+        .unwrap_or_else(|_| panic!("run it by `make bench`, or set KAIROS_TEST_POSTGRES_URL"));
     let (main, query) = url.split_once('?').map_or((url.as_str(), String::new()), |(main, query)| (main, format!("?{query}")));
     let (scheme, rest) = main.split_once("://").unwrap();
     format!("{scheme}://{}/{database}{query}", rest.split('/').next().unwrap())

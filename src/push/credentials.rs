@@ -21,6 +21,7 @@ const TOPICS_MAX: usize = 400;
 const KEYS_MAX: usize = 50;
 
 /// A credential that is ready for use.
+#[expect(clippy::large_enum_variant, reason = "few at a time, each on its way into a lane")]
 pub(super) enum Credential {
     Apns { key: apns::ProviderKey, topics: Vec<String> },
     Fcm(fcm::ServiceAccount),

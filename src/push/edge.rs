@@ -21,7 +21,6 @@ pub(super) struct Edge {
 }
 
 /// How one credential speaks to its gateway.
-#[expect(clippy::large_enum_variant, reason = "one per lane, which lives as long as the process")]
 pub(super) enum Client {
     /// Besides, the way to where channels of broadcasts are made and deleted.
     Apns {

@@ -123,6 +123,14 @@ async fn webhook_of(world: &World, by: &Caller, at: &str, (partner, user): (&str
     (webhook, deliveries["items"][0]["id"].as_str().unwrap().to_owned())
 }
 
+/// A channel, and what went out over it.
+async fn broadcast(world: &World, by: &Caller) -> (String, String) {
+    let channel = made(world, "/v1/channels", by, json!({"key": "canary-match"})).await;
+    let broadcast = json!({"event": "update", "content_state": {"score": "canary"}});
+    let broadcast = world.post(&format!("/v1/channels/{channel}/broadcasts"), by, broadcast).await.expect(202);
+    (channel, broadcast["id"].as_str().unwrap().to_owned())
+}
+
 /// An app with one of everything, made the way a real one is.
 pub async fn furnish(world: &mut World) -> House {
     let stage = Stage::set(world).await;
@@ -157,10 +165,7 @@ pub async fn furnish(world: &mut World) -> House {
         made(world, "/v1/operators", &by, json!({"email": "canary@example.com", "name": "canary", "role": "viewer"})).await;
     // What is asked by being read is asked before anything is compared.
     world.get("/v1/me/next-question", &listener.person.token).await;
-    let channel = made(world, "/v1/channels", &by, json!({"key": "canary-match"})).await;
-    let broadcast = json!({"event": "update", "content_state": {"score": "canary"}});
-    let broadcast = world.post(&format!("/v1/channels/{channel}/broadcasts"), &by, broadcast).await.expect(202);
-    let broadcast = broadcast["id"].as_str().unwrap().to_owned();
+    let (channel, broadcast) = broadcast(world, &by).await;
     let installation = format!("phone-{}", &listener.person.id[4..]);
     let user = listener.person.id.clone();
     let session = world.get("/v1/me/sessions", &listener.person.token).await.expect(200);

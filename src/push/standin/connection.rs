@@ -251,11 +251,8 @@ async fn finish((inner, wire): (&Inner, &Stream), row: Row, respond: &mut SendRe
             log("refused", false);
             return respond.send_reset(Reason::REFUSED_STREAM);
         }
-        Some(Fault::GoAway { last, close }) => {
-            if !take_leave((wire, respond), (last, close, ""), log).await {
-                return;
-            }
-        }
+        Some(Fault::GoAway { last, close }) if !take_leave((wire, respond), (last, close, ""), log).await => return,
+        Some(Fault::GoAway { .. }) => {}
         Some(Fault::Farewell { last, close, reason }) => {
             let says = serde_json::json!({ "reason": reason }).to_string();
             if !take_leave((wire, respond), (last, close, &says), log).await {

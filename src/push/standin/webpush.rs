@@ -50,8 +50,8 @@ pub(super) fn error(status: u16, reason: &str) -> Reply {
     Reply::new(status, Some(reason.to_owned()), body.to_string())
 }
 
-fn refused(status: u16, errno: Errno) -> Reply {
-    error(status, &errno.number().to_string())
+fn refused(status: u16, errno: Errno) -> Box<Reply> {
+    Box::new(error(status, &errno.number().to_string()))
 }
 
 /// A page subscribes at this push service, with this key of the app's; what the browser hands to the page.
@@ -117,16 +117,16 @@ impl<'a> Arrived<'a> {
             .and_then(|()| self.authenticated(inner.clock.now_ms().div_euclid(1_000)))
             .and_then(|key| self.deliverable(inner, &key));
         match result {
-            Err(reply) => reply,
+            Err(reply) => *reply,
             // The service cannot know: it is the browser that throws it away.
             Ok(()) if self.plain.is_none() => Reply::new(201, Some("undecryptable".to_owned()), ""),
             Ok(()) => Reply::new(201, None, ""),
         }
     }
 
-    fn well_formed(&self) -> Result<(), Reply> {
+    fn well_formed(&self) -> Result<(), Box<Reply>> {
         if self.headers.keys().any(|name| self.headers.get_all(name).iter().nth(1).is_some()) {
-            return Err(error(400, "duplicate headers"));
+            return Err(Box::new(error(400, "duplicate headers")));
         }
         if self.header("ttl").is_none() {
             return Err(refused(400, Errno::MissingHeader));
@@ -139,7 +139,7 @@ impl<'a> Arrived<'a> {
             return Err(refused(400, Errno::InvalidTopic));
         }
         if self.header("urgency").is_some_and(|urgency| !["very-low", "low", "normal", "high"].contains(&urgency)) {
-            return Err(error(400, "urgency"));
+            return Err(Box::new(error(400, "urgency")));
         }
         if self.body.len() > BODY_LIMIT_BYTES {
             return Err(refused(413, Errno::TooLarge));
@@ -154,7 +154,7 @@ impl<'a> Arrived<'a> {
     }
 
     /// The key that the push is signed with.
-    fn authenticated(&self, now_s: i64) -> Result<String, Reply> {
+    fn authenticated(&self, now_s: i64) -> Result<String, Box<Reply>> {
         let wrong = || refused(401, Errno::InvalidAuthentication);
         let text = self.header("authorization").and_then(|text| text.strip_prefix("vapid ")).ok_or_else(wrong)?;
         let field = |name: &str| text.split(',').find_map(|part| part.trim().strip_prefix(name)?.strip_prefix('='));
@@ -167,7 +167,7 @@ impl<'a> Arrived<'a> {
         if header.is_es256() && contact && timely && claims.aud == self.origin { Ok(key.to_owned()) } else { Err(wrong()) }
     }
 
-    fn deliverable(&self, inner: &Inner, key: &str) -> Result<(), Reply> {
+    fn deliverable(&self, inner: &Inner, key: &str) -> Result<(), Box<Reply>> {
         match inner.phones.standing(&self.endpoint, Gateway::WebPush, Environment::Production, "") {
             Standing::Live => {}
             Standing::Dead(_) => return Err(refused(410, Errno::InvalidSubscription)),
@@ -175,7 +175,7 @@ impl<'a> Arrived<'a> {
         }
         let made_with = self.browser.as_ref().and_then(|browser| browser.made_with.as_deref());
         if made_with.is_some_and(|made_with| made_with != key) {
-            return Err(error(403, "VapidPkHashMismatch"));
+            return Err(Box::new(error(403, "VapidPkHashMismatch")));
         }
         Ok(())
     }

@@ -86,7 +86,7 @@ impl Row {
             environment: message.environment.name().into(),
             topic: message.topic.clone(),
             test: message.test,
-            route: route.word().into(),
+            route: route.word(),
             payload: message.payload(),
             collapse_id: message.collapse_id.clone(),
             mode: message.mode.word(),
