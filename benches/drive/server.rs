@@ -61,6 +61,8 @@ impl House {
     pub fn build_on(engine: Engine, name: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("kairos-bench-{}-{name}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
+        // With another database nothing is kept there, but a test's certificate is.
+        std::fs::create_dir_all(&folder).unwrap();
         let database =
             (engine == Engine::Postgres).then(|| format!("kairos_bench_{}_{}", std::process::id(), name.replace('-', "_")));
         let mut settings = Vec::new();
