@@ -1,5 +1,6 @@
 //! What a push says, read back from its payload of either gateway. Pure.
 
+use crate::push::CLEAR;
 use serde_json::{Map, Value};
 
 /// The words of a push, as the person gets them.
@@ -23,6 +24,10 @@ impl Words {
         let mut payload: Value = serde_json::from_str(payload).unwrap_or_default();
         if let Some(Value::Object(message)) = payload.get_mut("message").map(Value::take) {
             payload = Value::Object(message);
+        }
+        // Words that go out encrypted stand apart in what is stored.
+        if let Some(clear) = payload.get_mut(CLEAR).map(Value::take) {
+            payload = clear;
         }
         let text = |at: &str| payload.pointer(at).and_then(Value::as_str).map(str::to_owned);
         let first = |all: [&str; 3]| all.into_iter().find_map(text);

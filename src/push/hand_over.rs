@@ -67,7 +67,7 @@ impl Dispatcher {
 
     /// The last check and the hand-over, in one breath.
     fn hand_over(&self, ready: Ready) -> Option<Airborne> {
-        let Ready { claimed, mut aboard, slot, flight, lane } = ready;
+        let Ready { mut claimed, mut aboard, slot, flight, lane } = ready;
         aboard.underway();
         let clock = &self.0.platform.clock;
         let Some(lane) = lane else {
@@ -79,7 +79,7 @@ impl Dispatcher {
             return None;
         };
         let mut shown = None;
-        let prepared = match lane.prepare(&claimed.push, clock.now_ms()) {
+        let prepared = match lane.prepare(&mut claimed.push, clock.now_ms()) {
             Ok(prepared) => prepared,
             Err(held) => {
                 self.tell_held((claimed, aboard), held);

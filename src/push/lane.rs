@@ -9,7 +9,7 @@ use super::news::Standing;
 use super::route::Route;
 use super::store::Claimed;
 use super::verdict::{Reason, Verdict};
-use super::{apns, fcm, webpush};
+use super::{apns, fcm, sealing, webpush};
 use crate::clock;
 use crate::error::Result;
 use crate::outbound::{Answer, Loss, Outgoing, Pool, Slot};
@@ -215,15 +215,18 @@ impl Lane {
         bearer
     }
 
-    /// What takes long of a push's request.
-    pub(super) fn prepare(&self, push: &Push, now_ms: i64) -> Result<Prepared, Held> {
+    /// What takes long of a push's request: whatever is encrypted.
+    pub(super) fn prepare(&self, push: &mut Push, now_ms: i64) -> Result<Prepared, Held> {
+        let ids = &self.platform.ids;
+        let fresh = || webpush::Fresh { private: ids.bytes(), salt: ids.bytes() };
         match &self.client {
-            Client::Apns { .. } | Client::Fcm { .. } => Ok(None),
-            Client::WebPush(client) => {
-                let ids = &self.platform.ids;
-                let fresh = webpush::Fresh { private: ids.bytes(), salt: ids.bytes() };
-                client.seal(push, &fresh, now_ms).map(Some).map_err(Held::Impossible)
+            Client::Apns { .. } | Client::Fcm { .. } => {
+                if let Some(payload) = sealing::seal(self.gateway, push, fresh).map_err(Held::Impossible)? {
+                    push.payload = payload;
+                }
+                Ok(None)
             }
+            Client::WebPush(client) => client.seal(push, &fresh(), now_ms).map(Some).map_err(Held::Impossible),
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::id::{AppId, CampaignId, ChoiceId, ConsentId, DecisionId, DeviceId, MessageId, OfferId, PartnerId, UserId};
 use crate::people::consent::Need;
 use crate::people::device::{Environment, Platform};
-use crate::push::{Content, apns, fcm, webpush};
+use crate::push::{Content, apns, fcm, sealing, webpush};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -213,10 +213,13 @@ pub fn render(gateway: Gateway, content: &Content, stamp: &Stamp) -> String {
 
 /// Renders a payload that replaces those with the same collapse id.
 pub fn render_as(gateway: Gateway, content: &Content, (stamp, collapse_id): (&Stamp, &str)) -> String {
-    match gateway {
-        Gateway::Apns => apns::render(content, stamp),
-        Gateway::Fcm => fcm::render(content, stamp, collapse_id),
-        Gateway::WebPush => webpush::render(content, stamp, collapse_id),
+    match content.parted(gateway) {
+        Some((clear, outside)) => sealing::keep_apart(&clear, &render_as(gateway, &outside, (stamp, collapse_id))),
+        None => match gateway {
+            Gateway::Apns => apns::render(content, stamp),
+            Gateway::Fcm => fcm::render(content, stamp, collapse_id),
+            Gateway::WebPush => webpush::render(content, stamp, collapse_id),
+        },
     }
 }
 

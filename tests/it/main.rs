@@ -27,6 +27,7 @@ mod decide;
 mod device;
 mod door;
 mod email;
+mod encrypted;
 mod enumeration;
 mod environment;
 mod event;

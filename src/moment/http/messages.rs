@@ -194,7 +194,11 @@ fn message_out(row: MessageRow, receipts: Vec<ReceiptOut>) -> MessageOut {
         decision_id: row.decision_id,
         user_id: row.user_id,
         device_id: row.device_id,
-        token: if row.platform == Os::Web.name() { device::web::shown(&row.token) } else { row.token },
+        token: if row.platform == Os::Web.name() {
+            device::web::shown(&row.token)
+        } else {
+            device::address(&row.token).to_owned()
+        },
         platform: row.platform,
         campaign_id: row.campaign_id,
         offer_id: row.offer_id,

@@ -4,12 +4,14 @@
 //! same transaction. The caller writes with [`Platform::write_and_fence`](crate::platform::Platform::write_and_fence), so
 //! that the earlier users' sends are out before it answers.
 
+mod address;
 pub mod personal;
 mod store;
 mod token;
 pub mod web;
 mod words;
 
+pub use address::{address, sealing_keys, with_keys};
 pub use token::{FID_PREFIX, Platform, TokenKind};
 pub use words::{Environment, PushPermission};
 
@@ -52,7 +54,7 @@ pub struct Traits {
     /// Operating system.
     pub platform: Platform,
     /// Push token, in the form in which tokens are compared; none when pushes cannot reach it. A browser's is its whole
-    /// subscription: see [`web`].
+    /// subscription: see [`web`]; keys for sealed words stand behind the others: see [`address`].
     pub token: Option<String>,
     /// Where the token is good.
     pub environment: Environment,
@@ -69,10 +71,9 @@ pub struct Traits {
 }
 
 impl Traits {
-    /// What of the token belongs to one device alone: all of it; of a subscription the endpoint.
+    /// What of the token belongs to one device alone.
     fn address(&self) -> Option<&str> {
-        let token = self.token.as_deref()?;
-        token.split(' ').next()
+        self.token.as_deref().map(address)
     }
 
     /// The traits in the form in which they are kept.

@@ -1,6 +1,7 @@
 //! Devices in the database, and the column of users that follows from them: `zone`.
 
-use super::{Count, Device, Environment, Hold, Platform, PushPermission, Registration, Traits, Verdict, web};
+use super::address::{join, split};
+use super::{Count, Device, Environment, Hold, Platform, PushPermission, Registration, Traits, Verdict, address};
 use crate::error::{Error, Result};
 use crate::id::{AppId, DeviceId, SessionId, UserId};
 use crate::on;
@@ -39,7 +40,7 @@ struct DeviceRow {
 impl DeviceRow {
     fn new(app_id: AppId, registration: &Registration) -> Self {
         let traits = registration.traits.clone();
-        let (token, web_keys) = traits.token.map(web::split).unzip();
+        let (token, web_keys) = traits.token.map(split).unzip();
         Self {
             app_id,
             id: registration.id,
@@ -69,7 +70,7 @@ impl DeviceRow {
             installation_id: self.installation_id,
             traits: Traits {
                 platform: Platform::named(&self.platform).ok_or_else(|| unknown("platform", &self.platform))?,
-                token: self.token.map(|endpoint| web::join(endpoint, self.web_keys)),
+                token: self.token.map(|endpoint| join(endpoint, self.web_keys)),
                 environment: Environment::named(&self.environment).ok_or_else(|| unknown("environment", &self.environment))?,
                 topic: self.topic,
                 locale: self.locale,
@@ -116,7 +117,7 @@ pub(super) fn subscription(conn: &mut Conn, app: AppId, endpoint: &str) -> Resul
         .select(devices::web_keys)
         .first(c)
         .optional())?;
-    Ok(keys.map(|keys| web::join(endpoint.to_owned(), keys)))
+    Ok(keys.map(|keys| join(endpoint.to_owned(), keys)))
 }
 
 /// What a device has that has lost its token.
@@ -213,7 +214,7 @@ pub(super) fn holds(conn: &mut Conn, app: AppId, ids: &[DeviceId]) -> Result<Has
         .select((devices::id, devices::user_id, devices::token, devices::web_keys, devices::time_zone))
         .load(c))?;
     let hold = |(id, user_id, token, web_keys, time_zone): Columns| {
-        (id, Hold { user_id, token: token.map(|endpoint| web::join(endpoint, web_keys)), time_zone })
+        (id, Hold { user_id, token: token.map(|endpoint| join(endpoint, web_keys)), time_zone })
     };
     Ok(rows.into_iter().map(hold).collect())
 }
@@ -281,9 +282,8 @@ pub(super) fn list(conn: &mut Conn, app: AppId, user: UserId, page: (&str, i64))
 }
 
 pub(super) fn kill_token(conn: &mut Conn, app: AppId, device: DeviceId, verdict: Verdict<'_>) -> Result<bool> {
-    let endpoint = verdict.token.split(' ').next().unwrap_or_default();
     let rows = on!(conn, c => diesel::update(devices::table
-            .filter(devices::app_id.eq(app).and(devices::id.eq(device)).and(devices::token.eq(endpoint)))
+            .filter(devices::app_id.eq(app).and(devices::id.eq(device)).and(devices::token.eq(address(verdict.token))))
             .filter(devices::token_ms.le(verdict.at_ms)))
         .set((
             devices::token.eq(None::<String>),
@@ -296,6 +296,7 @@ pub(super) fn kill_token(conn: &mut Conn, app: AppId, device: DeviceId, verdict:
 
 pub(super) fn settle_environment(conn: &mut Conn, app: AppId, device: DeviceId, good: (&str, Environment)) -> Result<bool> {
     let (token, environment) = good;
+    let token = address(token);
     let rows = on!(conn, c => diesel::update(devices::table
             .filter(devices::app_id.eq(app).and(devices::id.eq(device)).and(devices::token.eq(token)))
             .filter(devices::environment.ne(environment.name())))

@@ -48,14 +48,14 @@ pub struct Subscription {
     application_server_key: Option<String>,
 }
 
-/// The keys of a `PushSubscription`, in base64url.
+/// The keys of a `PushSubscription`, in base64url; an installation of an app makes the same for encrypted words.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SubscriptionKeys {
-    /// The browser's public key: a point of the curve P-256, 65 bytes.
+    /// A public key: a point of the curve P-256, 65 bytes.
     #[schema(value_type = String, max_length = 92)]
     p256dh: Secret,
-    /// Its secret, 16 bytes.
+    /// A secret, 16 bytes.
     #[schema(value_type = String, max_length = 92)]
     auth: Secret,
 }
@@ -94,24 +94,21 @@ impl Subscription {
     pub fn token(&self, services: &Services, now_ms: i64) -> Result<String> {
         let endpoint = self.endpoint.expose();
         endpoint_of(endpoint, services)?;
-        let p256dh = point("keys.p256dh", self.keys.p256dh.expose())?;
-        let auth = bytes(self.keys.auth.expose()).filter(|bytes| bytes.len() == AUTH_BYTES);
-        let auth = auth.ok_or_else(|| refused("keys.auth", "expected the browser's secret: 16 bytes in base64url"))?;
+        let (p256dh, auth) = self.keys.text("subscription.keys")?;
         if self.expiration_time.is_some_and(|at_ms| at_ms <= now_ms) {
-            return Err(refused("expiration_time", "this subscription has ended; let the page subscribe again"));
+            return Err(refused("subscription.expiration_time", "this subscription has ended; let the page subscribe again"));
         }
         let made = match &self.application_server_key {
-            Some(key) => format!("k{}", key_id(&point("application_server_key", key)?)),
+            Some(key) => format!("k{}", key_id(&point("subscription.application_server_key", key)?)),
             None => format!("t{now_ms}"),
         };
-        let (p256dh, auth) = (URL_SAFE_NO_PAD.encode(p256dh), URL_SAFE_NO_PAD.encode(auth));
         let expires = self.expiration_time.map_or_else(|| "-".to_owned(), |at_ms| at_ms.to_string());
         Ok(format!("{endpoint} {p256dh} {auth} {made} {expires}"))
     }
 }
 
 fn endpoint_of(endpoint: &str, services: &Services) -> Result<()> {
-    let wrong = |why: &str| refused("endpoint", why);
+    let wrong = |why: &str| refused("subscription.endpoint", why);
     if endpoint.len() > ENDPOINT_LIMIT {
         return Err(wrong("may have at most 2048 characters"));
     }
@@ -127,8 +124,21 @@ fn endpoint_of(endpoint: &str, services: &Services) -> Result<()> {
     Ok(())
 }
 
+impl SubscriptionKeys {
+    /// The keys in the one form in which they are kept and compared; `at` is the name of their field.
+    ///
+    /// # Errors
+    /// 400 that names the field and never repeats it.
+    pub(super) fn text(&self, at: &str) -> Result<(String, String)> {
+        let p256dh = point(&format!("{at}.p256dh"), self.p256dh.expose())?;
+        let auth = bytes(self.auth.expose()).filter(|bytes| bytes.len() == AUTH_BYTES);
+        let auth = auth.ok_or_else(|| refused(&format!("{at}.auth"), "expected a secret of 16 bytes in base64url"))?;
+        Ok((URL_SAFE_NO_PAD.encode(p256dh), URL_SAFE_NO_PAD.encode(auth)))
+    }
+}
+
 fn refused(field: &str, why: &str) -> Error {
-    Error::invalid(format!("subscription.{field}"), "invalid", why)
+    Error::invalid(field, "invalid", why)
 }
 
 fn bytes(text: &str) -> Option<Vec<u8>> {
@@ -179,20 +189,24 @@ impl<'a> Address<'a> {
         let mut parts = token.split(' ');
         let mut next = || parts.next();
         let (endpoint, p256dh, auth, made, expires) = (next()?, next()?, next()?, next()?, next()?);
-        let mut point = [0; POINT_BYTES];
-        let mut secret = [0; AUTH_BYTES];
-        let read =
-            (URL_SAFE_NO_PAD.decode_slice(p256dh, &mut point).ok()?, URL_SAFE_NO_PAD.decode_slice(auth, &mut secret).ok()?);
-        if read != (POINT_BYTES, AUTH_BYTES) || next().is_some() {
+        if next().is_some() {
             return None;
         }
+        let (p256dh, auth) = read_keys(p256dh, auth)?;
         let made = match made.strip_prefix('k') {
             Some(id) => MadeWith::Key(id),
             None => MadeWith::Since(made.strip_prefix('t')?.parse().ok()?),
         };
         let expires_ms = if expires == "-" { None } else { Some(expires.parse().ok()?) };
-        Some(Self { endpoint, p256dh: point, auth: secret, made, expires_ms })
+        Some(Self { endpoint, p256dh, auth, made, expires_ms })
     }
+}
+
+/// A public key and a secret as they are kept.
+pub(super) fn read_keys(p256dh: &str, auth: &str) -> Option<([u8; POINT_BYTES], [u8; AUTH_BYTES])> {
+    let (mut point, mut secret) = ([0; POINT_BYTES], [0; AUTH_BYTES]);
+    let read = (URL_SAFE_NO_PAD.decode_slice(p256dh, &mut point).ok()?, URL_SAFE_NO_PAD.decode_slice(auth, &mut secret).ok()?);
+    (read == (POINT_BYTES, AUTH_BYTES)).then_some((point, secret))
 }
 
 /// The host, and the port unless it is 443, to which a token of a browser leads.
@@ -201,26 +215,9 @@ pub fn authority(token: &str) -> Option<&str> {
     rest.get(..rest.find('/')?).filter(|authority| !authority.is_empty())
 }
 
-/// The parts of a token that are kept apart: the endpoint, and the rest.
-pub fn split(token: String) -> (String, Option<String>) {
-    match token.split_once(' ') {
-        Some((endpoint, rest)) => (endpoint.to_owned(), Some(rest.to_owned())),
-        None => (token, None),
-    }
-}
-
-/// The token of its parts.
-pub fn join(endpoint: String, rest: Option<String>) -> String {
-    match rest {
-        Some(rest) => format!("{endpoint} {rest}"),
-        None => endpoint,
-    }
-}
-
 /// A token of a browser for eyes other than its user's: where it leads, and which it is, but not how to send to it.
 pub fn shown(token: &str) -> String {
-    let endpoint = token.split(' ').next().unwrap_or_default();
-    format!("{}#{}", authority(token).unwrap_or_default(), key_id(endpoint.as_bytes()))
+    format!("{}#{}", authority(token).unwrap_or_default(), key_id(super::address(token).as_bytes()))
 }
 
 /// The token with the word on its VAPID key that it was first seen with, when it is the same subscription and says

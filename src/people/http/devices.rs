@@ -9,7 +9,7 @@ use crate::http::{Body, Page, PageQuery, ProblemBody, Query};
 use crate::id::{AppId, DeviceId, SessionId, UserId};
 use crate::people::account::{self, UserToken};
 use crate::people::check;
-use crate::people::device::web::{Services, Subscription};
+use crate::people::device::web::{Services, Subscription, SubscriptionKeys};
 use crate::people::device::{self, Device, Environment, Platform as Os, PushPermission, Registration, TokenKind, Traits};
 use crate::people::profile;
 use crate::platform::Platform;
@@ -32,6 +32,9 @@ pub struct DeviceIn {
     /// In the place of a token on `web`: what the page got of `pushManager.subscribe()`, made with the key of
     /// `GET /v1/webpush/key`. It is moved here from wherever it was.
     subscription: Option<Subscription>,
+    /// With what words are sealed that neither Apple nor Google may read (`encrypted` of a push); made by the installation as
+    /// a browser makes those of a subscription, RFC 8291. The private key never leaves it.
+    encryption: Option<SubscriptionKeys>,
     /// Where the token is good; `production` when left out.
     #[serde(default)]
     environment: Environment,
@@ -57,6 +60,8 @@ pub struct DeviceOut {
     platform: Os,
     /// Whether pushes can be addressed to it.
     has_token: bool,
+    /// Whether words can be sealed for it.
+    encrypts: bool,
     /// What kind of address that is.
     #[serde(skip_serializing_if = "Option::is_none")]
     token_kind: Option<TokenKind>,
@@ -82,6 +87,7 @@ impl From<Device> for DeviceOut {
             installation_id: device.installation_id,
             platform,
             has_token: token.is_some(),
+            encrypts: token.as_deref().is_some_and(|token| platform == Os::Web || device::sealing_keys(token).is_some()),
             token_kind: token.and_then(|token| TokenKind::of(platform, &token)),
             environment,
             topic,
@@ -120,6 +126,14 @@ impl DeviceIn {
                 Some(kind) => kind.kept(self.platform, token.expose())?,
                 None => token.expose().to_owned(),
             }),
+        };
+        let token = match (&self.encryption, token) {
+            (Some(_), _) if self.platform == Os::Web => {
+                return Err(Error::invalid("encryption", "invalid", "a browser's keys are in its `subscription`"));
+            }
+            (Some(_), None) => return Err(Error::invalid("encryption", "invalid", "goes with a `token`")),
+            (Some(keys), Some(token)) => Some(device::with_keys(&token, keys)?),
+            (None, token) => token,
         };
         let traits = Traits {
             platform: self.platform,

@@ -2,6 +2,7 @@
 
 use super::credentials::ProviderToken;
 use crate::outbound::Outgoing;
+use crate::people::device::address;
 use crate::push::Push;
 use crate::push::content::Head;
 use bytes::BytesMut;
@@ -45,15 +46,16 @@ impl Client {
             Some(_) => return Err("topic_not_configured"),
             None => self.topics.first().ok_or("topic_not_configured")?,
         };
-        if push.token.is_empty() || !push.token.bytes().all(|b| b.is_ascii_alphanumeric()) {
+        let token = address(&push.token);
+        if token.is_empty() || !token.bytes().all(|b| b.is_ascii_alphanumeric()) {
             return Err("malformed_token");
         }
         let Head { push_type, priority, suffix } = Head::read(push.head.as_deref()).ok_or("malformed_head")?;
         let topic =
             if suffix.is_empty() { HeaderValue::from_str(topic) } else { HeaderValue::try_from(format!("{topic}{suffix}")) };
-        let mut path = BytesMut::with_capacity(PATH.len() + push.token.len());
+        let mut path = BytesMut::with_capacity(PATH.len() + token.len());
         path.extend_from_slice(PATH.as_bytes());
-        path.extend_from_slice(push.token.as_bytes());
+        path.extend_from_slice(token.as_bytes());
         let mut parts = uri::Parts::default();
         parts.scheme = Some(uri::Scheme::HTTPS);
         parts.authority = Some(self.authority.clone());

@@ -25,6 +25,7 @@ impl Content {
     pub fn check(&self, at: &str) -> Vec<FieldError> {
         let mut faults = Faults::new(at);
         self.check_words(&mut faults);
+        self.check_encrypted(&mut faults);
         self.check_look(&mut faults);
         self.check_data(&mut faults, "data", &self.data);
         if let Some(apple) = &self.apple {

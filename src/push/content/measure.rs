@@ -1,5 +1,6 @@
 //! How large a push is, told apart by its fields: what does not fit is refused with the field that did it.
 
+use super::encrypted::sealed_bytes;
 use super::{BADGE_MAX, Badge, Content, Shape, is_template};
 use crate::push::message::render_as;
 use crate::push::{Gateway, Stamp, fcm, webpush};
@@ -93,6 +94,9 @@ impl Content {
 
     /// What a push of it weighs, as its gateway counts: with ids and times as long as they can be.
     pub fn bytes(&self, gateway: Gateway) -> usize {
+        if let Some((clear, outside)) = self.parted(gateway) {
+            return outside.bytes(gateway) + sealed_bytes(clear.to_string().len());
+        }
         let nil = uuid::Uuid::nil();
         let stamp = Stamp {
             message_id: nil.into(),
@@ -117,7 +121,7 @@ impl Content {
 
     /// An upper bound without rendering, for contents whose weight lies in their texts: most.
     fn bytes_at_most(&self) -> Option<usize> {
-        if self.apple.is_some() || self.android.is_some() || self.web.is_some() {
+        if self.encrypted.is_some() || self.apple.is_some() || self.android.is_some() || self.web.is_some() {
             return None;
         }
         if [&self.title_key, &self.subtitle_key, &self.body_key].into_iter().any(Option::is_some) {

@@ -6,6 +6,7 @@
 mod android;
 mod apple;
 mod check;
+mod encrypted;
 mod kind;
 mod limits;
 mod measure;
@@ -17,6 +18,7 @@ mod web;
 
 pub use android::{Android, LightSettings, NotificationPriority, Proxy, Visibility};
 pub use apple::Apple;
+pub use encrypted::Encrypted;
 pub use kind::{Head, Kind, Shape};
 pub use measure::TooLarge;
 pub use parts::{BADGE_MAX, Badge, InterruptionLevel, Localised, Priority, Share};
@@ -108,6 +110,9 @@ pub struct Content {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(min_length = 1, max_length = 64)]
     pub collapse_id: Option<String>,
+    /// Encrypts the words for each device; this is shown in their place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encrypted: Option<Encrypted>,
     /// What only Apple's phones know.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Apple>)]

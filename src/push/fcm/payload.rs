@@ -1,7 +1,7 @@
 //! The JSON that a phone with Google's services gets: `notification` and `data`, all of whose values are strings.
 
 use super::android;
-use crate::people::device::FID_PREFIX;
+use crate::people::device::{FID_PREFIX, address};
 use crate::push::content::{Badge, Content};
 use crate::push::{Push, Stamp};
 use serde_json::{Map, Value, json};
@@ -83,7 +83,8 @@ pub(super) fn envelope(push: &Push, now_ms: i64) -> Option<String> {
     let ttl_s = (push.deadline_ms - now_ms).max(0).div_euclid(1_000).min(2_419_200);
     let inside = std::str::from_utf8(&push.payload).ok()?.strip_prefix('{')?.strip_suffix('}')?;
     // Some devices are addressed by their installation's id.
-    let (target, address) = push.token.strip_prefix(FID_PREFIX).map_or(("token", push.token.as_str()), |fid| ("fid", fid));
+    let address = address(&push.token);
+    let (target, address) = address.strip_prefix(FID_PREFIX).map_or(("token", address), |fid| ("fid", fid));
     let address = serde_json::to_string(address).ok()?;
     if let Some(rest) = inside.strip_prefix(r#""android":{"#) {
         return Some(format!(r#"{{"message":{{"{target}":{address},"android":{{"ttl":"{ttl_s}s",{rest}}}}}"#));

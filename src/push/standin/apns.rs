@@ -142,7 +142,7 @@ impl Arrived<'_> {
             let frame = broadcast::is_frame(self.body, &["start", "update", "end"]) && priority != "1";
             return if frame { Ok(()) } else { bad("BadRequestPayload") };
         }
-        let Ok(Payload { aps }) = serde_json::from_slice::<Payload>(self.body) else { return bad("PayloadEmpty") };
+        let Ok(Payload { aps, .. }) = serde_json::from_slice::<Payload>(self.body) else { return bad("PayloadEmpty") };
         let shown = aps.alert.is_some() || aps.sound.is_some() || aps.badge.is_some();
         let is_of_kind = match kind.shape {
             Shape::Shown => shown,
@@ -192,6 +192,7 @@ impl Arrived<'_> {
             keep_until_ms: expiration_s.map(|s| if s == 0 { at_ms } else { s * 1_000 }),
             kairos: serde_json::from_slice::<WithStamp>(self.body).ok().map(|p| p.kairos),
             text,
+            sealed: payload.and_then(|p| p.kairos_sealed),
             aps: if live { broadcast::aps(self.body).map(Value::Object) } else { None },
             priority: self.header("apns-priority").filter(|_| live).map(str::to_owned),
             answer: String::new(),
@@ -203,6 +204,8 @@ impl Arrived<'_> {
 #[derive(Deserialize)]
 struct Payload {
     aps: Aps,
+    #[serde(default)]
+    kairos_sealed: Option<String>,
 }
 
 #[derive(Deserialize)]

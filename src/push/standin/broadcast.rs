@@ -237,6 +237,7 @@ impl Request<'_> {
             keep_until_ms: expiration_s.map(|s| if s == 0 { at_ms } else { s * 1_000 }),
             kairos: None,
             text: None,
+            sealed: None,
             aps: aps(self.body).map(Value::Object),
             priority: self.header("apns-priority").map(str::to_owned),
             answer: String::new(),

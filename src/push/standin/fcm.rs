@@ -201,6 +201,7 @@ impl<'a> Arrived<'a> {
             keep_until_ms: ttl_ms.map(|ms| at_ms + ms),
             kairos: kairos(),
             text: message.and_then(|m| m.notification.as_ref()).and_then(|n| n.body.clone()),
+            sealed: text("kairos_sealed"),
             aps: None,
             priority: None,
             answer: String::new(),

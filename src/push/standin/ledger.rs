@@ -33,6 +33,9 @@ pub struct Row {
     pub kairos: Option<Stamped>,
     /// What the phone would show.
     pub text: Option<String>,
+    /// Words that only the app on the phone can read: base64url of a body as RFC 8291 has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<String>,
     /// What a Live Activity would show: `aps` as it came.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aps: Option<serde_json::Value>,

@@ -13,6 +13,7 @@ mod control;
 mod fault;
 mod fcm;
 mod issue;
+mod keyring;
 mod keys;
 mod ledger;
 mod phones;
@@ -21,6 +22,7 @@ mod tls;
 mod webpush;
 
 pub use fault::{Door, Fault, GoneTo, Quota, Rule};
+pub use keyring::Keyring;
 pub use ledger::{Row, Summary};
 pub use phones::Phone;
 

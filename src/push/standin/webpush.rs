@@ -1,5 +1,6 @@
 //! A browser's side and its push service's: subscriptions, what a push must look like, and what the browser reads of it.
 
+use super::keyring::{HEADER_BYTES, Keyring};
 use super::keys::parts;
 use super::ledger::{Row, Stamped};
 use super::phones::{Phone, Standing};
@@ -10,10 +11,6 @@ use crate::push::{Environment, Gateway};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderMap;
-use p256::elliptic_curve::sec1::ToSec1Point as _;
-use p256::{PublicKey, SecretKey};
-use ring::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use ring::hkdf::{HKDF_SHA256, KeyType, Salt};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use serde::Deserialize;
@@ -24,14 +21,11 @@ use std::sync::{PoisonError, RwLock};
 /// Where all endpoints of the stand-in begin, behind the host.
 pub(super) const PATH: &str = "/wpush/";
 const DAY_S: i64 = 86_400;
-/// What stands before the ciphertext: salt, record size, and the sender's key with its length.
-const HEADER_BYTES: usize = 86;
 
 /// A browser that has subscribed.
 #[derive(Clone)]
 struct Browser {
-    private: SecretKey,
-    auth: [u8; 16],
+    keyring: Keyring,
     /// The key that the page has subscribed with; none: it takes any.
     made_with: Option<String>,
 }
@@ -56,21 +50,15 @@ fn refused(status: u16, errno: Errno) -> Box<Reply> {
 
 /// A page subscribes at this push service, with this key of the app's; what the browser hands to the page.
 pub(super) fn subscribe(inner: &Inner, host: &str, made_with: Option<String>) -> Result<Value> {
-    let random = SystemRandom::new();
-    let (mut private, mut auth, mut name) = ([0; 32], [0; 16], [0; 24]);
-    random
-        .fill(&mut private)
-        .and_then(|()| random.fill(&mut auth))
-        .and_then(|()| random.fill(&mut name))
-        .map_err(Error::broken)?;
-    let private = SecretKey::from_slice(&private).map_err(Error::broken)?;
-    let p256dh = URL_SAFE_NO_PAD.encode(private.public_key().to_sec1_point(false).as_bytes());
+    let mut name = [0; 24];
+    SystemRandom::new().fill(&mut name).map_err(Error::broken)?;
+    let keyring = Keyring::make()?;
+    let keys = keyring.shared();
     let endpoint = format!("https://{host}{PATH}{}", URL_SAFE_NO_PAD.encode(name));
     let phone = Phone { gateway: Gateway::WebPush, environment: Environment::Production, topic: None, dead_ms: None };
     inner.phones.put(endpoint.clone(), phone);
-    let browser = Browser { private, auth, made_with };
+    let browser = Browser { keyring, made_with };
     inner.browsers.0.write().unwrap_or_else(PoisonError::into_inner).insert(endpoint.clone(), browser);
-    let keys = json!({"p256dh": p256dh, "auth": URL_SAFE_NO_PAD.encode(auth)});
     Ok(json!({"endpoint": endpoint, "expirationTime": null, "keys": keys}))
 }
 
@@ -98,7 +86,7 @@ impl<'a> Arrived<'a> {
         let origin = format!("https://{authority}");
         let endpoint = format!("{origin}{}", head.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str));
         let browser = inner.browsers.0.read().unwrap_or_else(PoisonError::into_inner).get(&endpoint).cloned();
-        let plain = browser.as_ref().and_then(|browser| browser.read(body));
+        let plain = browser.as_ref().and_then(|browser| browser.keyring.read(body));
         Self { endpoint, origin, headers: &head.headers, body, browser, plain }
     }
 
@@ -200,44 +188,11 @@ impl<'a> Arrived<'a> {
             keep_until_ms: self.ttl_s().map(|s| at_ms + s * 1_000),
             kairos,
             text,
+            sealed: None,
             aps: None,
             priority: None,
             answer: String::new(),
             delivered: false,
         }
     }
-}
-
-/// As many bytes as are asked for.
-struct Bytes(usize);
-
-impl KeyType for Bytes {
-    fn len(&self) -> usize {
-        self.0
-    }
-}
-
-impl Browser {
-    /// Decrypts a body as a browser does; `None` when it cannot.
-    fn read(&self, body: &[u8]) -> Option<Vec<u8>> {
-        let (salt, sender) = (body.get(..16)?, body.get(21..HEADER_BYTES)?);
-        let shared = self.private.diffie_hellman(&PublicKey::from_sec1_bytes(sender).ok()?);
-        let own = self.private.public_key().to_sec1_point(false);
-        let input: [u8; 32] = expand(&self.auth, shared.raw_secret_bytes(), &[b"WebPush: info\0", own.as_bytes(), sender])?;
-        let key: [u8; 16] = expand(salt, &input, &[b"Content-Encoding: aes128gcm\0"])?;
-        let nonce: [u8; 12] = expand(salt, &input, &[b"Content-Encoding: nonce\0"])?;
-        let cipher = LessSafeKey::new(UnboundKey::new(&AES_128_GCM, &key).ok()?);
-        let mut record = body.get(HEADER_BYTES..)?.to_vec();
-        let opened = cipher.open_in_place(Nonce::assume_unique_for_key(nonce), Aad::empty(), &mut record).ok()?;
-        let end = opened.iter().rposition(|byte| *byte != 0)?;
-        // The delimiter of the last record.
-        if opened.get(end) == Some(&2) { opened.get(..end).map(<[u8]>::to_vec) } else { None }
-    }
-}
-
-fn expand<const N: usize>(salt: &[u8], secret: &[u8], info: &[&[u8]]) -> Option<[u8; N]> {
-    let mut out = [0; N];
-    let key = Salt::new(HKDF_SHA256, salt).extract(secret);
-    key.expand(info, Bytes(N)).and_then(|okm| okm.fill(&mut out)).ok()?;
-    Some(out)
 }

@@ -1,6 +1,6 @@
 //! One push as a request to a browser's push service.
 
-use super::encrypt::{Fresh, Recipient, encrypt};
+use super::encrypt::{Fresh, Recipient, encrypt, padding};
 use super::payload::urgency;
 use super::vapid::{KeyPair, Keys, chosen};
 use super::verdict::{Judged, judge};
@@ -21,8 +21,6 @@ const TOPIC: HeaderName = HeaderName::from_static("topic");
 
 /// Longest time to live, in seconds: four weeks, which every push service takes.
 const TTL_LIMIT_S: i64 = 2_419_200;
-/// Plaintexts are padded to a multiple of this many bytes, so that their length says little of what they say.
-const PAD_BYTES: usize = 128;
 /// So many subscriptions in a row, each refused for its key, are no longer a matter of theirs.
 const REFUSALS_MAX: usize = 3;
 
@@ -75,9 +73,8 @@ impl Client {
         if plain.len() > self.limit_bytes {
             return Err("payload_too_large");
         }
-        let padded = plain.len().next_multiple_of(PAD_BYTES).min(self.limit_bytes);
         let to = Recipient { p256dh: address.p256dh, auth: address.auth };
-        let body = encrypt(&to, plain, padded - plain.len(), fresh)?;
+        let body = encrypt(&to, plain, padding(plain.len(), self.limit_bytes), fresh)?;
         Ok(Sealed { uri, topic: topic(&push.collapse_id)?, body, key })
     }
 

@@ -37,6 +37,19 @@ pub struct Fresh {
     pub salt: [u8; 16],
 }
 
+/// Plaintexts are padded to a multiple of this many bytes, so that their length says little of what they say.
+const PAD_BYTES: usize = 128;
+
+/// How many bytes of padding stand behind a plaintext, where so many may be sent at most.
+pub(in crate::push) fn padding(plaintext_bytes: usize, limit_bytes: usize) -> usize {
+    plaintext_bytes.next_multiple_of(PAD_BYTES).min(limit_bytes).saturating_sub(plaintext_bytes)
+}
+
+/// How many bytes the body of a padded plaintext has.
+pub(in crate::push) fn body_bytes(plaintext_bytes: usize) -> usize {
+    HEADER_BYTES + plaintext_bytes + padding(plaintext_bytes, PLAINTEXT_LIMIT_BYTES) + 1 + TAG_BYTES
+}
+
 /// Encrypts a plaintext, with this many bytes of padding behind it. Costs two multiplications on the curve, and little
 /// beside them.
 ///

@@ -13,6 +13,7 @@ mod verdict;
 
 pub use client::{Client, Sealed};
 pub use encrypt::{BODY_LIMIT_BYTES, Fresh, PLAINTEXT_LIMIT_BYTES, Recipient, encrypt};
+pub(in crate::push) use encrypt::{body_bytes, padding};
 pub use payload::{NORMAL, head, render};
 pub use pool::pool;
 pub use verdict::{Errno, Judged, judge, verdict};
