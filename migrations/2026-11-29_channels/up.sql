@@ -1,19 +1,20 @@
--- Broadcast channels of Apple's, and what goes out over them.
+-- Broadcast channels of Apple's, topics of Google's, and what goes out over them.
 
 create table channels (
     app_id text not null references apps (id),
     id text not null,
     key text not null,
+    gateway text not null check (gateway = 'apns' or gateway = 'fcm'),
     attributes_type text,
     topic text not null,
     environment text not null check (environment = 'production' or environment = 'sandbox'),
     test boolean not null,
-    -- whether Apple keeps the latest broadcast for phones that are away
+    -- whether the gateway keeps the latest broadcast for phones that are away
     keeps_latest boolean not null,
     public boolean not null,
     state text not null check (state = 'creating' or state = 'live' or state = 'deleting' or state = 'deleted'),
-    -- Apple's name for it; none while it is being made
-    apple_id text,
+    -- the gateway's name for it; none while it is being made
+    name text,
     -- of the last broadcast, in seconds: they rise strictly
     timestamp_s bigint not null,
     created_ms bigint not null,

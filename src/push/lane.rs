@@ -199,6 +199,14 @@ impl Lane {
         }
     }
 
+    /// Google's client and the token that it shows now, on a lane to Google that has one.
+    pub(super) fn google(&self, now_ms: i64) -> Option<(&fcm::Client, HeaderValue)> {
+        match &self.client {
+            Client::Fcm { client, .. } => Some((client, self.fcm_bearer(client, now_ms)?)),
+            Client::Apns { .. } | Client::WebPush(_) => None,
+        }
+    }
+
     /// Now, by the domain's clock.
     pub(super) fn now_ms(&self) -> i64 {
         self.platform.clock.now_ms()

@@ -2,10 +2,9 @@
 
 use crate::outbox::post;
 use crate::world::World;
-use kairos::push::Environment;
-use kairos::push::Verdict;
 use kairos::push::channel::verdict;
 use kairos::push::standin::{Fault, GoneTo, Row, Rule, StandIn};
+use kairos::push::{Environment, Gateway, Verdict};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -75,6 +74,40 @@ both! {
         assert_eq!(standin.channels(Environment::Production, BUNDLE), vec![name]);
         world.get(&at, &world.app.server).await.refused(404, "not_found");
         made(world, json!({"key": "staff"})).await;
+    }
+
+    async fn a_topic_of_googles_is_a_channel_too_and_gets_the_same_states_as_data(world) {
+        let standin = open(world).await;
+        let by = world.app.server.clone();
+        for (body, field) in [
+            (json!({"key": "a", "gateway": "webpush"}), "gateway"),
+            (json!({"key": "a", "gateway": "fcm", "topic": BUNDLE}), "topic"),
+            (json!({"key": "a", "gateway": "fcm", "environment": "sandbox"}), "environment"),
+        ] {
+            world.post("/v1/channels", &by, body).await.refused_field(400, "validation_failed", field);
+        }
+        let channel = made(world, json!({"gateway": "fcm", "public": true})).await;
+        assert_eq!((&channel["state"], &channel["fcm_topic"]), (&json!("live"), &channel["id"]));
+        let found = world.get("/v1/channels?key=match-7", &world.app.phone).await.expect(200);
+        assert_eq!((&found["items"][0]["fcm_topic"], &found["items"][0]["gateway"]), (&channel["id"], &json!("fcm")));
+        let alert = json!({"title": "Goal", "body": "1:0"});
+        let sent = send(world, &channel, json!({"stale_at": world.time(600), "alert": alert})).await;
+        world.drain().await;
+        assert_eq!(fate(world, &sent).await, "accepted");
+        let rows = standin.ledger();
+        let row = rows.last().unwrap();
+        assert_eq!((&json!(row.token), &json!(row.push_id)), (&channel["id"], &sent["id"]));
+        assert_eq!((row.gateway, row.keep_until_ms), (Gateway::Fcm, Some(world.now_ms() + 600_000)));
+        // Late is never: the gateway is away.
+        standin.inject(Rule { times: None, ..Rule::once(Fault::Answer { status: 503, reason: "UNAVAILABLE".into(), retry_after_s: None, timestamp_ms: None }) });
+        let late = send(world, &channel, json!({"stale_at": world.time(60)})).await;
+        world.drain().await;
+        world.advance(Duration::from_secs(61)).await;
+        assert_eq!(fate(world, &late).await, "expired:deadline");
+        let large = json!({"event": "update", "content_state": {"story": "x".repeat(2_048)}});
+        world.post(&path(&channel), &by, large).await.refused_field(400, "payload_too_large", "content_state");
+        world.delete(&format!("/v1/channels/{}", channel["id"].as_str().unwrap()), &by).await.expect(204);
+        world.post(&path(&channel), &by, json!({"event": "update", "content_state": {}})).await.refused(404, "not_found");
     }
 
     async fn what_apple_does_not_allow_leaves_no_channel_behind(world) {

@@ -240,7 +240,7 @@ pub(super) fn request(
     if !client.topics.contains(&channel.topic) {
         return Err("topic_not_configured");
     }
-    let name = channel.apple_id.as_deref().ok_or("channel_not_live")?;
+    let name = channel.name.as_deref().ok_or("channel_not_live")?;
     let bearer = client.token.bearer(now_ms)?;
     let host = match channel.environment {
         Environment::Production => apns::PRODUCTION,

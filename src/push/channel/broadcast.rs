@@ -1,11 +1,12 @@
 //! One broadcast: checked, rendered and measured before it is stored. Pure.
 
+use super::google;
 use super::store::Channel;
 use crate::clock::{HOUR_MS, Time};
 use crate::error::{Error, Problem, Result};
 use crate::id::{AppId, BroadcastId, ChannelId};
 use crate::push::activity::{BROADCAST_LIMIT_BYTES, Event, Frame};
-use crate::push::message::{Attempt, Mode, State};
+use crate::push::message::{Attempt, Gateway, Mode, State};
 
 /// How long a broadcast without a time at which its state goes stale is worth sending, in milliseconds.
 const USEFUL_MS: i64 = HOUR_MS;
@@ -23,11 +24,11 @@ pub struct Broadcast {
     pub channel_id: ChannelId,
     /// What it does to the activities that listen.
     pub event: Event,
-    /// As Apple gets it.
+    /// As the gateway gets it.
     pub payload: String,
     /// 10: at once, out of an hourly budget of each phone; 5 and 1 cost none.
     pub priority: i64,
-    /// Until when Apple may keep it, UTC milliseconds; 0: now or never.
+    /// Until when the gateway may keep it, UTC milliseconds; 0: now or never.
     pub keep_until_ms: i64,
     /// What to do when nobody knows whether it has arrived.
     pub mode: Mode,
@@ -96,8 +97,14 @@ impl NewBroadcast {
             Some(_) => return Err(Error::invalid("deliver_by", "out_of_range", "must lie ahead, by eight hours at most")),
             None => self.frame.stale_ms.map_or(now_ms + USEFUL_MS, |at_ms| at_ms.min(now_ms + DEADLINE_MAX_MS)),
         };
-        let payload = self.frame.render((self.event, timestamp_s), None, None);
-        self.frame.check_size(None, (payload.len(), BROADCAST_LIMIT_BYTES))?;
+        let payload = match channel.gateway {
+            Gateway::Fcm => google::render(self, (channel, timestamp_s, deadline_ms))?,
+            Gateway::Apns | Gateway::WebPush => {
+                let payload = self.frame.render((self.event, timestamp_s), None, None);
+                self.frame.check_size(None, (payload.len(), BROADCAST_LIMIT_BYTES))?;
+                payload
+            }
+        };
         Ok(Broadcast {
             app_id: self.app_id,
             id: self.id,

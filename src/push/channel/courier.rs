@@ -2,14 +2,14 @@
 
 use super::broadcast::Broadcast;
 use super::store::{self, Channel};
-use super::{Channels, apple};
+use super::{Channels, apple, google};
 use crate::clock::{DAY_MS, MINUTE_MS};
 use crate::error::Result;
 use crate::id::BroadcastId;
 use crate::outbound::{Flying, HandOver, Slot};
 use crate::push::ending::{End, Held, Next, Tried, next, unknown};
 use crate::push::lane::Lane;
-use crate::push::message::Attempt;
+use crate::push::message::{Attempt, Gateway};
 use crate::push::retry::Pauses;
 use crate::push::verdict::Verdict;
 use crate::store::Conn;
@@ -234,7 +234,11 @@ impl Channels {
             if now_ms >= broadcast.deadline_ms {
                 return Err(Held::Expired);
             }
-            let (outgoing, bearer) = apple::request(&lane, (&broadcast, &channel), now_ms).map_err(Held::Impossible)?;
+            let (outgoing, bearer) = match channel.gateway {
+                Gateway::Fcm => google::request(&lane, (&broadcast, &channel), now_ms),
+                Gateway::Apns | Gateway::WebPush => apple::request(&lane, (&broadcast, &channel), now_ms),
+            }
+            .map_err(Held::Impossible)?;
             shown = Some(bearer);
             Ok(outgoing)
         });
@@ -273,9 +277,9 @@ impl Channels {
 
 async fn fly((broadcast, lane): (Broadcast, Arc<Lane>), (flying, bearer): (Flying, HeaderValue), within: Duration) -> Outcome {
     let result = flying.answer(within).await;
-    let end = lane.heard_as(result, &bearer, apple::judge);
+    let end = lane.heard_as(result, &bearer, if lane.gateway == Gateway::Fcm { google::judge } else { apple::judge });
     if let End::Said { verdict: Verdict::Rejected(reason), .. } = &end {
-        tracing::warn!(broadcast = %broadcast.id, %reason, "Apple refused a broadcast");
+        tracing::warn!(broadcast = %broadcast.id, %reason, "the gateway refused a broadcast");
     }
     Outcome { broadcast, end }
 }

@@ -1,4 +1,5 @@
-//! Broadcast channels of Apple's (iOS 18): one push reaches every phone that listens to a channel.
+//! Channels: one push reaches every phone that listens to one. With Apple it is a broadcast channel (iOS 18), which Apple
+//! makes and names; with Google a topic of the channel's own id, to which the app on a phone subscribes.
 //!
 //! A broadcast is stored before it is sent and lives as a message does; of one channel one is on its way at a time, and a
 //! newer one takes the place of those that wait: what they said is no longer so. There is nothing of a person in it.
@@ -6,6 +7,7 @@
 mod apple;
 mod broadcast;
 mod courier;
+mod google;
 pub mod http;
 mod store;
 
@@ -22,7 +24,7 @@ use crate::store::Conn;
 use crate::worker::{Hint, Worker};
 use std::sync::Arc;
 
-/// Most channels of an app in one of Apple's worlds.
+/// Most channels of an app in one of Apple's worlds, which is Apple's own limit; and as many of Google's topics.
 const CHANNELS_LIMIT: i64 = 10_000;
 /// How far the time stamps of an activity may run ahead of the clock, in seconds: they are whole seconds and rise with
 /// each update.
@@ -86,8 +88,8 @@ pub fn note(conn: &mut Conn, channel: &Channel) -> Result<()> {
     if store::by_key(conn, channel.app_id, &channel.key)?.is_some() {
         return Err(Error::conflict("key_taken", "There is a channel with this key; delete it, or take another key."));
     }
-    if store::count(conn, channel.app_id, channel.environment)? >= CHANNELS_LIMIT {
-        let detail = format!("Apple allows {CHANNELS_LIMIT} channels in one environment; delete those that are over.");
+    if store::count(conn, channel.app_id, (channel.gateway, channel.environment))? >= CHANNELS_LIMIT {
+        let detail = format!("An app may have {CHANNELS_LIMIT} channels in one environment; delete those that are over.");
         return Err(Error::conflict("too_many_channels", detail));
     }
     store::insert(conn, channel)
@@ -105,8 +107,7 @@ pub fn broadcast(conn: &mut Conn, new: &NewBroadcast) -> Result<(Broadcast, bool
         return broadcast::same(known, new).map(|known| (known, false));
     }
     let channel = find(conn, app, channel_id)?;
-    let apple_id = channel.apple_id.as_deref().filter(|_| channel.life == Life::Live);
-    if apple_id.is_none() {
+    if channel.life != Life::Live {
         return Err(Error::conflict("channel_not_live", "The channel is being made or deleted; read it to see how far that is."));
     }
     if new.test && !channel.test {
@@ -146,8 +147,8 @@ pub fn find_broadcast(conn: &mut Conn, app: AppId, (channel, id): (ChannelId, Br
 }
 
 impl Channel {
-    /// Over which connections and under which credential Apple is told of it.
+    /// Over which connections and under which credential its gateway is told of it.
     pub fn route(&self) -> Route {
-        Route { gateway: super::Gateway::Apns, environment: self.environment, test: self.test, service: None }
+        Route { gateway: self.gateway, environment: self.environment, test: self.test, service: None }
     }
 }

@@ -36,18 +36,17 @@ impl Client {
     /// The reason why it can never be sent.
     pub fn request(&self, push: &Push, bearer: &HeaderValue, now_ms: i64) -> Result<Outgoing, &'static str> {
         let body = envelope(push, now_ms).ok_or("malformed_payload")?;
-        let mut head = Request::new(());
-        *head.method_mut() = Method::POST;
-        *head.uri_mut() = self.uri.clone();
-        *head.version_mut() = Version::HTTP_2;
-        head.headers_mut().insert(AUTHORIZATION, bearer.clone());
-        head.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        Ok(Outgoing { head, body: body.into() })
+        Ok(self.post(bearer, body))
     }
 
     /// The question whether Google lets this account send: a message to a topic that is checked and not delivered.
     pub fn probe(&self, bearer: &HeaderValue) -> Outgoing {
         let body = r#"{"validateOnly":true,"message":{"topic":"kairos-credential-test","data":{"kairos":"test"}}}"#;
+        self.post(bearer, body.to_owned())
+    }
+
+    /// A request with this body.
+    pub(in crate::push) fn post(&self, bearer: &HeaderValue, body: String) -> Outgoing {
         let mut head = Request::new(());
         *head.method_mut() = Method::POST;
         *head.uri_mut() = self.uri.clone();

@@ -126,19 +126,25 @@ impl<'a> Arrived<'a> {
         Self { project_id, headers, body, send }
     }
 
-    /// The token that it is for, an installation id as `fid:…`; empty when there is neither.
+    /// The token that it is for, an installation id as `fid:…`, the name of a topic; empty when there is none of them.
     pub(super) fn token(&self) -> String {
         let Ok(send) = &self.send else { return String::new() };
         match (&send.message.token, &send.message.fid) {
             (Some(token), _) => token.clone(),
             (None, Some(fid)) => format!("{FID_PREFIX}{fid}"),
-            (None, None) => String::new(),
+            // Who listens to it is known to Google alone.
+            (None, None) => send.message.topic.clone().unwrap_or_default(),
         }
     }
 
     /// Whether it is for all who have subscribed to something.
     fn is_broadcast(&self) -> bool {
         self.send.as_ref().is_ok_and(|s| s.message.topic.is_some() || s.message.condition.is_some())
+    }
+
+    /// Most bytes of keys and values.
+    fn limit_bytes(&self) -> usize {
+        if self.is_broadcast() { fcm::PAYLOAD_LIMIT_BYTES / 2 } else { fcm::PAYLOAD_LIMIT_BYTES }
     }
 
     /// Google's answer.
@@ -158,7 +164,7 @@ impl<'a> Arrived<'a> {
         if let Err(field) = send.message.check() {
             return bad_request(field);
         }
-        if self.body.len() > fcm::PAYLOAD_LIMIT_BYTES * 2 || send.message.size_bytes() > fcm::PAYLOAD_LIMIT_BYTES {
+        if self.body.len() > fcm::PAYLOAD_LIMIT_BYTES * 2 || send.message.size_bytes() > self.limit_bytes() {
             return bad_request("message");
         }
         match inner.phones.standing(&self.token(), Gateway::Fcm, Environment::Production, self.project_id) {
@@ -196,7 +202,7 @@ impl<'a> Arrived<'a> {
             real_ms: 0,
             gateway: Gateway::Fcm,
             token: self.token(),
-            push_id: text("kairos_message_id"),
+            push_id: text("kairos_message_id").or_else(|| text("kairos_broadcast_id")),
             collapse_id: android.and_then(|a| a.collapse_key.clone()),
             keep_until_ms: ttl_ms.map(|ms| at_ms + ms),
             kairos: kairos(),

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::http::{Body, Page, PageQuery, ProblemBody, Query, given};
 use crate::id::{AppId, BroadcastId, ChannelId};
 use crate::people::device::Environment;
+use crate::platform::Platform;
 use crate::push::Gateway;
 use crate::push::activity::attributes_type;
 use crate::push::channel::apple::{self, Answered, Ask, Refusal};
@@ -40,18 +41,22 @@ pub enum Storage {
 pub struct ChannelIn {
     /// The app's own name for it, 1 to 100 of letters, digits, . _ : -
     key: String,
+    /// Whose: `apns`, a broadcast channel of Apple's, when left out; `fcm`, a topic of Google's.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false)]
+    gateway: Option<Gateway>,
     /// The type of the activities that listen to it.
     #[serde(default, deserialize_with = "given")]
     #[schema(nullable = false, max_length = 100)]
     attributes_type: Option<String>,
-    /// The bundle id; the first of the stored APNs key when left out.
+    /// The bundle id, for Apple; the first of the stored APNs key when left out.
     #[serde(default, deserialize_with = "given")]
     #[schema(nullable = false, max_length = 255)]
     topic: Option<String>,
-    /// In which of Apple's worlds; `production` when left out.
+    /// In which of Apple's worlds; `production` when left out. Google has no other.
     #[serde(default)]
     environment: Environment,
-    /// What Apple keeps for phones that are away; `latest` when left out.
+    /// What the gateway keeps for phones that are away; `latest` when left out.
     #[serde(default)]
     storage: Storage,
     /// Whether the app on a phone may find it by its publishable key.
@@ -65,9 +70,11 @@ pub struct ChannelIn {
 pub struct ChannelOut {
     id: ChannelId,
     key: String,
+    gateway: Gateway,
     #[serde(skip_serializing_if = "Option::is_none")]
     attributes_type: Option<String>,
-    topic: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    topic: Option<String>,
     environment: Environment,
     storage: Storage,
     public: bool,
@@ -77,22 +84,31 @@ pub struct ChannelOut {
     /// What the app gives to `Activity.request(pushType: .channel(…))`.
     #[serde(skip_serializing_if = "Option::is_none")]
     apns_channel_id: Option<String>,
+    /// What the app gives to `FirebaseMessaging.subscribeToTopic(…)`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fcm_topic: Option<String>,
     created_at: Time,
 }
 
 impl From<Channel> for ChannelOut {
     fn from(channel: Channel) -> Self {
+        let (apns_channel_id, fcm_topic) = match channel.gateway {
+            Gateway::Fcm => (None, channel.name),
+            Gateway::Apns | Gateway::WebPush => (channel.name, None),
+        };
         Self {
             id: channel.id,
             key: channel.key,
+            gateway: channel.gateway,
             attributes_type: channel.attributes_type,
-            topic: channel.topic,
+            topic: Some(channel.topic).filter(|topic| !topic.is_empty()),
             environment: channel.environment,
             storage: if channel.keeps_latest { Storage::Latest } else { Storage::None },
             public: channel.public,
             test: channel.test,
             state: channel.life,
-            apns_channel_id: channel.apple_id,
+            apns_channel_id,
+            fcm_topic,
             created_at: Time(channel.created_ms),
         }
     }
@@ -136,7 +152,7 @@ impl FromRequest for ChannelReader {
     }
 }
 
-/// Makes a channel at Apple.
+/// Makes a channel: one of Apple's is made there before this is answered.
 ///
 /// # Errors
 /// 400, 401, 403, 409, 503.
@@ -152,8 +168,18 @@ pub async fn create(caller: BackOffice, channels: web::Data<Channels>, body: Bod
     if test && platform.config.apns_url.is_empty() && body.environment == Environment::Production {
         return Err(Error::invalid("environment", "invalid", "a test key makes channels in the sandbox"));
     }
-    let route = Route { gateway: Gateway::Apns, environment: body.environment, test, service: None };
-    let none = || Error::conflict("no_credential", "Store an APNs key for this environment first.");
+    let gateway = body.gateway.unwrap_or(Gateway::Apns);
+    let route = Route { gateway, environment: body.environment, test, service: None };
+    let none = || Error::conflict("no_credential", "Store a credential for this gateway and environment first.");
+    if gateway != Gateway::Apns {
+        check_topic(&body)?;
+        channels.0.dispatcher.lane(app, route, None).await?.ok_or_else(none)?;
+        let made = topic(platform, (app, test), body);
+        audit::made(made.id);
+        let noted = made.clone();
+        platform.store.write(move |conn| note(conn, &noted)).await?;
+        return Ok(HttpResponse::Created().json(ChannelOut::from(made)));
+    }
     let lane = channels.0.dispatcher.lane(app, route, body.topic.as_ref()).await?.ok_or_else(none)?;
     let topics = lane.apple().map(|(client, _)| client.topics.clone()).unwrap_or_default();
     let topic = match body.topic {
@@ -168,6 +194,7 @@ pub async fn create(caller: BackOffice, channels: web::Data<Channels>, body: Bod
         app_id: app,
         id: platform.ids.next(),
         key: body.key,
+        gateway,
         attributes_type: body.attributes_type,
         topic,
         environment: body.environment,
@@ -175,7 +202,7 @@ pub async fn create(caller: BackOffice, channels: web::Data<Channels>, body: Bod
         keeps_latest: body.storage == Storage::Latest,
         public: body.public,
         life: Life::Creating,
-        apple_id: None,
+        name: None,
         timestamp_s: 0,
         created_ms: now_ms,
         updated_ms: now_ms,
@@ -234,7 +261,7 @@ pub async fn read(caller: BackOffice, channels: web::Data<Channels>, path: web::
     Ok(web::Json(found.into()))
 }
 
-/// Deletes a channel at Apple: phones that listen to it hear nothing more. What waits to go out over it ends.
+/// Deletes a channel, one of Apple's there too: phones that listen to it hear nothing more. What waits to go out over it ends.
 ///
 /// # Errors
 /// 401, 403, 404, 409, 503: ask once more, the channel is `deleting` until Apple has said so.
@@ -256,8 +283,9 @@ pub async fn delete(caller: BackOffice, channels: web::Data<Channels>, path: web
         Ok(channel)
     });
     let channel = marked.await?;
-    let answered = match (channels.0.dispatcher.lane(app, channel.route(), Some(&channel.topic)).await?, channel.apple_id.clone())
-    {
+    let answered = match (channels.0.dispatcher.lane(app, channel.route(), Some(&channel.topic)).await?, channel.name.clone()) {
+        // Google knows a topic by those who have subscribed, and forgets it by itself.
+        _ if channel.gateway == Gateway::Fcm => Answered::Gone,
         (Some(lane), Some(name)) => {
             let asked = (platform.ids.next::<BroadcastId>().uuid(), platform.config.gateway_timeout_ms);
             apple::ask(&lane, &channel, Ask::Delete(&name), asked).await
@@ -270,6 +298,36 @@ pub async fn delete(caller: BackOffice, channels: web::Data<Channels>, path: web
     }
     platform.store.write(move |conn| store::live(conn, (app, id), Life::Deleted, now_ms)).await?;
     Ok(HttpResponse::NoContent().finish())
+}
+
+/// What Google's topics have none of.
+fn check_topic(body: &ChannelIn) -> Result<()> {
+    let none = |field: &str, is: bool, why: &str| if is { Err(Error::invalid(field, "invalid", why)) } else { Ok(()) };
+    none("gateway", body.gateway == Some(Gateway::WebPush), "browsers have no channels: apns or fcm")?;
+    none("topic", body.topic.is_some(), "a topic of Google's has no bundle id")?;
+    none("environment", body.environment == Environment::Sandbox, "Google has no sandbox")
+}
+
+/// A topic of Google's: it is there as soon as somebody subscribes to its name.
+fn topic(platform: &Platform, (app, test): (AppId, bool), body: ChannelIn) -> Channel {
+    let (id, now_ms) = (platform.ids.next::<ChannelId>(), platform.clock.now_ms());
+    Channel {
+        app_id: app,
+        id,
+        key: body.key,
+        gateway: Gateway::Fcm,
+        attributes_type: body.attributes_type,
+        topic: String::new(),
+        environment: body.environment,
+        test,
+        keeps_latest: body.storage == Storage::Latest,
+        public: body.public,
+        life: Life::Live,
+        name: Some(id.to_string()),
+        timestamp_s: 0,
+        created_ms: now_ms,
+        updated_ms: now_ms,
+    }
 }
 
 fn channel_key(key: &str) -> Result<()> {

@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::id::{AppId, ChannelId};
 use crate::on;
 use crate::people::device::Environment;
+use crate::push::message::Gateway;
 use crate::store::Conn;
 use crate::store::schema::channels;
 use diesel::dsl::sql;
@@ -47,22 +48,24 @@ pub struct Channel {
     pub id: ChannelId,
     /// The app's own name for it.
     pub key: String,
+    /// Whose it is: a broadcast channel of Apple's, or a topic of Google's.
+    pub gateway: Gateway,
     /// Which type of activities listens to it.
     pub attributes_type: Option<String>,
-    /// The bundle id.
+    /// The bundle id; Google's have none.
     pub topic: String,
-    /// In which of Apple's worlds it is.
+    /// In which of Apple's worlds it is; Google has one.
     pub environment: Environment,
     /// Whether a test key has made it.
     pub test: bool,
-    /// Whether Apple keeps the latest broadcast for phones that are away.
+    /// Whether the gateway keeps the latest broadcast for phones that are away.
     pub keeps_latest: bool,
     /// Whether the app on a phone may find it.
     pub public: bool,
     /// How far it is.
     pub life: Life,
-    /// Apple's name for it.
-    pub apple_id: Option<String>,
+    /// The gateway's name for it.
+    pub name: Option<String>,
     /// The time stamp of the last broadcast, in seconds.
     pub timestamp_s: i64,
     /// UTC milliseconds.
@@ -77,6 +80,7 @@ struct ChannelRow {
     app_id: AppId,
     id: ChannelId,
     key: String,
+    gateway: String,
     attributes_type: Option<String>,
     topic: String,
     environment: String,
@@ -84,7 +88,7 @@ struct ChannelRow {
     keeps_latest: bool,
     public: bool,
     state: String,
-    apple_id: Option<String>,
+    name: Option<String>,
     timestamp_s: i64,
     created_ms: i64,
     updated_ms: i64,
@@ -97,6 +101,7 @@ impl ChannelRow {
             app_id: self.app_id,
             id: self.id,
             key: self.key,
+            gateway: Gateway::parse(&self.gateway).ok_or_else(|| unknown("gateway"))?,
             attributes_type: self.attributes_type,
             topic: self.topic,
             environment: Environment::named(&self.environment).ok_or_else(|| unknown("environment"))?,
@@ -104,7 +109,7 @@ impl ChannelRow {
             keeps_latest: self.keeps_latest,
             public: self.public,
             life: Life::ALL.into_iter().find(|life| life.name() == self.state).ok_or_else(|| unknown("state"))?,
-            apple_id: self.apple_id,
+            name: self.name,
             timestamp_s: self.timestamp_s,
             created_ms: self.created_ms,
             updated_ms: self.updated_ms,
@@ -118,6 +123,7 @@ pub(in crate::push::channel) fn insert(conn: &mut Conn, channel: &Channel) -> Re
         app_id: channel.app_id,
         id: channel.id,
         key: channel.key,
+        gateway: channel.gateway.word().to_owned(),
         attributes_type: channel.attributes_type,
         topic: channel.topic,
         environment: channel.environment.name().to_owned(),
@@ -125,7 +131,7 @@ pub(in crate::push::channel) fn insert(conn: &mut Conn, channel: &Channel) -> Re
         keeps_latest: channel.keeps_latest,
         public: channel.public,
         state: channel.life.name().to_owned(),
-        apple_id: channel.apple_id,
+        name: channel.name,
         timestamp_s: channel.timestamp_s,
         created_ms: channel.created_ms,
         updated_ms: channel.updated_ms,
@@ -150,10 +156,15 @@ pub(in crate::push::channel) fn by_key(conn: &mut Conn, app: AppId, key: &str) -
     row.map(ChannelRow::channel).transpose()
 }
 
-/// How many Apple keeps, or has been asked for.
-pub(in crate::push::channel) fn count(conn: &mut Conn, app: AppId, environment: Environment) -> Result<i64> {
+/// How many the gateway keeps, or has been asked for.
+pub(in crate::push::channel) fn count(
+    conn: &mut Conn,
+    app: AppId,
+    (gateway, environment): (Gateway, Environment),
+) -> Result<i64> {
     Ok(on!(conn, c => channels::table
         .filter(channels::app_id.eq(app).and(channels::environment.eq(environment.name())))
+        .filter(channels::gateway.eq(gateway.word()))
         .filter(channels::state.ne("deleted"))
         .count()
         .get_result(c))?)
@@ -191,9 +202,9 @@ pub(in crate::push::channel) fn live(conn: &mut Conn, (app, id): (AppId, Channel
 }
 
 /// Notes Apple's name of a channel.
-pub(in crate::push::channel) fn name(conn: &mut Conn, (app, id): (AppId, ChannelId), apple_id: &str, now_ms: i64) -> Result<()> {
+pub(in crate::push::channel) fn name(conn: &mut Conn, (app, id): (AppId, ChannelId), name: &str, now_ms: i64) -> Result<()> {
     on!(conn, c => diesel::update(channels::table.find((app, id)))
-        .set((channels::apple_id.eq(apple_id), channels::state.eq(Life::Live.name()), channels::updated_ms.eq(now_ms)))
+        .set((channels::name.eq(name), channels::state.eq(Life::Live.name()), channels::updated_ms.eq(now_ms)))
         .execute(c))?;
     Ok(())
 }

@@ -1,0 +1,87 @@
+//! What Google is told of a broadcast: a message to a topic, all data, which the app on the phone shows as it likes.
+
+use super::broadcast::{Broadcast, NewBroadcast};
+use super::store::Channel;
+use crate::clock::Time;
+use crate::error::{Error, Problem, Result};
+use crate::outbound::{Answer, Outgoing};
+use crate::push::fcm;
+use crate::push::lane::Lane;
+use crate::push::verdict::Verdict;
+use http::HeaderValue;
+use serde_json::{Map, Value, json};
+
+/// Most bytes of keys and values of a message to a topic.
+const LIMIT_BYTES: usize = 2_048;
+
+/// The data of a broadcast, as it is stored: texts, as Google wants them.
+///
+/// # Errors
+/// 400 that names the field when it is too large.
+pub(super) fn render(new: &NewBroadcast, (channel, timestamp_s, deadline_ms): (&Channel, i64, i64)) -> Result<String> {
+    let NewBroadcast { id, event, frame, .. } = new;
+    let mut data = Map::new();
+    let mut put = |key: &str, text: String| drop(data.insert(key.to_owned(), Value::from(text)));
+    put("event", event.name().to_owned());
+    put("timestamp", timestamp_s.to_string());
+    put("content_state", Value::Object(frame.content_state.clone()).to_string());
+    for (key, at_ms) in [("stale_at", frame.stale_ms), ("dismissal_at", frame.dismissal_ms)] {
+        if let Some(at_ms) = at_ms {
+            put(key, Time(at_ms).to_string());
+        }
+    }
+    if let Some(score) = frame.relevance {
+        put("relevance_score", score.to_string());
+    }
+    if let Some(alert) = &frame.alert {
+        put("alert", serde_json::to_string(alert).map_err(Error::broken)?);
+    }
+    put("kairos_channel_id", channel.id.to_string());
+    put("kairos_broadcast_id", id.to_string());
+    put("kairos_deadline_ms", deadline_ms.to_string());
+    let size = |(key, value): (&String, &Value)| (key.clone(), key.len() + fcm::count(value));
+    let bytes: usize = data.iter().map(size).map(|(_, bytes)| bytes).sum();
+    if bytes > LIMIT_BYTES {
+        let (field, own) = data.iter().map(size).max_by_key(|(_, bytes)| *bytes).unwrap_or_default();
+        let over = bytes - LIMIT_BYTES;
+        let message = format!(
+            "a message to a topic has {bytes} bytes, Google takes {LIMIT_BYTES}: {over} too many, and this field has {own}"
+        );
+        return Err(Problem::new(400, "payload_too_large", format!("{field}: {message}"))
+            .field(field, "too_long", message)
+            .into());
+    }
+    Ok(Value::Object(data).to_string())
+}
+
+/// A broadcast as a request, as it has to look now.
+///
+/// # Errors
+/// The reason why it can never be sent.
+pub(super) fn request(
+    lane: &Lane,
+    (broadcast, channel): (&Broadcast, &Channel),
+    now_ms: i64,
+) -> Result<(Outgoing, HeaderValue), &'static str> {
+    let (client, bearer) = lane.google(now_ms).ok_or("no_credential")?;
+    let topic = channel.name.as_deref().ok_or("channel_not_live")?;
+    let data: Value = serde_json::from_str(&broadcast.payload).map_err(|_| "malformed_payload")?;
+    // Rounded down, so that Google never holds it longer than we may; nothing left of it means now or never.
+    let ttl_s = (broadcast.keep_until_ms - now_ms).max(0).div_euclid(1_000);
+    let priority = if broadcast.priority == 10 { "high" } else { "normal" };
+    let body = json!({"message": {
+        "topic": topic,
+        "android": {"collapseKey": topic, "priority": priority, "ttl": format!("{ttl_s}s")},
+        "data": data,
+        "fcmOptions": {"analyticsLabel": topic},
+    }});
+    Ok((client.post(&bearer, body.to_string()), bearer))
+}
+
+/// What an answer to a broadcast means: there is no token in it that could be dead.
+pub(super) fn judge(answer: &Answer, now_ms: i64) -> Verdict {
+    match fcm::judge(answer, now_ms, now_ms) {
+        Verdict::Unregistered { .. } => Verdict::Rejected("unregistered".into()),
+        other => other,
+    }
+}
