@@ -274,6 +274,7 @@ impl Running {
         let finish = async {
             self.http.stop(true).await;
             let _ = self.stop.send(true);
+            self.dispatcher.leave();
             while self.tasks.join_next().await.is_some() {}
             self.dispatcher.landed().await;
             self.channels.landed().await;

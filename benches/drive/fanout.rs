@@ -155,6 +155,7 @@ fn fill(runtime: &tokio::runtime::Runtime, house: &House, standin: &StandIn, man
                 },
                 collapse_id: "bench".to_owned(),
                 mode: Mode::AtMostOnce,
+                bulk: true,
                 allowed: Allowed {
                     topic: None,
                     critical: false,

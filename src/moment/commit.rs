@@ -258,6 +258,7 @@ pub(super) fn messages_of(
                 Mode::AtMostOnce => push::Mode::AtMostOnce,
                 Mode::AtLeastOnce => push::Mode::AtLeastOnce,
             },
+            bulk: terms.bulk,
             allowed: Allowed {
                 purpose: terms.offer.purpose.clone(),
                 partner_id: terms.offer.partner_id,

@@ -2,7 +2,7 @@
 
 use super::input::{Candidate, Facts, Input, Version};
 use crate::campaign::words::{Known as Vocabulary, RenderFailure, Words};
-use crate::campaign::{Campaign, LiveCampaign, LiveOffer, Name, Offer, Rule, RuleFailure, Scope};
+use crate::campaign::{Campaign, LiveCampaign, LiveOffer, Name, Offer, Rule, RuleFailure, Scope, Start};
 use crate::error::{Error, Result};
 use crate::id::PushId;
 use crate::push::Content;
@@ -22,6 +22,8 @@ pub struct Terms {
     pub offer: Arc<Offer>,
     /// By which a phone replaces what it shows, where a direct push says so; else each choice has its own.
     pub collapse_id: Option<String>,
+    /// Whether it is said to a large audience: then it lets what is said to one person go first.
+    pub bulk: bool,
     live: (Arc<LiveCampaign>, Arc<LiveOffer>),
 }
 
@@ -38,6 +40,7 @@ impl Terms {
             campaign: Arc::clone(&campaign.spec),
             offer: Arc::clone(&offer.spec),
             collapse_id: None,
+            bulk: matches!(campaign.spec.trigger, Start::Schedule(_)),
             live: (Arc::clone(campaign), Arc::clone(offer)),
         }
     }
@@ -46,10 +49,14 @@ impl Terms {
     ///
     /// # Errors
     /// When a spec that once was accepted no longer is.
-    pub fn direct(push: PushId, (campaign, offer): (Campaign, Offer), collapse_id: Option<String>) -> Result<Self> {
+    pub fn direct(
+        push: PushId,
+        (campaign, offer): (Campaign, Offer),
+        (collapse_id, bulk): (Option<String>, bool),
+    ) -> Result<Self> {
         let (campaign_id, offer_id) = (push.uuid().into(), push.uuid().into());
         let version = Version { campaign_id, campaign_revision: 1, offer_id, offer_revision: 1 };
-        Ok(Self { collapse_id, ..Self::compile(version, campaign, offer)? })
+        Ok(Self { collapse_id, bulk, ..Self::compile(version, campaign, offer)? })
     }
 
     /// Every offer of a campaign, in its order.

@@ -189,6 +189,11 @@ impl Live {
         if self.is_warm() { allowed } else { allowed.min(1) }
     }
 
+    /// How many requests it carries at once.
+    pub(super) fn slots(&self) -> usize {
+        if self.is_open() { self.limit() } else { 0 }
+    }
+
     /// How many further requests may be opened now.
     pub(super) fn free(&self) -> usize {
         if self.is_open() { self.limit().saturating_sub(self.in_flight.load(Ordering::SeqCst)) } else { 0 }

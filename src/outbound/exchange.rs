@@ -49,6 +49,11 @@ pub enum Loss {
     Unknown(&'static str),
 }
 
+impl Loss {
+    /// The word for no answer in time.
+    pub const TIMEOUT: &'static str = "timeout";
+}
+
 /// What the gateway said.
 #[derive(Debug, Clone)]
 pub struct Answer {
@@ -102,7 +107,7 @@ impl Flying {
             Ok(Ok(head)) => head,
             Ok(Err(error)) => return Err(judge(&permit.0, stream, &error)),
             // The frames may still lie in a buffer that goes out later: never safe to send again.
-            Err(_) => return Err(Loss::Unknown("timeout")),
+            Err(_) => return Err(Loss::Unknown(Loss::TIMEOUT)),
         };
         let (head, body) = head.into_parts();
         let answer = Answer { status: head.status, headers: head.headers, body: read(body, deadline).await };

@@ -3,7 +3,7 @@
 use super::connection::{self, Change, Live, OnChange, Opening};
 use super::exchange::{Answer, HandOver, Loss, Outgoing, Slot};
 use super::{Target, Trust};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -23,6 +23,32 @@ pub struct Limits {
     pub connections: usize,
 }
 
+/// How many requests a pool carries at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Over the connections that there are.
+    pub all: usize,
+    /// Of these now.
+    pub free: usize,
+}
+
+impl Room {
+    /// What is left of it inside another one.
+    #[must_use]
+    pub fn within(self, other: Self) -> Self {
+        Self { all: self.all.min(other.all), free: self.free.min(other.free) }
+    }
+}
+
+/// Which of the connections with a free slot come first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum First {
+    /// Those that have proven good.
+    Warm,
+    /// One that has not: whoever is in no hurry finds out, and by that opens it for all.
+    Cold,
+}
+
 /// The connections to one gateway under one identity; cheap to clone.
 #[derive(Clone)]
 pub struct Pool(Arc<Inner>);
@@ -33,6 +59,8 @@ struct Inner {
     limits: Limits,
     state: Mutex<State>,
     connecting: AtomicBool,
+    /// How many connections could not be made.
+    failed: AtomicU64,
     changed: Arc<Notify>,
     on_change: OnChange,
     /// Slots are also asked for on database threads, which are outside the runtime.
@@ -66,6 +94,7 @@ impl Pool {
             limits,
             state: Mutex::default(),
             connecting: AtomicBool::new(false),
+            failed: AtomicU64::new(0),
             changed,
             on_change,
             runtime: Handle::current(),
@@ -77,20 +106,30 @@ impl Pool {
         &self.0.target
     }
 
-    /// Up to `n` slots that are free now. When that is fewer, one more connection is opened in the background, if
+    /// Up to `n` slots that are free now. When there are fewer, one more connection is opened in the background, if
     /// the limits allow one.
     pub fn take(&self, n: usize) -> Vec<Slot> {
+        self.take_some((n, First::Warm), |room| room.free)
+    }
+
+    /// As [`Pool::take`], no more than `allowed` says of the room that there is.
+    pub fn take_some(&self, (n, first): (usize, First), allowed: impl FnOnce(Room) -> usize) -> Vec<Slot> {
         let mut slots = Vec::new();
-        {
+        let short = {
             let mut state = self.state();
             state.tidy();
-            for live in &state.live {
-                while slots.len() < n && live.take() {
+            let room = state.room();
+            let allowed = allowed(room).min(n);
+            let cold = state.live.iter().filter(|live| first == First::Cold && !live.is_warm());
+            let rest = state.live.iter().filter(|live| first == First::Warm || live.is_warm());
+            for live in cold.chain(rest) {
+                while slots.len() < allowed && live.take() {
                     slots.push(Slot::new(Arc::clone(live)));
                 }
             }
-        }
-        if slots.len() < n {
+            room.free < n
+        };
+        if short {
             self.grow();
         }
         slots
@@ -98,7 +137,12 @@ impl Pool {
 
     /// How many slots are free now.
     pub fn free(&self) -> usize {
-        self.state().live.iter().map(|live| live.free()).sum()
+        self.state().room().free
+    }
+
+    /// How many connections could not be made so far.
+    pub fn failed(&self) -> u64 {
+        self.0.failed.load(Ordering::SeqCst)
     }
 
     /// Waits for a slot.
@@ -188,6 +232,7 @@ impl Pool {
             }
             Err(error) => {
                 state.failures += 1;
+                self.0.failed.fetch_add(1, Ordering::SeqCst);
                 state.not_before = Some(Instant::now() + pause(state.failures));
                 let gateway = self.0.target.authority.as_str();
                 tracing::warn!(gateway, error, failures = state.failures, "no connection to the gateway");
@@ -197,6 +242,12 @@ impl Pool {
 }
 
 impl State {
+    fn room(&self) -> Room {
+        let of = |live: &Arc<Live>| (live.slots(), live.free());
+        let (all, free) = self.live.iter().map(of).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        Room { all, free }
+    }
+
     fn tidy(&mut self) {
         if self.live.iter().any(|live| live.is_warm()) {
             self.failures = 0;

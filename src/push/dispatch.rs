@@ -1,16 +1,18 @@
-//! The dispatcher: claims what is due under free stream slots. How it is handed over: `hand_over.rs`.
+//! The dispatcher: claims what is due under free stream slots. How it is handed over: `hand_over.rs`; who comes before
+//! whom: `share.rs`.
 
 use super::flights::{Aboard, Flights};
 use super::hand_over::Ready;
-use super::lane::{Lane, Ride};
+use super::lane::Lane;
 use super::lanes::{Found, Lanes, Serves};
 use super::latency::Latency;
-use super::look::Look;
+use super::look::{Look, Wish};
 use super::message::{Gateway, NewMessage};
 use super::outbox::{self, Claim};
 use super::route::Route;
 use super::settle::{self, Outcome};
-use super::store::{self, Waiting};
+use super::store;
+use super::traffic::Ride;
 use crate::config::Config;
 use crate::error::Result;
 use crate::id::AppId;
@@ -19,7 +21,7 @@ use crate::platform::Platform;
 use crate::platform::fence::Flight;
 use crate::worker::{Progress, Worker};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -31,6 +33,8 @@ const BATCH: usize = 500;
 const WORTH: usize = 64;
 /// How long it waits for them, in milliseconds: streams that are never answered must not keep the others from use.
 const PATIENCE_MS: i64 = 50;
+/// Most claims of bulk in one look: then what is not bulk is looked for again.
+const BULK_CLAIMS: usize = 4;
 /// How often a step looks again while a connection or a token is on its way, and how long for each.
 const LOOKS: usize = 8;
 const ON_ITS_WAY: Duration = Duration::from_secs(2);
@@ -51,6 +55,10 @@ pub(super) struct Inner {
     flights: Flights,
     pub(super) latency: Latency,
     counted_ms: AtomicI64,
+    /// Where the next look begins among the queues of bulk: they take turns.
+    turn: AtomicUsize,
+    /// Whether this server stops: no step waits for anything any more.
+    leaving: AtomicBool,
     /// Answers are awaited here, whoever hands over.
     pub(super) runtime: Handle,
 }
@@ -100,6 +108,8 @@ impl Dispatcher {
             flights: Flights::default(),
             latency: Latency::default(),
             counted_ms: AtomicI64::new(0),
+            turn: AtomicUsize::new(0),
+            leaving: AtomicBool::new(false),
             runtime: Handle::current(),
         })))
     }
@@ -130,6 +140,12 @@ impl Dispatcher {
             self.0.platform.push_hint.nudge();
         }
         self.send(planned.sends);
+    }
+
+    /// This server stops: the step in progress ends now. What waits is taken up at the next start.
+    pub fn leave(&self) {
+        self.0.leaving.store(true, Ordering::SeqCst);
+        self.0.platform.push_hint.nudge();
     }
 
     /// Waits until nothing is on its way: every claimed message is settled.
@@ -165,9 +181,9 @@ impl Dispatcher {
             }
             let route = Route::of(message, self.config());
             let lane = self.0.lanes.opened((message.app_id, route), message.topic.as_ref())?;
-            let slot = lane.take(1, now_ms).pop()?;
+            let slot = lane.take((1, message.bulk), now_ms).pop()?;
             let flight = self.0.platform.fence.enter(message.app_id, message.user_id);
-            Some(Berth { aboard: self.0.flights.board(message.id), lane: Ride::begin(&lane), slot, flight })
+            Some(Berth { aboard: self.0.flights.board(message.id), lane: Ride::begin(&lane, message.bulk), slot, flight })
         };
         messages.iter().map(board).collect()
     }
@@ -182,14 +198,14 @@ impl Dispatcher {
             if look.progress {
                 return Ok(Progress::More);
             }
-            if !look.blocked || timeout(ON_ITS_WAY, self.0.platform.push_hint.nudged()).await.is_err() {
+            if !look.blocked || self.is_leaving() || timeout(ON_ITS_WAY, self.0.platform.push_hint.nudged()).await.is_err() {
                 break;
             }
         }
         let landed = self.0.flights.landed();
         tokio::pin!(landed);
         landed.as_mut().enable();
-        if self.0.flights.count() > 0 {
+        if self.0.flights.count() > 0 && !self.is_leaving() {
             let due = async {
                 match look.next_due_ms {
                     Some(due_ms) => self.0.platform.clock.sleep_until(due_ms).await,
@@ -214,69 +230,91 @@ impl Dispatcher {
         })
     }
 
+    fn is_leaving(&self) -> bool {
+        self.0.leaving.load(Ordering::SeqCst)
+    }
+
     async fn look(&self) -> Result<Look> {
         let mut look = Look { progress: self.find_strays().await?, ..Look::default() };
-        let store = &self.0.platform.store;
-        for waiting in store.read(store::waiting).await? {
-            let now_ms = self.0.platform.clock.now_ms();
-            if waiting.due_ms > now_ms {
-                look.due(waiting.due_ms);
-            } else {
-                self.claim(&waiting, &mut look).await?;
+        let waiting = self.0.platform.store.read(store::waiting).await?;
+        let (urgent, mut bulk) = look.sort(waiting, self.0.platform.clock.now_ms());
+        for wish in &urgent {
+            self.claim(wish, &mut look).await?;
+        }
+        look.claims = 0;
+        let turn = self.0.turn.load(Ordering::Relaxed).checked_rem(bulk.len()).unwrap_or(0);
+        bulk.rotate_left(turn);
+        for (n, wish) in bulk.iter().enumerate() {
+            if look.claims >= BULK_CLAIMS {
+                look.progress = true;
+                self.0.turn.store(turn + n, Ordering::Relaxed);
+                break;
             }
+            self.claim(wish, &mut look).await?;
         }
         self.count().await?;
         Ok(look)
     }
 
-    async fn claim(&self, waiting: &Waiting, look: &mut Look) -> Result<()> {
-        let Some(route) = Route::parse(&waiting.route) else {
-            tracing::error!(route = waiting.route, "the outbox holds an unknown route");
-            return Ok(());
-        };
-        let app = waiting.app_id;
-        let Found::Lanes(lanes) = self.0.lanes.get(app, &route).await? else {
+    async fn claim(&self, wish: &Wish, look: &mut Look) -> Result<()> {
+        let Found::Lanes(lanes) = self.0.lanes.get(wish.app, &wish.queue.route).await? else {
             // Too many push services at once: it has its turn when one of them has nothing to do.
             look.due(self.0.platform.clock.now_ms() + LATER_MS);
             return Ok(());
         };
         if lanes.is_empty() {
-            return self.claim_for(None, (app, route), look).await;
+            return self.claim_for(None, wish, look).await;
         }
         for lane in lanes.iter() {
-            self.claim_for(Some(lane), (app, route.clone()), look).await?;
+            self.claim_for(Some(lane), wish, look).await?;
         }
         Ok(())
     }
 
-    async fn claim_for(&self, lane: Option<&Arc<Lane>>, (app, route): (AppId, Route), look: &mut Look) -> Result<()> {
+    /// Slots for a claim, or none when it is better to wait.
+    async fn slots(&self, lane: &Arc<Lane>, wish: &Wish, look: &mut Look) -> Result<Vec<Slot>> {
+        let now_ms = self.0.platform.clock.now_ms();
+        let bulk = wish.queue.bulk;
+        if bulk {
+            lane.traffic.bulk_waits(now_ms);
+        }
+        let slots = lane.take((BATCH, bulk), now_ms);
+        let few = slots.len() < WORTH && lane.in_flight() > WORTH;
+        // What goes before bulk would wait for slots that bulk fills again.
+        let waits = few && !wish.before_bulk && lane.traffic.waits_for_more(now_ms, PATIENCE_MS);
+        if waits && !slots.is_empty() {
+            look.due(now_ms + PATIENCE_MS);
+        }
+        if waits || slots.is_empty() {
+            lane.give_back(slots.len());
+            self.wait_for(lane, wish, look).await?;
+            return Ok(Vec::new());
+        }
+        if !wish.before_bulk {
+            lane.traffic.waits_no_longer();
+        }
+        Ok(slots)
+    }
+
+    async fn claim_for(&self, lane: Option<&Arc<Lane>>, wish: &Wish, look: &mut Look) -> Result<()> {
         let platform = &self.0.platform;
         let slots = match lane {
             None => None,
-            Some(lane) => {
-                let now_ms = platform.clock.now_ms();
-                let slots = lane.take(BATCH, now_ms);
-                let few = slots.len() < WORTH && lane.in_flight() > WORTH;
-                let waits = few && lane.waits_for_more(now_ms, PATIENCE_MS);
-                if waits && !slots.is_empty() {
-                    look.due(now_ms + PATIENCE_MS);
-                }
-                if waits || slots.is_empty() {
-                    lane.give_back(slots.len());
-                    return self.wait_for(lane, (app, route), look).await;
-                }
-                lane.waits_no_longer();
-                Some(slots)
-            }
+            Some(lane) => Some(self.slots(lane, wish, look).await?).filter(|slots| !slots.is_empty()),
         };
+        if lane.is_some() && slots.is_none() {
+            return Ok(());
+        }
+        let (app, queue) = (wish.app, wish.queue.clone());
         let limit = slots.as_ref().map_or(BATCH, Vec::len);
         let serves = lane.map_or(Serves::All, |lane| lane.serves.clone());
         let (fence, flights, clock) = (platform.fence.clone(), self.0.flights.clone(), platform.clock.clone());
         let claim = move |conn: &mut crate::store::Conn| {
-            let claim = Claim { app, route: &route, serves: &serves, limit, fence: &fence, flights: &flights, clock: &clock };
+            let claim = Claim { app, queue: &queue, serves: &serves, limit, fence: &fence, flights: &flights, clock: &clock };
             outbox::claim(conn, &claim)
         };
         let claims = platform.store.write(claim).await?;
+        look.claims += 1;
         look.progress |= claims.ended || !claims.taken.is_empty();
         if claims.ended {
             platform.feedback_hint.nudge();
@@ -286,7 +324,7 @@ impl Dispatcher {
         }
         let mut slots = slots.unwrap_or_default().into_iter();
         let ready = |(claimed, flight, aboard)| {
-            let lane = lane.map(Ride::begin);
+            let lane = lane.map(|lane| Ride::begin(lane, wish.queue.bulk));
             Ready { claimed, aboard, slot: slots.next(), flight, lane }
         };
         let sends = claims.taken.into_iter().map(ready).collect();
@@ -315,7 +353,7 @@ impl Dispatcher {
     }
 
     /// No slot now: what ends without one (deadline, consent, device) still ends on time.
-    async fn wait_for(&self, lane: &Lane, at: (AppId, Route), look: &mut Look) -> Result<()> {
+    async fn wait_for(&self, lane: &Lane, wish: &Wish, look: &mut Look) -> Result<()> {
         let now_ms = self.0.platform.clock.now_ms();
         let paused_until_ms = lane.paused_until_ms(now_ms);
         if let Some(paused_until_ms) = paused_until_ms {
@@ -328,7 +366,8 @@ impl Dispatcher {
         if !shut || !lane.may_expire(now_ms) {
             return Ok(());
         }
-        let ended = self.0.platform.store.write(move |conn| store::expire(conn, (at.0, &at.1), now_ms)).await?;
+        let (app, queue) = (wish.app, wish.queue.clone());
+        let ended = self.0.platform.store.write(move |conn| store::expire(conn, (app, &queue), now_ms)).await?;
         if ended > 0 {
             look.progress = true;
             self.0.platform.feedback_hint.nudge();

@@ -3,12 +3,14 @@
 use super::dispatch::Dispatcher;
 use super::ending::{End, Held};
 use super::flights::Aboard;
-use super::lane::{Lane, Left, Ride};
+use super::lane::{Lane, Left};
 use super::lanes::Found;
 use super::message::Gateway;
+use super::pulse::Departure;
 use super::route::Route;
 use super::settle::{self, NO_CREDENTIAL, Outcome};
 use super::store::Claimed;
+use super::traffic::Ride;
 use crate::outbound::{Flying, HandOver, Slot};
 use crate::planted::{Bug, planted};
 use crate::platform::fence::Flight;
@@ -37,7 +39,7 @@ struct Airborne {
     lane: Ride,
     flying: Flying,
     bearer: HeaderValue,
-    handed_over_ms: i64,
+    when: Departure,
 }
 
 impl Dispatcher {
@@ -86,7 +88,7 @@ impl Dispatcher {
                 return None;
             }
         };
-        let handed_over_ms = clock.now_ms();
+        let when = Departure::now(clock.now_ms());
         let result = slot.hand_over(|| {
             let now_ms = clock.now_ms();
             if now_ms >= claimed.push.deadline_ms && !planted(Bug::NoDeadlineCheck) {
@@ -105,7 +107,7 @@ impl Dispatcher {
         match (result, shown) {
             (Ok(flying), Some(bearer)) => {
                 self.0.platform.stopwatch.lap(Hop::HandedOver, [claimed.push.id.uuid()]);
-                Some(Airborne { claimed, aboard, lane, flying, bearer, handed_over_ms })
+                Some(Airborne { claimed, aboard, lane, flying, bearer, when })
             }
             (Err(HandOver::Refused(held)), _) => {
                 self.tell_held((claimed, aboard), held);
@@ -124,13 +126,13 @@ impl Dispatcher {
         async move {
             let within = Duration::from_millis(me.config().gateway_timeout_ms);
             let result = airborne.flying.answer(within).await;
-            let Airborne { claimed, aboard, lane, bearer, handed_over_ms, .. } = airborne;
+            let Airborne { claimed, aboard, lane, bearer, when, .. } = airborne;
             me.0.platform.stopwatch.lap(Hop::Answered, [claimed.push.id.uuid()]);
-            let end = lane.heard(result, &Left { token: &claimed.push.token, bearer: &bearer, handed_over_ms });
+            let end = lane.heard(result, &Left { token: &claimed.push.token, bearer: &bearer, when });
             let gateway = lane.gateway;
             if settle::is_accepted(&end) {
                 let now_ms = me.0.platform.clock.now_ms();
-                let latency_ms = (now_ms - handed_over_ms).max(0);
+                let latency_ms = (now_ms - when.at_ms).max(0);
                 // What tests take is no forecast for live pushes.
                 if !lane.test {
                     me.0.latency.note(gateway, now_ms, latency_ms);

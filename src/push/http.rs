@@ -5,6 +5,7 @@ use super::dispatch::Dispatcher;
 use super::message::Gateway;
 use super::news;
 use super::proof::{Asked, Finding};
+use super::sending::Sending;
 use super::warnings::Warning;
 use super::webpush::credential::{self, VapidWish};
 use crate::app::{BackOffice, PublishableKey, Scope};
@@ -93,11 +94,14 @@ pub struct CredentialOut {
     refused_reason: Option<String>,
     /// What somebody should look after.
     warnings: Vec<Warning>,
+    /// How pushes go out under it from the node that answers, since some did.
+    sending: Vec<Sending>,
 }
 
 impl CredentialOut {
-    fn new(gateway: Gateway, known: Known, now_ms: i64) -> Self {
+    fn new(gateway: Gateway, (known, sending): (Known, Vec<Sending>), now_ms: i64) -> Self {
         Self {
+            sending,
             warnings: news::warnings(gateway, &known, now_ms),
             gateway,
             public: known.public,
@@ -198,7 +202,12 @@ async fn store(key: &BackOffice, platform: &web::Data<Platform>, new: NewCredent
     responses((status = 200, body = CredentialsOut), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody),
         (status = 404, body = ProblemBody)),
     security(("server_key" = [])))]
-pub async fn read(key: BackOffice, platform: web::Data<Platform>, path: web::Path<String>) -> Result<web::Json<CredentialsOut>> {
+pub async fn read(
+    key: BackOffice,
+    dispatcher: web::Data<Dispatcher>,
+    platform: web::Data<Platform>,
+    path: web::Path<String>,
+) -> Result<web::Json<CredentialsOut>> {
     key.need(Scope::CredentialsRead)?;
     let (app, gateway) = (key.app_id, gateway(&path)?);
     let rows = platform.store.read(move |conn| credentials::list(conn, app, gateway)).await?;
@@ -206,7 +215,11 @@ pub async fn read(key: BackOffice, platform: web::Data<Platform>, path: web::Pat
         return Err(Error::not_found("push credential"));
     }
     let now_ms = platform.clock.now_ms();
-    Ok(web::Json(CredentialsOut { items: rows.into_iter().map(|known| CredentialOut::new(gateway, known, now_ms)).collect() }))
+    let out = |known: Known| {
+        let sending = dispatcher.sending((app, gateway), (known.public.environment, &known.key_id));
+        CredentialOut::new(gateway, (known, sending), now_ms)
+    };
+    Ok(web::Json(CredentialsOut { items: rows.into_iter().map(out).collect() }))
 }
 
 /// Forgets what is stored for a gateway (`apns`, `fcm` or `webpush`), or a part of it: its messages end as `rejected` until

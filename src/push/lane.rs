@@ -2,22 +2,23 @@
 
 use super::edge::Client;
 use super::ending::{End, Held};
-use super::health::Health;
 use super::lanes::Serves;
 use super::message::{Gateway, Push};
 use super::news::Standing;
+use super::pulse::{Departure, Pulse};
 use super::route::Route;
 use super::store::Claimed;
+use super::traffic::Traffic;
 use super::verdict::{Reason, Verdict};
 use super::{apns, fcm, sealing, webpush};
 use crate::clock;
 use crate::error::Result;
-use crate::outbound::{Answer, Loss, Outgoing, Pool, Slot};
+use crate::outbound::{Answer, First, Loss, Outgoing, Pool, Slot};
 use crate::people::device::Environment;
 use crate::platform::Platform;
 use http::HeaderValue;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use tokio::time::Instant;
 
 /// How long a lane pauses after its credential or settings were refused, in milliseconds.
@@ -28,20 +29,19 @@ pub(super) struct Lane {
     pub(super) gateway: Gateway,
     pub(super) environment: Environment,
     pub(super) test: bool,
+    pub(super) service: Option<Arc<str>>,
     /// Whose messages go here.
     pub(super) serves: Serves,
-    standing: Standing,
-    health: Mutex<Health>,
+    pub(super) standing: Standing,
+    pub(super) pulse: Pulse,
     pool: Pool,
     client: Client,
     platform: Platform,
     paused_until_ms: AtomicI64,
-    in_flight: AtomicUsize,
+    pub(super) traffic: Traffic,
     expired_ms: AtomicI64,
     /// When slots were asked for last, UTC milliseconds.
     taken_ms: AtomicI64,
-    /// Since when it waits for more free slots, UTC milliseconds; 0: it does not.
-    waits_since_ms: AtomicI64,
     /// How long the gateway takes to accept a push, for the figures that the server shows of itself.
     pub(super) accepted_after: metrics::Histogram,
 }
@@ -53,31 +53,7 @@ pub(super) type Prepared = Option<webpush::Sealed>;
 pub(super) struct Left<'a> {
     pub(super) token: &'a str,
     pub(super) bearer: &'a HeaderValue,
-    pub(super) handed_over_ms: i64,
-}
-
-/// A message's place on a lane, from its claim to its gateway's answer.
-pub(super) struct Ride(Arc<Lane>);
-
-impl Ride {
-    pub(super) fn begin(lane: &Arc<Lane>) -> Self {
-        lane.in_flight.fetch_add(1, Ordering::SeqCst);
-        Self(Arc::clone(lane))
-    }
-}
-
-impl std::ops::Deref for Ride {
-    type Target = Lane;
-
-    fn deref(&self) -> &Lane {
-        &self.0
-    }
-}
-
-impl Drop for Ride {
-    fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::SeqCst);
-    }
+    pub(super) when: Departure,
 }
 
 impl Lane {
@@ -88,28 +64,29 @@ impl Lane {
         (pool, client): (Pool, Client),
         (serves, standing): (Serves, Standing),
     ) -> Self {
+        let config = &platform.config;
         Self {
             gateway: route.gateway,
             environment: route.environment,
             test: route.test,
+            service: route.service.clone(),
             serves,
             standing,
-            health: Mutex::default(),
+            pulse: Pulse::new(route.gateway, config.gateway_streams * config.gateway_connections),
             pool,
             client,
             platform: platform.clone(),
             paused_until_ms: AtomicI64::new(0),
-            in_flight: AtomicUsize::new(0),
+            traffic: Traffic::default(),
             expired_ms: AtomicI64::new(0),
             taken_ms: AtomicI64::new(0),
-            waits_since_ms: AtomicI64::new(0),
             accepted_after: metrics::histogram!("kairos_push_latency_seconds", "gateway" => route.gateway.word()),
         }
     }
 
     /// How many messages are claimed for it and not answered yet.
     pub(super) fn in_flight(&self) -> usize {
-        self.in_flight.load(Ordering::SeqCst)
+        self.traffic.in_flight()
     }
 
     /// When slots were asked for last, UTC milliseconds.
@@ -117,38 +94,34 @@ impl Lane {
         self.taken_ms.load(Ordering::Relaxed)
     }
 
-    /// Whether to wait for more free slots: for so long and no longer, by then some of what is in flight should have been
-    /// answered.
-    pub(super) fn waits_for_more(&self, now_ms: i64, patience_ms: i64) -> bool {
-        let begun = self.waits_since_ms.compare_exchange(0, now_ms, Ordering::SeqCst, Ordering::SeqCst);
-        begun.err().is_none_or(|since_ms| clock::is_ahead(since_ms + patience_ms, now_ms, patience_ms))
-    }
-
-    pub(super) fn waits_no_longer(&self) {
-        self.waits_since_ms.store(0, Ordering::SeqCst);
-    }
-
-    /// Up to `n` slots; fewer or none while connections or our own token are on their way, during a pause, or when the
-    /// project's quota is used up. Slots that are not used are given back by [`Lane::give_back`].
-    pub(super) fn take(&self, n: usize, now_ms: i64) -> Vec<Slot> {
+    /// Up to `n` slots, for bulk or for what is not; fewer or none while connections or our own token are on their way, during
+    /// a pause, or when the project's quota is used up. Slots that are not used are given back by [`Lane::give_back`].
+    pub(super) fn take(&self, (n, bulk): (usize, bool), now_ms: i64) -> Vec<Slot> {
         if clock::is_ahead(self.paused_until_ms.load(Ordering::SeqCst), now_ms, PAUSE_MS) {
             return Vec::new();
         }
         self.taken_ms.store(now_ms, Ordering::Relaxed);
-        // Under suspicion one push shows whether anything has changed.
-        let n = match self.health().is_suspected() {
-            true if self.in_flight() > 0 => return Vec::new(),
-            true => n.min(1),
-            false => n,
+        self.pulse.unconnected(self.pool.failed(), now_ms);
+        let gap = self.pulse.room((n, self.in_flight()), now_ms);
+        if gap.free == 0 {
+            return Vec::new();
+        }
+        let turn = self.traffic.turn(bulk, now_ms);
+        let first = if bulk { First::Cold } else { First::Warm };
+        let pooled = |n: usize| {
+            self.pool.take_some((n.min(gap.free), first), |room| {
+                self.pulse.has_slots(room.all);
+                turn.of(room.within(gap))
+            })
         };
         match &self.client {
-            Client::Apns { .. } | Client::WebPush(_) => self.pool.take(n),
+            Client::Apns { .. } | Client::WebPush(_) => pooled(n),
             Client::Fcm { client, quota } => {
                 if self.fcm_bearer(client, now_ms).is_none() {
                     return Vec::new();
                 }
                 let granted = quota.take(n, now_ms);
-                let slots = self.pool.take(granted);
+                let slots = pooled(granted);
                 quota.give_back(granted - slots.len());
                 slots
             }
@@ -180,12 +153,12 @@ impl Lane {
             Client::Apns { .. } | Client::WebPush(_) => None,
             Client::Fcm { client, quota } => client.token.paused_until_ms(now_ms).max(quota.empty_until_ms(now_ms)),
         };
-        own_ms.max(token_ms)
+        own_ms.max(token_ms).max(self.pulse.until_ms(now_ms))
     }
 
     /// A slot, now or within this time, for what shows no device's token; none during a pause.
     pub(super) async fn slot(&self, now_ms: i64, until: Instant) -> Option<Slot> {
-        match self.take(1, now_ms).pop() {
+        match self.take((1, false), now_ms).pop() {
             None if self.paused_until_ms(now_ms).is_none() => self.pool.slot(until).await.ok(),
             slot => slot,
         }
@@ -255,8 +228,9 @@ impl Lane {
 
     /// What became of a push, and what follows from it for the pushes after it.
     pub(super) fn heard(&self, result: Result<Answer, Loss>, left: &Left<'_>) -> End {
-        let &Left { token, bearer, handed_over_ms } = left;
-        let end = self.heard_as(result, bearer, |answer, now_ms| match &self.client {
+        let &Left { token, bearer, when } = left;
+        let handed_over_ms = when.at_ms;
+        let end = self.heard_as(result, (bearer, when), |answer, now_ms| match &self.client {
             Client::Apns { .. } => apns::judge(answer, now_ms),
             Client::Fcm { .. } => fcm::judge(answer, handed_over_ms, now_ms),
             Client::WebPush(client) => client.heard(answer, (token, bearer), (handed_over_ms, now_ms)),
@@ -271,15 +245,19 @@ impl Lane {
     pub(super) fn heard_as(
         &self,
         result: Result<Answer, Loss>,
-        bearer: &HeaderValue,
+        (bearer, when): (&HeaderValue, Departure),
         judge: impl FnOnce(&Answer, i64) -> Verdict,
     ) -> End {
         let answer = match result {
             Ok(answer) => answer,
-            Err(loss) => return End::Lost(loss),
+            Err(loss) => {
+                self.pulse.lost(&loss, when, self.now_ms());
+                return End::Lost(loss);
+            }
         };
         let (status, now_ms) = (answer.status.as_u16(), self.now_ms());
         let verdict = judge(&answer, now_ms);
+        self.pulse.answered((status, &verdict), when, now_ms);
         let verdict = match &self.client {
             Client::Apns { client, .. } => {
                 match &verdict {
@@ -322,7 +300,7 @@ impl Lane {
     fn of_token(&self, verdict: Verdict, handed_over_ms: i64) -> Verdict {
         match verdict {
             Verdict::Accepted => {
-                if self.health().good() {
+                if self.pulse.good() {
                     tracing::info!(gateway = self.gateway.word(), "the gateway knows our tokens again");
                 }
                 Verdict::Accepted
@@ -345,10 +323,8 @@ impl Lane {
             (Gateway::Fcm, "sender_id_mismatch") => "sender_id_mismatch",
             (Gateway::Apns | Gateway::Fcm | Gateway::WebPush, _) => return Verdict::Rejected(reason),
         };
-        let mut health = self.health();
-        let sound = health.is_sound();
-        if health.bad() {
-            drop(health);
+        let (sound, suspected) = self.pulse.bad();
+        if suspected {
             self.pause(of_all, now_ms);
         } else if self.gateway == Gateway::Fcm && sound {
             // A stray token of another project among many good ones: for this project it is dead.
@@ -365,10 +341,6 @@ impl Lane {
         );
         self.paused_until_ms.store(now_ms + PAUSE_MS, Ordering::SeqCst);
         self.standing.refused(reason, now_ms);
-    }
-
-    fn health(&self) -> MutexGuard<'_, Health> {
-        self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether Apple says that it does not know a token.

@@ -112,6 +112,12 @@ impl Lanes {
         }
     }
 
+    /// The lanes that are open for an app.
+    pub(super) fn of_app(&self, app: AppId) -> Vec<Arc<Lane>> {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        open.lanes.iter().filter(|((of, _), _)| *of == app).flat_map(|(_, ways)| ways.iter().cloned()).collect()
+    }
+
     async fn sealed(&self, app: AppId, route: &Route) -> Result<Vec<Sealed>> {
         let config = &self.platform.config;
         let may_test = match route.gateway {

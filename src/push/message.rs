@@ -170,6 +170,8 @@ pub struct NewMessage {
     pub collapse_id: String,
     /// What to do when its fate is hidden.
     pub mode: Mode,
+    /// Whether it is one of many that are said to a large audience: those let what is said to one person go first.
+    pub bulk: bool,
     /// Why it may be sent.
     pub allowed: Allowed,
     /// The user's consent epoch that `allowed` was judged at.

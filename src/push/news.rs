@@ -64,6 +64,11 @@ impl Standing {
         Self { desk: desk.clone(), label, noted_ms: AtomicI64::new(i64::MIN), refused: AtomicBool::new(false) }
     }
 
+    /// Of which of a gateway's keys it is; "": there is one.
+    pub(super) fn key_id(&self) -> &str {
+        &self.label.key_id
+    }
+
     /// The gateway has taken it.
     pub(super) fn proven(&self, now_ms: i64) {
         let fresh = self.noted_ms.load(Ordering::Relaxed).abs_diff(now_ms) < NOTED_EVERY_MS;

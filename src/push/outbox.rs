@@ -8,7 +8,7 @@ use super::hand_over::Ready;
 use super::lanes::Serves;
 use super::message::{Allowed, Attempt, NewMessage, State};
 use super::recall;
-use super::route::Route;
+use super::route::Queue;
 use super::store::{self, Claimed, Due, Row, Stranded};
 use super::wish;
 use crate::clock::Clock;
@@ -35,8 +35,8 @@ pub fn plan(conn: &mut Conn, dispatcher: &Dispatcher, mut messages: Vec<NewMessa
     let mut planned = Planned::default();
     let mut rows = Vec::with_capacity(messages.len());
     for (message, berth) in messages.into_iter().zip(berths) {
-        let route = Route::of(&message, dispatcher.config());
-        let row = Row::new(&message, &route, (berth.is_some(), now_ms))?;
+        let queue = Queue::of(&message, dispatcher.config());
+        let row = Row::new(&message, &queue, (berth.is_some(), now_ms))?;
         match berth {
             Some(berth) => planned.sends.push(berth.ready(Claimed::of_row(&row, &message))),
             None => planned.queued = true,
@@ -103,7 +103,7 @@ impl Epochs {
 /// What the database says.
 pub fn insert_many(conn: &mut Conn, dispatcher: &Dispatcher, messages: &[NewMessage], now_ms: i64) -> Result<()> {
     let rows: Result<Vec<Row>> =
-        messages.iter().map(|m| Row::new(m, &Route::of(m, dispatcher.config()), (false, now_ms))).collect();
+        messages.iter().map(|m| Row::new(m, &Queue::of(m, dispatcher.config()), (false, now_ms))).collect();
     store::insert(conn, &rows?)
 }
 
@@ -126,7 +126,7 @@ pub fn cancel(conn: &mut Conn, app: AppId, message: (MessageId, &str), now_ms: i
 /// What to claim.
 pub(super) struct Claim<'a> {
     pub(super) app: AppId,
-    pub(super) route: &'a Route,
+    pub(super) queue: &'a Queue,
     pub(super) serves: &'a Serves,
     pub(super) limit: usize,
     pub(super) fence: &'a Fence,
@@ -143,9 +143,9 @@ pub(super) struct Claims {
 }
 
 pub(super) fn claim(conn: &mut Conn, claim: &Claim<'_>) -> Result<Claims> {
-    let &Claim { app, route, serves, limit, fence, flights, clock } = claim;
+    let &Claim { app, queue, serves, limit, fence, flights, clock } = claim;
     let now_ms = clock.now_ms();
-    let mut due = store::due(conn, app, (route, serves), (now_ms, limit))?;
+    let mut due = store::due(conn, app, (queue, serves), (now_ms, limit))?;
     // First of all: whoever withdraws from now on waits for these, or is seen below.
     let mut entered: HashMap<MessageId, Flight> = due.iter().map(|d| (d.id, fence.enter(app, d.user_id))).collect();
     let mut ends = Ends::default();
@@ -181,7 +181,7 @@ pub(super) fn claim(conn: &mut Conn, claim: &Claim<'_>) -> Result<Claims> {
     let ended = unwanted || ends.any();
     let taken = due.into_iter().filter_map(|d| {
         let (flight, aboard) = (entered.remove(&d.id)?, flights.board(d.id));
-        Some((d.claimed((app, now_ms)), flight, aboard))
+        Some((d.claimed((app, queue.bulk), now_ms), flight, aboard))
     });
     let taken = taken.collect();
     Ok(Claims { taken, ended })

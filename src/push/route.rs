@@ -1,4 +1,4 @@
-//! A route: what is sent over one set of connections under one credential.
+//! A route: what is sent over one set of connections under one credential. A queue: what of it waits together.
 
 use super::message::{Gateway, NewMessage};
 use crate::config::Config;
@@ -19,9 +19,44 @@ pub struct Route {
     pub service: Option<Arc<str>>,
 }
 
-/// What stands before the push service.
-const WEB: &str = "webpush:";
-const WEB_TEST: &str = "webpush.test:";
+/// What waits for one route: what is said to a large audience apart from the rest, so that nobody has to walk past it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Queue {
+    /// Which way it goes; both queues of a route share its lanes.
+    pub route: Route,
+    /// Whether it is what is said to a large audience.
+    pub bulk: bool,
+}
+
+/// What stands before the push service of a browser.
+const WEB: &str = "webpush";
+/// What follows the words of tests, and of what is said to many.
+const TEST: &str = ".test";
+const BULK: &str = ".bulk";
+
+impl Queue {
+    /// Where a message waits under these settings.
+    pub fn of(message: &NewMessage, config: &Config) -> Self {
+        Self { route: Route::of(message, config), bulk: message.bulk }
+    }
+
+    /// The word in the database.
+    pub fn word(&self) -> Cow<'static, str> {
+        let word = self.route.word();
+        match (self.bulk, word.split_once(':')) {
+            (false, _) => word,
+            (true, None) => Cow::Owned(format!("{word}{BULK}")),
+            (true, Some((before, service))) => Cow::Owned(format!("{before}{BULK}:{service}")),
+        }
+    }
+
+    /// Reads the word.
+    pub fn parse(word: &str) -> Option<Self> {
+        let (before, service) = word.split_once(':').map_or((word, None), |(before, service)| (before, Some(service)));
+        let (before, bulk) = before.strip_suffix(BULK).map_or((before, false), |before| (before, true));
+        Some(Self { route: Route::parse(before, service)?, bulk })
+    }
+}
 
 impl Route {
     /// The route of a message under these settings.
@@ -38,8 +73,8 @@ impl Route {
         Self { gateway, environment, test, service }
     }
 
-    /// The word in the database.
-    pub fn word(&self) -> Cow<'static, str> {
+    /// What its queues are called by.
+    fn word(&self) -> Cow<'static, str> {
         Cow::Borrowed(match (self.gateway, self.environment, self.test) {
             (Gateway::Apns, Environment::Production, false) => "apns.production",
             (Gateway::Apns, Environment::Production, true) => "apns.production.test",
@@ -48,26 +83,22 @@ impl Route {
             (Gateway::Fcm, _, false) => "fcm",
             (Gateway::Fcm, _, true) => "fcm.test",
             (Gateway::WebPush, _, test) => {
-                let (before, service) = (if test { WEB_TEST } else { WEB }, self.service.as_deref().unwrap_or_default());
-                return Cow::Owned(format!("{before}{service}"));
+                let (test, service) = (if test { TEST } else { "" }, self.service.as_deref().unwrap_or_default());
+                return Cow::Owned(format!("{WEB}{test}:{service}"));
             }
         })
     }
 
-    /// Reads the word.
-    pub fn parse(word: &str) -> Option<Self> {
-        if let Some((service, test)) =
-            word.strip_prefix(WEB).map(|s| (s, false)).or(word.strip_prefix(WEB_TEST).map(|s| (s, true)))
-        {
-            let service = Some(service.into());
-            return Some(Self { gateway: Gateway::WebPush, environment: Environment::Production, test, service });
-        }
-        let (gateway, environment) = match word.trim_end_matches(".test") {
-            "apns.production" => (Gateway::Apns, Environment::Production),
-            "apns.sandbox" => (Gateway::Apns, Environment::Sandbox),
-            "fcm" => (Gateway::Fcm, Environment::Production),
+    /// Reads what stands before a colon, and what behind it.
+    fn parse(before: &str, service: Option<&str>) -> Option<Self> {
+        let (gateway, test) = before.strip_suffix(TEST).map_or((before, false), |gateway| (gateway, true));
+        let (gateway, environment) = match (gateway, service) {
+            ("apns.production", None) => (Gateway::Apns, Environment::Production),
+            ("apns.sandbox", None) => (Gateway::Apns, Environment::Sandbox),
+            ("fcm", None) => (Gateway::Fcm, Environment::Production),
+            (WEB, Some(_)) => (Gateway::WebPush, Environment::Production),
             _ => return None,
         };
-        Some(Self { gateway, environment, test: word.ends_with(".test"), service: None })
+        Some(Self { gateway, environment, test, service: service.map(Into::into) })
     }
 }

@@ -5,7 +5,7 @@ use super::ending::{End, Held, Next, next};
 use super::flights::Aboard;
 use super::message::{Attempt, Gateway, PLAIN_STATUS, State};
 use super::retry::Pauses;
-use super::route::Route;
+use super::route::{Queue, Route};
 use super::store::{self, Claimed, Settled, Settlement};
 use crate::error::{Error, Result};
 use crate::id::{AppId, DeviceId};
@@ -104,7 +104,7 @@ struct Elsewhere {
     app: AppId,
     device: DeviceId,
     token: String,
-    route: Route,
+    queue: Queue,
     /// What is written when the token was known where it was refused: then it is the token that is bad.
     instead: Settlement,
 }
@@ -112,7 +112,7 @@ struct Elsewhere {
 impl Elsewhere {
     /// Whether this token was taken where it was refused now.
     fn is_known(&self, conn: &mut Conn) -> Result<bool> {
-        store::is_proven(conn, self.app, self.device, (&self.token, self.route.environment.other()))
+        store::is_proven(conn, self.app, self.device, (&self.token, self.queue.route.environment.other()))
     }
 }
 
@@ -148,7 +148,7 @@ fn written(platform: &Platform, outcome: Outcome, now_ms: i64) -> Written {
         let retry = claimed.settlement(&again, Some(attempt(&again)), now_ms);
         next = again;
         let instead = std::mem::replace(&mut settlement, retry);
-        Elsewhere { app, device, token: claimed.push.token.clone(), route, instead }
+        Elsewhere { app, device, token: claimed.push.token.clone(), queue: Queue { route, bulk: claimed.bulk }, instead }
     });
     let at_home = environment.map(|environment| (app, device, claimed.push.token.clone(), environment));
     let dead = next.dead_ms.map(|at_ms| (app, device, claimed.push.token, at_ms));
@@ -258,7 +258,7 @@ fn write_one(conn: &mut Conn, one: &Written, killed: &mut Killed) -> Result<Sett
         }
         let settled = store::settle_one(conn, &one.settlement)?;
         if settled == Settled::Written {
-            store::reroute(conn, elsewhere.app, (one.settlement.id(), elsewhere.route.clone()))?;
+            store::reroute(conn, elsewhere.app, (one.settlement.id(), &elsewhere.queue))?;
         }
         return Ok(settled);
     }

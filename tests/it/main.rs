@@ -25,6 +25,7 @@ mod content_story;
 mod credentials;
 mod decide;
 mod device;
+mod dispatch;
 mod door;
 mod email;
 mod encrypted;

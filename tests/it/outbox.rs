@@ -138,6 +138,7 @@ pub fn message(world: &World, phone: &Phoned, change: impl FnOnce(&mut NewMessag
         content: Content { title: Some("Welcome".into()), body: "Lounge, 2 min".into(), ..Content::default() },
         collapse_id: "lounge".into(),
         mode: Mode::AtMostOnce,
+        bulk: false,
         allowed: Allowed {
             purpose: "offers".into(),
             partner_id: None,

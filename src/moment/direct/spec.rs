@@ -15,6 +15,8 @@ use utoipa::ToSchema;
 
 /// The longest that a push may be worth delivering: no gateway keeps one longer.
 const TTL_MS_MAX: i64 = 28 * DAY_MS;
+/// A list of up to so many goes out like a moment's pushes, a longer one behind them.
+const FEW_MAX: usize = 50;
 /// The locale of the words for everybody whose language has none of its own: ISO 639's "undetermined".
 const UNDETERMINED: &str = "und";
 /// Longest collapse id, in bytes: APNs takes no more.
@@ -250,11 +252,19 @@ impl Spec {
         }
     }
 
+    /// Whether it is said to a large audience. Nobody counts one of a topic or a rule beforehand.
+    fn is_bulk(&self) -> bool {
+        match &self.audience {
+            Kind::List { named } => *named > FEW_MAX,
+            Kind::Topic { .. } | Kind::Rule { .. } => true,
+        }
+    }
+
     /// What competes in its decisions, alone.
     ///
     /// # Errors
     /// When what once was accepted no longer compiles.
     pub fn terms(&self, id: PushId) -> Result<Terms> {
-        Terms::direct(id, (self.campaign(id), self.offer(id)), self.collapse_id.clone())
+        Terms::direct(id, (self.campaign(id), self.offer(id)), (self.collapse_id.clone(), self.is_bulk()))
     }
 }

@@ -10,6 +10,7 @@ use crate::outbound::{Flying, HandOver, Slot};
 use crate::push::ending::{End, Held, Next, Tried, next, unknown};
 use crate::push::lane::Lane;
 use crate::push::message::{Attempt, Gateway};
+use crate::push::pulse::Departure;
 use crate::push::retry::Pauses;
 use crate::push::verdict::Verdict;
 use crate::store::Conn;
@@ -229,6 +230,7 @@ impl Channels {
             return bag.done.push(Outcome { broadcast, end });
         };
         let mut shown = None;
+        let when = Departure::now(clock.now_ms());
         let handed = slot.hand_over(|| {
             let now_ms = clock.now_ms();
             if now_ms >= broadcast.deadline_ms {
@@ -246,7 +248,7 @@ impl Channels {
             (Ok(flying), Some(bearer)) => {
                 let within = Duration::from_millis(self.platform().config.gateway_timeout_ms);
                 let id = broadcast.id;
-                let flight = bag.flights.spawn(fly((broadcast, lane), (flying, bearer), within));
+                let flight = bag.flights.spawn(fly((broadcast, lane), (flying, bearer, when), within));
                 bag.aboard.insert(flight.id(), id);
                 return;
             }
@@ -275,9 +277,14 @@ impl Channels {
     }
 }
 
-async fn fly((broadcast, lane): (Broadcast, Arc<Lane>), (flying, bearer): (Flying, HeaderValue), within: Duration) -> Outcome {
+async fn fly(
+    (broadcast, lane): (Broadcast, Arc<Lane>),
+    (flying, bearer, when): (Flying, HeaderValue, Departure),
+    within: Duration,
+) -> Outcome {
     let result = flying.answer(within).await;
-    let end = lane.heard_as(result, &bearer, if lane.gateway == Gateway::Fcm { google::judge } else { apple::judge });
+    let judge = if lane.gateway == Gateway::Fcm { google::judge } else { apple::judge };
+    let end = lane.heard_as(result, (&bearer, when), judge);
     if let End::Said { verdict: Verdict::Rejected(reason), .. } = &end {
         tracing::warn!(broadcast = %broadcast.id, %reason, "the gateway refused a broadcast");
     }

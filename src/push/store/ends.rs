@@ -7,7 +7,7 @@ use crate::on;
 use crate::people::device::Environment;
 use crate::push::ending::Next;
 use crate::push::message::{Attempt, Mode, State};
-use crate::push::route::Route;
+use crate::push::route::Queue;
 use crate::store::schema::{messages, webhooks};
 use crate::store::{Conn, among};
 use diesel::dsl::{exists, sql};
@@ -184,10 +184,10 @@ pub(in crate::push) fn is_proven(
 }
 
 /// Sends a waiting message through another of its gateway's worlds.
-pub(in crate::push) fn reroute(conn: &mut Conn, app: AppId, (id, route): (MessageId, Route)) -> Result<()> {
+pub(in crate::push) fn reroute(conn: &mut Conn, app: AppId, (id, queue): (MessageId, &Queue)) -> Result<()> {
     on!(conn, c => diesel::update(messages::table
             .filter(messages::app_id.eq(app).and(messages::id.eq(id)).and(messages::state.eq(State::RetryAt.word()))))
-        .set((messages::route.eq(route.word()), messages::environment.eq(route.environment.name())))
+        .set((messages::route.eq(queue.word()), messages::environment.eq(queue.route.environment.name())))
         .execute(c))?;
     Ok(())
 }

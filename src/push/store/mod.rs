@@ -12,7 +12,7 @@ pub(super) use recalls::{Original, ask_later, insert_recalls, note_recalled, ori
 
 use super::ending::{Next, Tried};
 use super::message::{Attempt, Mode, NewMessage, Push, State};
-use super::route::Route;
+use super::route::Queue;
 use super::verdict::Reason;
 use crate::error::{Error, Result};
 use crate::id::{AppId, CampaignId, ChoiceId, DecisionId, DeviceId, MessageId, OfferId, UserId};
@@ -71,7 +71,7 @@ pub(super) struct Row {
 
 impl Row {
     /// The row of a message that is claimed at once (`sending`), or waits.
-    pub(super) fn new(message: &NewMessage, route: &Route, (sending, now_ms): (bool, i64)) -> Result<Self> {
+    pub(super) fn new(message: &NewMessage, queue: &Queue, (sending, now_ms): (bool, i64)) -> Result<Self> {
         Ok(Self {
             app_id: message.app_id,
             id: message.id,
@@ -86,7 +86,7 @@ impl Row {
             environment: message.environment.name().into(),
             topic: message.topic.clone(),
             test: message.test,
-            route: route.word(),
+            route: queue.word(),
             payload: message.payload(),
             collapse_id: message.collapse_id.clone(),
             mode: message.mode.word(),
@@ -118,6 +118,8 @@ pub(super) struct Claimed {
     pub(super) device_id: DeviceId,
     pub(super) push: Push,
     pub(super) mode: Mode,
+    /// Whether it is one of many.
+    pub(super) bulk: bool,
     pub(super) attempt: i64,
     pub(super) started_ms: i64,
     attempts: String,
@@ -139,6 +141,7 @@ impl Claimed {
                 payload: row.payload.clone().into(),
             },
             mode: message.mode,
+            bulk: message.bulk,
             attempt: 1,
             started_ms: row.created_ms,
             attempts: "[]".to_owned(),

@@ -6,7 +6,7 @@ use crate::id::{AppId, DeviceId, MessageId, UserId};
 use crate::on;
 use crate::push::lanes::Serves;
 use crate::push::message::{Allowed, Mode, Push, State};
-use crate::push::route::Route;
+use crate::push::route::Queue;
 use crate::push::wish::What;
 use crate::store::schema::messages;
 use crate::store::{Conn, Doc, among};
@@ -96,7 +96,7 @@ impl Due {
         serde_json::from_str(&self.consent).map_err(Error::broken)
     }
 
-    pub(in crate::push) fn claimed(self, (app_id, now_ms): (AppId, i64)) -> Claimed {
+    pub(in crate::push) fn claimed(self, (app_id, bulk): (AppId, bool), now_ms: i64) -> Claimed {
         Claimed {
             app_id,
             device_id: self.device_id,
@@ -111,6 +111,7 @@ impl Due {
                 payload: self.payload.into(),
             },
             mode: self.mode,
+            bulk,
             attempt: self.attempt + 1,
             started_ms: now_ms,
             attempts: self.attempts,
@@ -123,11 +124,11 @@ impl Due {
 pub(in crate::push) fn due(
     conn: &mut Conn,
     app: AppId,
-    (route, serves): (&Route, &Serves),
+    (queue, serves): (&Queue, &Serves),
     (now_ms, limit): (i64, usize),
 ) -> Result<Vec<Due>> {
     let query = messages::table
-        .filter(messages::app_id.eq(app).and(messages::route.eq(route.word())).and(messages::due_ms.le(now_ms)))
+        .filter(messages::app_id.eq(app).and(messages::route.eq(queue.word())).and(messages::due_ms.le(now_ms)))
         .filter(sql::<Bool>(WAITS))
         .order((messages::due_ms, messages::id))
         .limit(i64::try_from(limit).unwrap_or(i64::MAX))
@@ -239,9 +240,9 @@ pub(in crate::push) fn postpone(conn: &mut Conn, app: AppId, (ids, due_ms): (&[M
 }
 
 /// Ends what waits and has passed its deadline, at most a chunk; answers how many there were.
-pub(in crate::push) fn expire(conn: &mut Conn, (app, route): (AppId, &Route), now_ms: i64) -> Result<usize> {
+pub(in crate::push) fn expire(conn: &mut Conn, (app, queue): (AppId, &Queue), now_ms: i64) -> Result<usize> {
     let late: Vec<MessageId> = on!(conn, c => messages::table
-        .filter(messages::app_id.eq(app).and(messages::route.eq(route.word())).and(messages::due_ms.le(now_ms)))
+        .filter(messages::app_id.eq(app).and(messages::route.eq(queue.word())).and(messages::due_ms.le(now_ms)))
         .filter(sql::<Bool>(WAITS).and(messages::deadline_ms.le(now_ms)))
         .limit(500)
         .select(messages::id)

@@ -1,0 +1,94 @@
+//! What is on its way on a lane, and what waits for it to come down.
+
+use super::lane::Lane;
+use super::share::Turn;
+use crate::clock;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+
+/// Bulk that was seen waiting so long ago counts as waiting still, in milliseconds.
+const SEEN_MS: u64 = 1_000;
+
+/// See the module.
+pub(super) struct Traffic {
+    in_flight: AtomicUsize,
+    /// How much of that is said to a large audience.
+    bulk: AtomicUsize,
+    /// When more of it was seen waiting last, UTC milliseconds.
+    bulk_seen_ms: AtomicI64,
+    /// Since when it waits for more free slots, UTC milliseconds; 0: it does not.
+    waits_since_ms: AtomicI64,
+}
+
+impl Default for Traffic {
+    fn default() -> Self {
+        Self {
+            in_flight: AtomicUsize::new(0),
+            bulk: AtomicUsize::new(0),
+            bulk_seen_ms: AtomicI64::new(i64::MIN),
+            waits_since_ms: AtomicI64::new(0),
+        }
+    }
+}
+
+impl Traffic {
+    /// How many messages are claimed and not answered yet.
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::SeqCst)
+    }
+
+    /// Whether to wait for more free slots: for so long and no longer, by then some of what is in flight should have been
+    /// answered.
+    pub(super) fn waits_for_more(&self, now_ms: i64, patience_ms: i64) -> bool {
+        let begun = self.waits_since_ms.compare_exchange(0, now_ms, Ordering::SeqCst, Ordering::SeqCst);
+        begun.err().is_none_or(|since_ms| clock::is_ahead(since_ms + patience_ms, now_ms, patience_ms))
+    }
+
+    pub(super) fn waits_no_longer(&self) {
+        self.waits_since_ms.store(0, Ordering::SeqCst);
+    }
+
+    /// Says that bulk waits.
+    pub(super) fn bulk_waits(&self, now_ms: i64) {
+        self.bulk_seen_ms.store(now_ms, Ordering::Relaxed);
+    }
+
+    /// Whose turn it is when bulk asks for slots, or what is not.
+    pub(super) fn turn(&self, bulk: bool, now_ms: i64) -> Turn {
+        Turn {
+            bulk,
+            bulk_in_flight: self.bulk.load(Ordering::SeqCst),
+            bulk_waits: self.bulk_seen_ms.load(Ordering::Relaxed).abs_diff(now_ms) < SEEN_MS,
+        }
+    }
+}
+
+/// A message's place on a lane, from its claim to its gateway's answer.
+pub(super) struct Ride {
+    lane: Arc<Lane>,
+    bulk: bool,
+}
+
+impl Ride {
+    pub(super) fn begin(lane: &Arc<Lane>, bulk: bool) -> Self {
+        lane.traffic.in_flight.fetch_add(1, Ordering::SeqCst);
+        lane.traffic.bulk.fetch_add(usize::from(bulk), Ordering::SeqCst);
+        Self { lane: Arc::clone(lane), bulk }
+    }
+}
+
+impl Deref for Ride {
+    type Target = Lane;
+
+    fn deref(&self) -> &Lane {
+        &self.lane
+    }
+}
+
+impl Drop for Ride {
+    fn drop(&mut self) {
+        self.lane.traffic.bulk.fetch_sub(usize::from(self.bulk), Ordering::SeqCst);
+        self.lane.traffic.in_flight.fetch_sub(1, Ordering::SeqCst);
+    }
+}

@@ -1,0 +1,524 @@
+//! Which push goes when: the breaker, the window, what is said to many behind what is said to one.
+
+use crate::outbox::{Post, arrivals, message, phone_with, plan, post, queue, state};
+use crate::world::{Caller, World};
+use kairos::clock::MINUTE_MS;
+use kairos::outbound::Room;
+use kairos::people::device::Environment;
+use kairos::push::breaker::{Breaker, FIRST_MS, LONGEST_MS, ROW};
+use kairos::push::share::Turn;
+use kairos::push::standin::{Door, Fault, Row, Rule};
+use kairos::push::verdict::Reason;
+use kairos::push::window::{FLOOR, Flight, LATE, Window};
+use kairos::push::{Gateway, NewMessage, Queue, Route, outbox};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+const WORD: Reason = Reason::Borrowed("internal_server_error");
+
+fn fails(breaker: &mut Breaker, times: u32, now_ms: i64) -> Option<i64> {
+    let mut opened = None;
+    for _ in 0..times {
+        opened = breaker.failed(&WORD, (now_ms, now_ms)).map(|open| open.until_ms);
+    }
+    opened
+}
+
+#[test]
+fn a_breaker_opens_at_the_last_of_a_row_and_not_before() {
+    let mut breaker = Breaker::default();
+    assert_eq!(fails(&mut breaker, ROW - 1, 0), None);
+    assert_eq!(breaker.worked(), None);
+    assert_eq!(fails(&mut breaker, ROW - 1, 0), None, "a success in between begins the row anew");
+    assert_eq!((breaker.until_ms(0), breaker.open()), (None, None));
+    assert_eq!(breaker.failed(&"timeout".into(), (0, 10)).map(|open| open.until_ms), Some(10 + FIRST_MS));
+    let open = breaker.open().unwrap();
+    assert_eq!((&*open.reason, open.since_ms, breaker.until_ms(10)), ("timeout", 10, Some(10 + FIRST_MS)));
+    assert_eq!(breaker.until_ms(10 + FIRST_MS), None, "then it may be probed");
+}
+
+#[test]
+fn a_probe_that_fails_doubles_the_pause_up_to_a_minute_and_one_that_succeeds_ends_it() {
+    let mut breaker = Breaker::default();
+    let mut until_ms = fails(&mut breaker, ROW, 0).unwrap();
+    let mut pauses = Vec::new();
+    for _ in 0..8 {
+        // What was on its way when it opened is no news.
+        assert_eq!(breaker.failed(&WORD, (until_ms - 1, until_ms - 1)), None);
+        let next_ms = fails(&mut breaker, 1, until_ms).unwrap();
+        pauses.push(next_ms - until_ms);
+        until_ms = next_ms;
+    }
+    assert_eq!(pauses, [2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000, 60_000]);
+    assert_eq!(breaker.open().unwrap().since_ms, 0);
+    // A clock that is set back by a day does not make the pause a day longer, nor a failed probe unheard.
+    let back_ms = until_ms - 86_400_000;
+    assert_eq!(breaker.until_ms(back_ms), None);
+    assert_eq!(fails(&mut breaker, 1, back_ms), Some(back_ms + LONGEST_MS));
+    assert!(breaker.worked().is_some() && breaker.open().is_none());
+    assert_eq!(fails(&mut breaker, ROW - 1, until_ms), None, "and the row begins anew");
+    assert_eq!(fails(&mut breaker, 1, until_ms), Some(until_ms + FIRST_MS), "and so do the pauses");
+}
+
+/// So many answers that took so long, all in flight together since `at_ms`.
+fn answers(window: &mut Window, n: usize, (at_ms, took_ms): (u64, u64)) -> usize {
+    let (left, landed) = (Duration::from_millis(at_ms), Duration::from_millis(at_ms + took_ms));
+    (0..n).filter(|_| window.answered(Flight { left, landed, slots: 1_000 })).count()
+}
+
+#[test]
+fn a_window_shrinks_by_a_tenth_once_per_round_trip_when_answers_are_late() {
+    let mut window = Window::new(1_000);
+    assert_eq!(answers(&mut window, 100, (0, 40)), 0);
+    // Late in itself or against what is usual is not enough: both.
+    let late_ms = u64::try_from(LATE.as_millis()).unwrap();
+    assert_eq!(answers(&mut window, 100, (100, late_ms)), 0);
+    assert_eq!(answers(&mut window, 2_000, (700, 40)), 0);
+    assert_eq!((answers(&mut window, 500, (1_000, late_ms + 1)), window.limit()), (1, 900));
+    // What left before it shrank says nothing of the smaller window.
+    assert_eq!((answers(&mut window, 500, (1_400, 600)), window.limit()), (0, 900));
+    assert_eq!((answers(&mut window, 500, (1_600, 600)), window.limit()), (1, 810));
+}
+
+#[test]
+fn a_window_counts_from_the_slots_that_there_were_and_has_a_floor() {
+    let mut window = Window::new(2_000);
+    let mut at_ms = 0;
+    let mut gone = |window: &mut Window, slots: usize| {
+        at_ms += 1_000;
+        let (left, landed) = (Duration::from_millis(at_ms), Duration::from_millis(at_ms + 500));
+        window.timed_out(Flight { left, landed, slots })
+    };
+    assert!(gone(&mut window, 500));
+    assert_eq!(window.limit(), 250);
+    for _ in 0..20 {
+        gone(&mut window, 500);
+    }
+    assert_eq!(window.limit(), FLOOR);
+    let mut narrow = Window::new(3);
+    assert!(gone(&mut narrow, 3));
+    assert_eq!(narrow.limit(), 3, "a lane that has no more slots than that keeps them");
+}
+
+#[test]
+fn a_window_widens_by_one_per_full_window_of_answers_in_time_while_it_is_what_holds_back() {
+    let mut window = Window::new(100);
+    answers(&mut window, 10, (0, 40));
+    let at = |ms| Duration::from_millis(ms);
+    assert!(window.timed_out(Flight { left: at(100), landed: at(1_100), slots: 100 }));
+    assert_eq!(window.limit(), 50);
+    answers(&mut window, 500, (2_000, 40));
+    assert_eq!(window.limit(), 50, "nobody wanted more");
+    assert_eq!(window.room(60, 0), 50);
+    answers(&mut window, 49, (2_000, 40));
+    assert_eq!(window.limit(), 50);
+    answers(&mut window, 1, (2_000, 40));
+    assert_eq!(window.limit(), 51);
+    answers(&mut window, 51, (2_000, 40));
+    assert_eq!(window.limit(), 51, "once more only when it holds back again");
+    for _ in 0..60 {
+        window.room(500, 0);
+        answers(&mut window, 200, (3_000, 40));
+    }
+    assert_eq!(window.limit(), 100, "no wider than the lane");
+}
+
+#[test]
+fn a_gateway_that_stays_slow_gets_its_window_back() {
+    let mut window = Window::new(1_000);
+    answers(&mut window, 100, (0, 40));
+    for n in 1..200 {
+        answers(&mut window, 1_000, (n * 1_000, 800));
+    }
+    let low = window.limit();
+    assert!(low < 500 && low > FLOOR, "{low}");
+    for n in 200..1_200 {
+        window.room(1_000, 0);
+        answers(&mut window, 1_000, (n * 1_000, 800));
+    }
+    assert_eq!(window.limit(), 1_000);
+}
+
+#[test]
+fn a_share_of_the_slots_is_free_for_one_and_another_kept_for_many() {
+    for all in [1, 2, 3, 8, 31, 32, 64, 500, 2_000] {
+        let share = (all / 32).max(usize::from(all > 1));
+        for free in 0..=all {
+            let room = Room { all, free };
+            let turn = |bulk, bulk_in_flight, bulk_waits| Turn { bulk, bulk_in_flight, bulk_waits }.of(room);
+            let busy = all - free;
+            assert_eq!(turn(true, share, false), free.saturating_sub(share), "{room:?}");
+            assert_eq!(turn(true, 0, true), free.saturating_sub(share).max(share.min(free)), "{room:?}");
+            assert_eq!(turn(false, busy, false), free, "{room:?}");
+            assert_eq!(turn(false, 0, true), free - share.min(free), "{room:?}");
+            assert_eq!(turn(false, share, true), free, "{room:?}");
+        }
+    }
+}
+
+#[test]
+fn the_word_of_a_queue_says_which_and_old_words_are_read() {
+    let mut words = BTreeSet::new();
+    for bulk in [false, true] {
+        for test in [false, true] {
+            let ways = [
+                (Gateway::Apns, Environment::Production, None),
+                (Gateway::Apns, Environment::Sandbox, None),
+                (Gateway::Fcm, Environment::Production, None),
+                (Gateway::WebPush, Environment::Production, Some("push.example.bulk:8443")),
+                (Gateway::WebPush, Environment::Production, Some("[::1]:8443")),
+            ];
+            for (gateway, environment, service) in ways {
+                let route = Route { gateway, environment, test, service: service.map(Into::into) };
+                let queue = Queue { route, bulk };
+                assert_eq!(Queue::parse(&queue.word()), Some(queue.clone()));
+                words.insert(queue.word().into_owned());
+            }
+        }
+    }
+    assert_eq!(words.len(), 20, "{words:?}");
+    for word in ["apns.production", "apns.sandbox.test.bulk", "fcm", "webpush:push.example", "webpush.test.bulk:push.example"] {
+        assert_eq!(Queue::parse(word).unwrap().word(), word);
+    }
+    for word in ["", "apns", "apns.production:x", "webpush", "fcm.bulk.test", "fcm:x"] {
+        assert_eq!(Queue::parse(word), None, "{word}");
+    }
+}
+
+fn answer(status: u16, reason: &str) -> Fault {
+    Fault::Answer { status, reason: reason.into(), retry_after_s: None, timestamp_ms: None }
+}
+
+/// A post whose lanes have so many slots, over one connection that has proven good.
+async fn narrow(world: &mut World, streams: usize) -> Post {
+    let post = post(world).await;
+    world
+        .restart(|config| {
+            (config.gateway_streams, config.gateway_connections) = (streams, 1);
+            (config.retry_base_ms, config.retry_limit_ms) = (1_000, 1_000);
+        })
+        .await;
+    let first = post.message(world, |_| {});
+    plan(world, &first).await;
+    world.drain().await;
+    assert_eq!(state(world, &first).await, "accepted");
+    post
+}
+
+async fn queued(world: &World, post: &Post, n: usize, change: impl Fn(&mut NewMessage)) -> Vec<NewMessage> {
+    let messages: Vec<NewMessage> = (0..n).map(|_| post.message(world, &change)).collect();
+    queue(world, messages.clone()).await;
+    messages
+}
+
+/// What an operator sees of Apple's lane.
+async fn sending(world: &World) -> Value {
+    let known = world.get("/v1/push-credentials/apns", &world.app.server).await.expect(200);
+    assert_eq!(known["items"][0]["sending"].as_array().unwrap().len(), 1, "{known}");
+    known["items"][0]["sending"][0].clone()
+}
+
+async fn tally(world: &World) -> BTreeMap<String, usize> {
+    let mut tally = BTreeMap::new();
+    for line in world.lines("select state || coalesce(':' || reason, '') as line from messages").await {
+        *tally.entry(line).or_default() += 1;
+    }
+    tally
+}
+
+/// Nobody got anything twice, and everything that was planned is somewhere.
+async fn adds_up(world: &World, post: &Post, planned: usize) {
+    let tally = tally(world).await;
+    assert_eq!(tally.values().sum::<usize>(), planned, "{tally:?}");
+    assert_eq!(post.standin.summary().repeated, 0);
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+both! {
+    async fn a_gateway_that_fails_push_after_push_is_left_alone_probed_and_taken_up_again(world) {
+        let post = narrow(world, 4).await;
+        assert_eq!(sending(world).await, json!({"test": false, "in_flight": 0, "in_flight_max": 4}));
+        post.standin.inject(Rule::always(answer(500, "InternalServerError")));
+        queued(world, &post, 80, |_| {}).await;
+        let short = queued(world, &post, 5, |m| m.deadline_ms = m.due_ms + 2_500).await;
+        let opened_ms = world.now_ms();
+        world.drain().await;
+        let flood = post.standin.arrivals();
+        assert!((21..=24).contains(&flood), "twenty in a row, and what was in flight beside: {flood}");
+        let seen = sending(world).await;
+        let broken = |until_s| json!({"reason": "internal_server_error", "since": world.time(0), "until": world.time(until_s)});
+        assert_eq!((&seen["broken"], &seen["in_flight"]), (&broken(1), &json!(0)));
+        let figures = world.get("/metrics", &Caller::Nobody).await.text();
+        assert!(figures.contains("kairos_push_breaker_open{gateway=\"apns\"}"), "{figures}");
+        world.drain().await;
+        world.advance(SECOND - Duration::from_millis(1)).await;
+        assert_eq!(post.standin.arrivals(), flood, "nothing is claimed while it is open");
+        for (n, pause_s) in [(1, 1), (2, 2), (3, 4)] {
+            world.clock.set(opened_ms + ((1 << n) - 1) * 1_000);
+            world.drain().await;
+            assert_eq!(post.standin.arrivals(), flood + n, "one probe, and no more");
+            let (seen, until_s) = (sending(world).await, pause_s * 2);
+            assert_eq!(seen["broken"]["until"], json!(world.time(until_s)), "{seen}");
+        }
+        for message in &short {
+            assert_eq!((state(world, message).await.as_str(), arrivals(&post.standin, message.id).len()), ("expired:deadline", 0));
+        }
+        post.standin.heal();
+        world.advance(SECOND * 8).await;
+        assert_eq!(sending(world).await["broken"], Value::Null, "one good answer closes it");
+        world.advance(SECOND).await;
+        assert_eq!(tally(world).await, BTreeMap::from([("accepted".to_owned(), 81), ("expired:deadline".to_owned(), 5)]));
+        adds_up(world, &post, 86).await;
+    }
+
+    async fn a_single_good_answer_begins_the_row_anew(world) {
+        let post = narrow(world, 1).await;
+        for opens in [false, false, true] {
+            post.standin.inject(Rule { gateway: None, token: None, times: Some(if opens { 20 } else { 19 }), fault: answer(503, "ServiceUnavailable") });
+            queued(world, &post, if opens { 20 } else { 19 }, |m| m.deadline_ms = m.due_ms + 500).await;
+            world.drain().await;
+            assert_eq!(sending(world).await["broken"].is_object(), opens);
+            if !opens {
+                queued(world, &post, 1, |_| {}).await;
+                world.drain().await;
+            }
+            world.advance(Duration::from_millis(500)).await;
+        }
+        // 503 with Retry-After is what it was: the message waits as long as the gateway said.
+        post.standin.heal();
+        post.standin.inject(Rule::once(Fault::Answer { status: 503, reason: "ServiceUnavailable".into(), retry_after_s: Some(30), timestamp_ms: None }));
+        world.advance(SECOND).await;
+        let asked = queued(world, &post, 1, |_| {}).await;
+        world.drain().await;
+        assert!(state(world, &asked[0]).await.starts_with("retry_at"));
+        world.advance(SECOND * 29).await;
+        assert_eq!(arrivals(&post.standin, asked[0].id).len(), 1);
+        world.advance(SECOND).await;
+        assert_eq!(state(world, &asked[0]).await, "accepted");
+    }
+
+    async fn pushes_that_are_never_answered_and_connections_that_cannot_be_made_count_too(world) {
+        let post = narrow(world, 20).await;
+        world.restart(|config| config.gateway_timeout_ms = 300).await;
+        let first = post.message(world, |_| {});
+        plan(world, &first).await;
+        world.drain().await;
+        post.standin.inject(Rule::always(Fault::Silent));
+        queued(world, &post, 60, |_| {}).await;
+        world.drain().await;
+        let seen = sending(world).await;
+        assert_eq!((&seen["broken"]["reason"], &seen["in_flight_max"]), (&json!("timeout"), &json!(10)));
+        let unknown = tally(world).await["unknown:timeout"];
+        assert!((20..=40).contains(&unknown), "{unknown}");
+        // It works again, fails eighteen times, and then cannot be reached at all.
+        post.standin.heal();
+        world.advance(SECOND).await;
+        assert_eq!((sending(world).await["broken"].clone(), tally(world).await["unknown:timeout"]), (Value::Null, unknown));
+        post.standin.inject(Rule { gateway: None, token: None, times: Some(18), fault: answer(500, "InternalServerError") });
+        queued(world, &post, 18, |m| m.deadline_ms = m.due_ms + 500).await;
+        world.drain().await;
+        assert_eq!(sending(world).await["broken"], Value::Null);
+        post.standin.set_door(Door::Closed, None);
+        post.standin.cut_all();
+        let waits = queued(world, &post, 1, |_| {}).await;
+        for _ in 0..20 {
+            world.drain().await;
+            if sending(world).await["broken"].is_object() {
+                break;
+            }
+        }
+        assert_eq!(sending(world).await["broken"]["reason"], "no_connection");
+        post.standin.set_door(Door::Open, None);
+        for _ in 0..20 {
+            world.advance(SECOND).await;
+            if state(world, &waits[0]).await == "accepted" {
+                break;
+            }
+        }
+        assert_eq!((state(world, &waits[0]).await.as_str(), sending(world).await["broken"].clone()), ("accepted", Value::Null));
+        assert_eq!(post.standin.summary().repeated, 0);
+    }
+
+    async fn a_slow_gateway_gets_fewer_pushes_at_once_until_it_is_quick_again(world) {
+        let post = narrow(world, 20).await;
+        queued(world, &post, 60, |_| {}).await;
+        world.drain().await;
+        assert_eq!(sending(world).await["in_flight_max"], 20);
+        post.standin.inject(Rule::always(Fault::Slow { wait_ms: 700 }));
+        queued(world, &post, 70, |_| {}).await;
+        world.drain().await;
+        let shrunk = sending(world).await["in_flight_max"].as_u64().unwrap();
+        assert!((13..=17).contains(&shrunk), "a tenth for each of a few round trips: {shrunk}");
+        post.standin.heal();
+        queued(world, &post, 400, |_| {}).await;
+        world.drain().await;
+        assert_eq!(sending(world).await["in_flight_max"], 20);
+        assert_eq!(tally(world).await["accepted"], 531);
+        adds_up(world, &post, 531).await;
+    }
+}
+
+/// Another phone of the same person.
+async fn second(world: &World, post: &Post, token: &str) -> crate::outbox::Phoned {
+    phone_with(world, &post.person, (Gateway::Apns, token, "phone-2")).await
+}
+
+/// Where in the ledger these arrived, 0 for the first of them all.
+fn places(ledger: &[Row], of: &[NewMessage]) -> Vec<usize> {
+    let ids: BTreeSet<String> = of.iter().map(|message| message.id.uuid().to_string()).collect();
+    let is = |row: &Row| row.push_id.as_ref().is_some_and(|id| ids.contains(id));
+    ledger.iter().enumerate().filter(|(_, row)| is(row)).map(|(n, _)| n).collect()
+}
+
+both! {
+    async fn a_moments_push_passes_a_campaign_that_is_stuck_behind_a_slow_gateway(world) {
+        let post = narrow(world, 32).await;
+        let token = "ab".repeat(32);
+        let phone = second(world, &post, &token).await;
+        post.standin.inject(Rule::always(Fault::Slow { wait_ms: 400 }).to(&post.phone.token));
+        let many = queued(world, &post, 3_000, |m| (m.bulk, m.due_ms) = (true, m.due_ms - MINUTE_MS)).await;
+        world.kairos.step("push").await.unwrap();
+        // One that finds a berth in its own transaction, and one that has to wait in its queue.
+        let direct = message(world, &phone, |_| {});
+        plan(world, &direct).await;
+        let waits = message(world, &phone, |_| {});
+        queue(world, vec![waits.clone()]).await;
+        for _ in 0..200 {
+            world.kairos.step("push").await.unwrap();
+            if arrivals(&post.standin, waits.id).len() == 1 && arrivals(&post.standin, direct.id).len() == 1 {
+                break;
+            }
+        }
+        let ledger = post.standin.ledger();
+        let (direct, waits) = (places(&ledger, &[direct]), places(&ledger, &[waits]));
+        assert!(direct.len() == 1 && direct[0] <= 33, "before all that was not in flight already: {direct:?}");
+        assert!(waits.len() == 1 && waits[0] <= 64, "before what was claimed after it: {waits:?}");
+        let waiting = world.number("select count(*) from messages where state = 'queued' and route = 'apns.production.bulk'").await;
+        assert!(waiting > 2_900, "{waiting}");
+        let (app, now_ms, campaigns) = (world.app.id, world.now_ms(), many);
+        let end = move |conn: &mut kairos::store::Conn| {
+            campaigns.iter().try_for_each(|m| outbox::cancel(conn, app, (m.id, "over"), now_ms).map(drop))
+        };
+        world.kairos.platform.store.write(end).await.unwrap();
+        world.drain().await;
+        adds_up(world, &post, 3_003).await;
+    }
+
+    async fn a_campaign_moves_on_however_many_moments_there_are(world) {
+        let post = narrow(world, 8).await;
+        post.standin.inject(Rule::always(Fault::Slow { wait_ms: 5 }));
+        let many = queued(world, &post, 60, |m| m.bulk = true).await;
+        let ones = queued(world, &post, 600, |m| m.due_ms -= MINUTE_MS).await;
+        world.drain().await;
+        let ledger = post.standin.ledger();
+        let (many, ones) = (places(&ledger, &many), places(&ledger, &ones));
+        assert_eq!((many.len(), ones.len()), (60, 600));
+        let early = many.iter().filter(|place| **place < 300).count();
+        assert!((10..=90).contains(&early), "one slot of eight is the campaign's while the moments have the rest: {early}");
+        adds_up(world, &post, 661).await;
+    }
+
+    async fn one_apps_campaign_does_not_hold_up_another_app(world) {
+        let post = narrow(world, 8).await;
+        let mut other = world.new_app("Harbour").await;
+        std::mem::swap(&mut world.app, &mut other);
+        let apns = post.standin.issue_apns(Environment::Production, &[crate::gateway::TOPIC]).unwrap();
+        world.put("/v1/push-credentials/apns", &world.app.server, apns).await.expect(204);
+        let person = world.person(&world.app).await;
+        let phone = phone_with(world, &person, (Gateway::Apns, &"cd".repeat(32), "phone-3")).await;
+        let contract = json!({"key": "offers", "name": "Service", "basis": "contract", "version": "1", "texts": {"en": "We do."}});
+        world.post("/v1/purposes", &world.app.server, contract).await.expect(201);
+        let theirs = message(world, &phone, |_| {});
+        std::mem::swap(&mut world.app, &mut other);
+        // The first app's gateway never answers, its queue is long and older.
+        post.standin.inject(Rule::always(Fault::Slow { wait_ms: 300 }).to(&post.phone.token));
+        let many = queued(world, &post, 200, |m| m.due_ms -= MINUTE_MS).await;
+        queue(world, vec![theirs.clone()]).await;
+        for _ in 0..50 {
+            world.kairos.step("push").await.unwrap();
+            if state(world, &theirs).await == "accepted" {
+                break;
+            }
+        }
+        let ledger = post.standin.ledger();
+        let place = places(&ledger, &[theirs]);
+        assert!(place.len() == 1 && place[0] <= 1 + 16, "{place:?}");
+        assert!(places(&ledger, &many).len() <= 32);
+        post.standin.heal();
+        world.drain().await;
+        adds_up(world, &post, 202).await;
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "real loops run in real time")]
+async fn nap(ms: u64) {
+    tokio::time::sleep(Duration::from_millis(ms)).await;
+}
+
+/// What is in the database, and then what has arrived: whatever the first calls accepted has to be in the second.
+async fn sample(world: &World, post: &Post, (planned, before): (usize, &BTreeMap<String, usize>)) -> BTreeMap<String, usize> {
+    let tally = tally(world).await;
+    let (delivered, repeated) = (post.standin.summary().delivered, post.standin.summary().repeated);
+    assert_eq!((tally.values().sum::<usize>(), repeated), (planned, 0), "{tally:?}");
+    let known = ["queued", "sending", "retry_at", "accepted", "unknown", "expired", "rejected"];
+    assert!(tally.keys().all(|line| known.contains(&line.split(':').next().unwrap())), "{tally:?}");
+    assert!(tally.get("accepted").copied().unwrap_or(0) <= delivered, "{tally:?}, {delivered} delivered");
+    for (line, n) in before {
+        let ends = !["queued", "sending", "retry_at"].contains(&line.split(':').next().unwrap());
+        assert!(!ends || tally.get(line).is_some_and(|now| now >= n), "an end was undone: {before:?}, {tally:?}");
+    }
+    tally
+}
+
+both! {
+    async fn at_every_instant_what_was_planned_is_somewhere_and_a_stop_ends_in_time(world) {
+        let post = narrow(world, 16).await;
+        let fault = |fault, times| Rule { gateway: None, token: None, times: Some(times), fault };
+        post.standin.inject(fault(Fault::Slow { wait_ms: 20 }, 100));
+        post.standin.inject(fault(answer(500, "InternalServerError"), 40));
+        post.standin.inject(fault(Fault::Stall { wait_ms: 200 }, 3));
+        post.standin.inject(fault(Fault::Slow { wait_ms: 700 }, 60));
+        post.standin.inject(fault(Fault::CutAfterRequest, 1));
+        queued(world, &post, 300, |m| m.bulk = true).await;
+        queued(world, &post, 300, |m| m.deadline_ms = m.due_ms + MINUTE_MS).await;
+        let running = world.kairos.start(TcpListener::bind("127.0.0.1:0").unwrap()).unwrap();
+        let (mut before, mut opened, mut narrowest) = (BTreeMap::new(), false, 16);
+        for _ in 0..600 {
+            before = sample(world, &post, (601, &before)).await;
+            let seen = sending(world).await;
+            opened |= seen["broken"].is_object();
+            narrowest = narrowest.min(seen["in_flight_max"].as_u64().unwrap());
+            if opened && before["accepted"] > 250 && narrowest < 16 {
+                break;
+            }
+            world.clock.advance(Duration::from_millis(200));
+            nap(30).await;
+        }
+        assert!(opened && narrowest < 16, "{opened} {narrowest} {before:?}");
+        // It stops while the gateway is silent.
+        post.standin.inject(Rule::always(Fault::Silent));
+        for _ in 0..100 {
+            before = sample(world, &post, (601, &before)).await;
+            if before.contains_key("sending") {
+                break;
+            }
+            world.clock.advance(Duration::from_millis(200));
+            nap(10).await;
+        }
+        let begun = Instant::now();
+        running.stop().await;
+        assert!(begun.elapsed() < Duration::from_secs(25), "{:?}", begun.elapsed());
+        before = sample(world, &post, (601, &before)).await;
+        assert!(!before.contains_key("sending"), "what was on its way has been given up: {before:?}");
+        post.standin.heal();
+        world.restart(|_| {}).await;
+        for _ in 0..90 {
+            world.advance(SECOND).await;
+            before = sample(world, &post, (601, &before)).await;
+        }
+        assert!(!before.keys().any(|line| line.starts_with("queued") || line.starts_with("retry_at")), "{before:?}");
+    }
+}
