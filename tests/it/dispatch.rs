@@ -1,6 +1,7 @@
 //! Which push goes when: the breaker, the window, what is said to many behind what is said to one.
 
 use crate::outbox::{Post, arrivals, message, phone_with, plan, post, queue, state};
+use crate::stage::{Good as _, Stage, minutes};
 use crate::world::{Caller, World};
 use kairos::clock::MINUTE_MS;
 use kairos::outbound::Room;
@@ -10,7 +11,7 @@ use kairos::push::share::Turn;
 use kairos::push::standin::{Door, Fault, Row, Rule};
 use kairos::push::verdict::Reason;
 use kairos::push::window::{FLOOR, Flight, LATE, Window};
-use kairos::push::{Gateway, NewMessage, Queue, Route, outbox};
+use kairos::push::{Gateway, Mode, NewMessage, Queue, Route, outbox};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
@@ -310,7 +311,8 @@ both! {
         queued(world, &post, 60, |_| {}).await;
         world.drain().await;
         let seen = sending(world).await;
-        assert_eq!((&seen["broken"]["reason"], &seen["in_flight_max"]), (&json!("timeout"), &json!(10)));
+        assert_eq!(seen["broken"]["reason"], "timeout");
+        assert!((8..=10).contains(&seen["in_flight_max"].as_u64().unwrap()), "half of twenty, and not below the floor: {seen}");
         let unknown = tally(world).await["unknown:timeout"];
         assert!((20..=40).contains(&unknown), "{unknown}");
         // It works again, fails eighteen times, and then cannot be reached at all.
@@ -323,7 +325,8 @@ both! {
         assert_eq!(sending(world).await["broken"], Value::Null);
         post.standin.set_door(Door::Closed, None);
         post.standin.cut_all();
-        let waits = queued(world, &post, 1, |_| {}).await;
+        // In case that the cut is not seen before it goes.
+        let waits = queued(world, &post, 1, |m| m.mode = Mode::AtLeastOnce).await;
         for _ in 0..20 {
             world.drain().await;
             if sending(world).await["broken"].is_object() {
@@ -347,17 +350,17 @@ both! {
         queued(world, &post, 60, |_| {}).await;
         world.drain().await;
         assert_eq!(sending(world).await["in_flight_max"], 20);
-        post.standin.inject(Rule::always(Fault::Slow { wait_ms: 700 }));
-        queued(world, &post, 70, |_| {}).await;
+        post.standin.inject(Rule::always(Fault::Slow { wait_ms: 900 }));
+        queued(world, &post, 50, |_| {}).await;
         world.drain().await;
         let shrunk = sending(world).await["in_flight_max"].as_u64().unwrap();
-        assert!((13..=17).contains(&shrunk), "a tenth for each of a few round trips: {shrunk}");
+        assert!((10..=16).contains(&shrunk), "a tenth for each of a few round trips: {shrunk}");
         post.standin.heal();
         queued(world, &post, 400, |_| {}).await;
         world.drain().await;
         assert_eq!(sending(world).await["in_flight_max"], 20);
-        assert_eq!(tally(world).await["accepted"], 531);
-        adds_up(world, &post, 531).await;
+        assert_eq!(tally(world).await["accepted"], 511);
+        adds_up(world, &post, 511).await;
     }
 }
 
@@ -394,7 +397,7 @@ both! {
         }
         let ledger = post.standin.ledger();
         let (direct, waits) = (places(&ledger, &[direct]), places(&ledger, &[waits]));
-        assert!(direct.len() == 1 && direct[0] <= 33, "before all that was not in flight already: {direct:?}");
+        assert!(direct.len() == 1 && direct[0] <= 32, "before all that was not in flight already: {direct:?}");
         assert!(waits.len() == 1 && waits[0] <= 64, "before what was claimed after it: {waits:?}");
         let waiting = world.number("select count(*) from messages where state = 'queued' and route = 'apns.production.bulk'").await;
         assert!(waiting > 2_900, "{waiting}");
@@ -405,6 +408,32 @@ both! {
         world.kairos.platform.store.write(end).await.unwrap();
         world.drain().await;
         adds_up(world, &post, 3_003).await;
+    }
+
+    async fn what_is_said_to_a_large_audience_waits_in_a_queue_of_its_own(world) {
+        let stage = Stage::set(world).await;
+        let who = stage.listener(world).await;
+        stage.one_offer(world, json!({}), json!({})).await;
+        let words = json!({"template": {"fallback": "en", "variants": {"en": {"title": "Hello", "body": "Good morning"}}}});
+        let offer = stage.offer(world, words).await;
+        stage.campaign(world, &[&offer], json!({"trigger": {"schedule": {"when": {"at": world.time(600)}}}})).await;
+        stage.lands(world, &who, 0).await;
+        world.advance(minutes(10)).await;
+        let named = |n: usize| {
+            let mut tokens: Vec<String> = (1..n).map(|n| format!("{n:064x}")).collect();
+            tokens.push(who.token.clone());
+            json!({"tokens": tokens})
+        };
+        for audience in [named(1), named(50), named(51), json!({"topic": "offers"}), json!({"rule": "true"})] {
+            let push = json!({"purpose": "marketing", "audience": audience, "content": {"title": "Hi", "body": "There"}, "ttl_ms": 600_000});
+            world.post("/v1/pushes", &world.app.server, push).await.good();
+            world.advance(minutes(1)).await;
+        }
+        let routes = world.lines("select route as line from messages order by created_ms, id").await;
+        let (one, many) = ("apns.production", "apns.production.bulk");
+        assert_eq!(routes, [one, many, one, one, many, many, many]);
+        assert_eq!(stage.arrived(&who).len(), 7);
+        stage.adds_up(world).await;
     }
 
     async fn a_campaign_moves_on_however_many_moments_there_are(world) {
@@ -433,7 +462,7 @@ both! {
         world.post("/v1/purposes", &world.app.server, contract).await.expect(201);
         let theirs = message(world, &phone, |_| {});
         std::mem::swap(&mut world.app, &mut other);
-        // The first app's gateway never answers, its queue is long and older.
+        // What the first app has waiting is older, much, and goes slowly; it need not even be bulk.
         post.standin.inject(Rule::always(Fault::Slow { wait_ms: 300 }).to(&post.phone.token));
         let many = queued(world, &post, 200, |m| m.due_ms -= MINUTE_MS).await;
         queue(world, vec![theirs.clone()]).await;
@@ -445,8 +474,8 @@ both! {
         }
         let ledger = post.standin.ledger();
         let place = places(&ledger, &[theirs]);
-        assert!(place.len() == 1 && place[0] <= 1 + 16, "{place:?}");
-        assert!(places(&ledger, &many).len() <= 32);
+        assert!(place.len() == 1 && place[0] <= 60, "{place:?}");
+        assert!(places(&ledger, &many).len() < 150);
         post.standin.heal();
         world.drain().await;
         adds_up(world, &post, 202).await;
@@ -491,7 +520,7 @@ both! {
             let seen = sending(world).await;
             opened |= seen["broken"].is_object();
             narrowest = narrowest.min(seen["in_flight_max"].as_u64().unwrap());
-            if opened && before["accepted"] > 250 && narrowest < 16 {
+            if opened && before.get("accepted").is_some_and(|n| *n > 250) && narrowest < 16 {
                 break;
             }
             world.clock.advance(Duration::from_millis(200));
@@ -502,7 +531,7 @@ both! {
         post.standin.inject(Rule::always(Fault::Silent));
         for _ in 0..100 {
             before = sample(world, &post, (601, &before)).await;
-            if before.contains_key("sending") {
+            if before.keys().any(|line| line.starts_with("sending")) {
                 break;
             }
             world.clock.advance(Duration::from_millis(200));
@@ -512,7 +541,7 @@ both! {
         running.stop().await;
         assert!(begun.elapsed() < Duration::from_secs(25), "{:?}", begun.elapsed());
         before = sample(world, &post, (601, &before)).await;
-        assert!(!before.contains_key("sending"), "what was on its way has been given up: {before:?}");
+        assert!(!before.keys().any(|line| line.starts_with("sending")), "what was on its way has been given up: {before:?}");
         post.standin.heal();
         world.restart(|_| {}).await;
         for _ in 0..90 {
