@@ -14,7 +14,7 @@ use super::settle::{self, Outcome};
 use super::store;
 use super::traffic::Ride;
 use crate::config::Config;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::AppId;
 use crate::outbound::Slot;
 use crate::platform::Platform;
@@ -198,7 +198,7 @@ impl Dispatcher {
             if look.progress {
                 return Ok(Progress::More);
             }
-            if !look.blocked || self.is_leaving() || timeout(ON_ITS_WAY, self.0.platform.push_hint.nudged()).await.is_err() {
+            if !look.blocked || self.is_leaving() || !self.nudged_before(look.next_due_ms).await {
                 break;
             }
         }
@@ -230,6 +230,16 @@ impl Dispatcher {
         })
     }
 
+    /// Waits for what is on its way, but never past the time at which something else is due. Answers whether it was nudged.
+    async fn nudged_before(&self, due_ms: Option<i64>) -> bool {
+        let nudged = timeout(ON_ITS_WAY, self.0.platform.push_hint.nudged());
+        let Some(due_ms) = due_ms else { return nudged.await.is_ok() };
+        tokio::select! {
+            nudged = nudged => nudged.is_ok(),
+            () = self.0.platform.clock.sleep_until(due_ms) => false,
+        }
+    }
+
     fn is_leaving(&self) -> bool {
         self.0.leaving.load(Ordering::SeqCst)
     }
@@ -257,16 +267,39 @@ impl Dispatcher {
     }
 
     async fn claim(&self, wish: &Wish, look: &mut Look) -> Result<()> {
-        let Found::Lanes(lanes) = self.0.lanes.get(wish.app, &wish.queue.route).await? else {
+        let lanes = match self.0.lanes.get(wish.app, &wish.queue.route).await {
+            Ok(Found::Lanes(lanes)) => lanes,
             // Too many push services at once: it has its turn when one of them has nothing to do.
-            look.due(self.0.platform.clock.now_ms() + LATER_MS);
-            return Ok(());
+            Ok(Found::NoRoom) => return self.no_room(wish, look).await,
+            Err(Error::Busy(what)) => return Err(Error::Busy(what)),
+            // One credential that cannot be read is its app's trouble, not everybody's.
+            Err(error) => {
+                tracing::error!(%error, app = %wish.app, route = %wish.queue.word(), "a credential cannot be used; its pushes wait");
+                return self.no_room(wish, look).await;
+            }
         };
         if lanes.is_empty() {
             return self.claim_for(None, wish, look).await;
         }
         for lane in lanes.iter() {
             self.claim_for(Some(lane), wish, look).await?;
+        }
+        Ok(())
+    }
+
+    /// No lane now: what has passed its deadline ends on time.
+    async fn no_room(&self, wish: &Wish, look: &mut Look) -> Result<()> {
+        let now_ms = self.0.platform.clock.now_ms();
+        look.due(now_ms + LATER_MS);
+        self.expire((wish, now_ms), look).await
+    }
+
+    async fn expire(&self, (wish, now_ms): (&Wish, i64), look: &mut Look) -> Result<()> {
+        let (app, queue) = (wish.app, wish.queue.clone());
+        let ended = self.0.platform.store.write(move |conn| store::expire(conn, (app, &queue), now_ms)).await?;
+        if ended > 0 {
+            look.progress = true;
+            self.0.platform.feedback_hint.nudge();
         }
         Ok(())
     }
@@ -328,9 +361,14 @@ impl Dispatcher {
             Ready { claimed, aboard, slot: slots.next(), flight, lane }
         };
         let sends = claims.taken.into_iter().map(ready).collect();
-        // Beside this step: while these go out the next ones are claimed.
+        // Beside this step: while these go out the next ones are claimed. What is encrypted costs its time on the processor,
+        // which the async threads do not have.
         let me = self.clone();
-        self.0.runtime.spawn(async move { me.send(sends) });
+        if wish.queue.route.gateway == Gateway::WebPush {
+            self.0.runtime.spawn_blocking(move || me.send(sends));
+        } else {
+            self.0.runtime.spawn(async move { me.send(sends) });
+        }
         Ok(())
     }
 
@@ -366,13 +404,7 @@ impl Dispatcher {
         if !shut || !lane.may_expire(now_ms) {
             return Ok(());
         }
-        let (app, queue) = (wish.app, wish.queue.clone());
-        let ended = self.0.platform.store.write(move |conn| store::expire(conn, (app, &queue), now_ms)).await?;
-        if ended > 0 {
-            look.progress = true;
-            self.0.platform.feedback_hint.nudge();
-        }
-        Ok(())
+        self.expire((wish, now_ms), look).await
     }
 
     /// Tells the metrics how long the queue is, now and then.

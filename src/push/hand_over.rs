@@ -5,7 +5,6 @@ use super::ending::{End, Held};
 use super::flights::Aboard;
 use super::lane::{Lane, Left};
 use super::lanes::Found;
-use super::message::Gateway;
 use super::pulse::Departure;
 use super::route::Route;
 use super::settle::{self, NO_CREDENTIAL, Outcome};
@@ -128,7 +127,7 @@ impl Dispatcher {
             let result = airborne.flying.answer(within).await;
             let Airborne { claimed, aboard, lane, bearer, when, .. } = airborne;
             me.0.platform.stopwatch.lap(Hop::Answered, [claimed.push.id.uuid()]);
-            let end = lane.heard(result, &Left { token: &claimed.push.token, bearer: &bearer, when });
+            let end = lane.heard(result, &Left { user: claimed.user_id, token: &claimed.push.token, bearer: &bearer, when });
             let gateway = lane.gateway;
             if settle::is_accepted(&end) {
                 let now_ms = me.0.platform.clock.now_ms();
@@ -155,9 +154,8 @@ impl Dispatcher {
     }
 
     fn tell_held(&self, (claimed, aboard): (Claimed, Aboard), held: Held) {
-        // The gateway matters only for pauses between attempts, and there was no attempt.
-        let end = End::Held(held);
-        self.tell(Outcome { claimed, gateway: Gateway::Apns, end, aboard, elsewhere: None, environment: None });
+        let (gateway, end) = (claimed.gateway, End::Held(held));
+        self.tell(Outcome { claimed, gateway, end, aboard, elsewhere: None, environment: None });
     }
 
     fn tell(&self, outcome: Outcome) {

@@ -46,7 +46,7 @@ impl Health {
 
     /// Whether a single refusal is about its token: much was taken lately, and hardly anything refused so.
     pub fn is_sound(&self) -> bool {
-        self.ever && !self.suspected && self.bad * 20 <= self.good + self.bad
+        !self.suspected && self.row == 0 && self.good >= LATELY_MIN && self.bad * 20 <= self.good + self.bad
     }
 
     /// Whether one push at a time is enough until one is taken.

@@ -13,10 +13,11 @@ use super::verdict::{Reason, Verdict};
 use super::{apns, fcm, sealing, webpush};
 use crate::clock;
 use crate::error::Result;
+use crate::id::UserId;
 use crate::outbound::{Answer, First, Loss, Outgoing, Pool, Slot};
-use crate::people::device::Environment;
+use crate::people::device::{Environment, FID_PREFIX};
 use crate::platform::Platform;
-use http::HeaderValue;
+use http::{HeaderValue, StatusCode};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use tokio::time::Instant;
@@ -42,6 +43,8 @@ pub(super) struct Lane {
     expired_ms: AtomicI64,
     /// When slots were asked for last, UTC milliseconds.
     taken_ms: AtomicI64,
+    /// Since when it is there, UTC milliseconds.
+    pub(super) opened_ms: i64,
     /// How long the gateway takes to accept a push, for the figures that the server shows of itself.
     pub(super) accepted_after: metrics::Histogram,
 }
@@ -51,6 +54,7 @@ pub(super) type Prepared = Option<webpush::Sealed>;
 
 /// A push that was handed over, as far as its end depends on it.
 pub(super) struct Left<'a> {
+    pub(super) user: UserId,
     pub(super) token: &'a str,
     pub(super) bearer: &'a HeaderValue,
     pub(super) when: Departure,
@@ -80,6 +84,7 @@ impl Lane {
             traffic: Traffic::default(),
             expired_ms: AtomicI64::new(0),
             taken_ms: AtomicI64::new(0),
+            opened_ms: platform.clock.now_ms(),
             accepted_after: metrics::histogram!("kairos_push_latency_seconds", "gateway" => route.gateway.word()),
         }
     }
@@ -228,15 +233,21 @@ impl Lane {
 
     /// What became of a push, and what follows from it for the pushes after it.
     pub(super) fn heard(&self, result: Result<Answer, Loss>, left: &Left<'_>) -> End {
-        let &Left { token, bearer, when } = left;
+        let &Left { user, token, bearer, when } = left;
         let handed_over_ms = when.at_ms;
         let end = self.heard_as(result, (bearer, when), |answer, now_ms| match &self.client {
             Client::Apns { .. } => apns::judge(answer, now_ms),
-            Client::Fcm { .. } => fcm::judge(answer, handed_over_ms, now_ms),
-            Client::WebPush(client) => client.heard(answer, (token, bearer), (handed_over_ms, now_ms)),
+            Client::Fcm { .. } => match fcm::judge(answer, handed_over_ms, now_ms) {
+                // An installation's id that nobody has, in no words of FCM's own: that is no word on the project.
+                Verdict::Misconfigured(reason) if answer.status == StatusCode::NOT_FOUND && token.starts_with(FID_PREFIX) => {
+                    Verdict::Rejected(reason)
+                }
+                verdict => verdict,
+            },
+            Client::WebPush(client) => client.heard(answer, (user, bearer), (handed_over_ms, now_ms)),
         });
         match end {
-            End::Said { status, verdict } => End::Said { status, verdict: self.of_token(verdict, handed_over_ms) },
+            End::Said { status, verdict } => End::Said { status, verdict: self.of_token(verdict, user, handed_over_ms) },
             End::Lost(_) | End::Held(_) => end,
         }
     }
@@ -297,7 +308,7 @@ impl Lane {
     }
 
     /// What a verdict on a push says of our tokens.
-    fn of_token(&self, verdict: Verdict, handed_over_ms: i64) -> Verdict {
+    fn of_token(&self, verdict: Verdict, user: UserId, handed_over_ms: i64) -> Verdict {
         match verdict {
             Verdict::Accepted => {
                 if self.pulse.good() {
@@ -305,7 +316,7 @@ impl Lane {
                 }
                 Verdict::Accepted
             }
-            Verdict::Rejected(reason) => self.doubted(reason, (handed_over_ms, self.now_ms())),
+            Verdict::Rejected(reason) => self.doubted(reason, user, (handed_over_ms, self.now_ms())),
             Verdict::Reconnect(_)
             | Verdict::Misconfigured(_)
             | Verdict::Hold(_)
@@ -316,14 +327,14 @@ impl Lane {
     }
 
     /// A rejection of a token that may be ours to answer for: in numbers, it is not the tokens that are wrong.
-    fn doubted(&self, reason: Reason, (handed_over_ms, now_ms): (i64, i64)) -> Verdict {
+    fn doubted(&self, reason: Reason, user: UserId, (handed_over_ms, now_ms): (i64, i64)) -> Verdict {
         let of_all = match (self.gateway, &*reason) {
             (Gateway::Apns, apns::BAD_DEVICE_TOKEN) => "bad_device_tokens",
             (Gateway::Apns, "device_token_not_for_topic") => "device_token_not_for_topic",
             (Gateway::Fcm, "sender_id_mismatch") => "sender_id_mismatch",
             (Gateway::Apns | Gateway::Fcm | Gateway::WebPush, _) => return Verdict::Rejected(reason),
         };
-        let (sound, suspected) = self.pulse.bad();
+        let (sound, suspected) = self.pulse.bad(user);
         if suspected {
             self.pause(of_all, now_ms);
         } else if self.gateway == Gateway::Fcm && sound {

@@ -6,10 +6,11 @@ use super::lane::Lane;
 use super::message::Gateway;
 use super::news::{Desk, News, Standing};
 use super::route::Route;
+use crate::clock;
 use crate::error::Result;
 use crate::id::AppId;
 use crate::outbound::Limits;
-use crate::people::device::web::Services;
+use crate::people::device::web::{self, Services};
 use crate::platform::Platform;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -47,6 +48,8 @@ pub(super) enum Found {
 
 /// Most push services of browsers to which one app has connections at once.
 const SERVICES_MAX: usize = 64;
+/// How long one keeps its connections at least: built anew at every look, none would ever be ready.
+const STAYS_MS: i64 = 60_000;
 
 /// All lanes, opened when first needed.
 pub(super) struct Lanes {
@@ -103,7 +106,9 @@ impl Lanes {
             let lanes: Ways = lanes?.into();
             let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
             if open.changes == changes {
-                if route.service.is_some() && !open.make_room(app) {
+                if route.service.as_deref().is_some_and(|service| !web::is_well_known(service))
+                    && !open.make_room(app, self.platform.clock.now_ms())
+                {
                     return Ok(Found::NoRoom);
                 }
                 open.lanes.insert((app, route.clone()), Arc::clone(&lanes));
@@ -164,12 +169,15 @@ impl Lanes {
 
 impl Open {
     /// Makes room for one more push service of an app; false when all that there are have something to do.
-    fn make_room(&mut self, app: AppId) -> bool {
-        let of_app = self.lanes.iter().filter(|((of, route), _)| *of == app && route.service.is_some());
+    fn make_room(&mut self, app: AppId, now_ms: i64) -> bool {
+        // The browsers' own services always have room: anybody can name another one.
+        let other = |route: &Route| route.service.as_deref().is_some_and(|service| !web::is_well_known(service));
+        let of_app = self.lanes.iter().filter(|((of, route), _)| *of == app && other(route));
         if of_app.clone().count() < SERVICES_MAX {
             return true;
         }
-        let idle = of_app.filter(|(_, lanes)| lanes.iter().all(|lane| lane.in_flight() == 0));
+        let settled = |lane: &Lane| lane.in_flight() == 0 && !clock::is_ahead(lane.opened_ms + STAYS_MS, now_ms, STAYS_MS);
+        let idle = of_app.filter(|(_, lanes)| lanes.iter().all(|lane| settled(lane)));
         let longest = idle.min_by_key(|(_, lanes)| lanes.iter().map(|lane| lane.taken_ms()).max());
         match longest.map(|(key, _)| key.clone()) {
             Some(key) => self.lanes.remove(&key).is_some(),

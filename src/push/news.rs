@@ -21,6 +21,8 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How often a credential that works is noted.
+/// How long after a refusal a success does not take it back: what was under way together comes in together.
+const FLIP_MS: u64 = 10_000;
 const NOTED_EVERY_MS: u64 = HOUR_MS.unsigned_abs();
 /// How often credentials are counted for the metrics, by the domain's clock.
 const COUNT_EVERY_MS: u64 = 60_000;
@@ -57,11 +59,18 @@ pub(super) struct Standing {
     label: News,
     noted_ms: AtomicI64,
     refused: AtomicBool,
+    refused_ms: AtomicI64,
 }
 
 impl Standing {
     pub(super) fn new(desk: &Desk, label: News) -> Self {
-        Self { desk: desk.clone(), label, noted_ms: AtomicI64::new(i64::MIN), refused: AtomicBool::new(false) }
+        Self {
+            desk: desk.clone(),
+            label,
+            noted_ms: AtomicI64::new(i64::MIN),
+            refused: AtomicBool::new(false),
+            refused_ms: AtomicI64::new(i64::MIN),
+        }
     }
 
     /// Of which of a gateway's keys it is; "": there is one.
@@ -71,8 +80,11 @@ impl Standing {
 
     /// The gateway has taken it.
     pub(super) fn proven(&self, now_ms: i64) {
+        let refused = self.refused.load(Ordering::Relaxed);
         let fresh = self.noted_ms.load(Ordering::Relaxed).abs_diff(now_ms) < NOTED_EVERY_MS;
-        if fresh && !self.refused.load(Ordering::Relaxed) {
+        // One topic of a key may be refused while another is not: that is told once, and not with every answer.
+        let flips = refused && self.refused_ms.load(Ordering::Relaxed).abs_diff(now_ms) < FLIP_MS;
+        if fresh && !refused || flips {
             return;
         }
         self.noted_ms.store(now_ms, Ordering::Relaxed);
@@ -82,6 +94,7 @@ impl Standing {
 
     /// The gateway refuses it.
     pub(super) fn refused(&self, reason: &str, now_ms: i64) {
+        self.refused_ms.store(now_ms, Ordering::Relaxed);
         if !self.refused.swap(true, Ordering::Relaxed) {
             self.desk.put(News { refused: Some(reason.to_owned()), at_ms: now_ms, ..self.label.clone() });
         }

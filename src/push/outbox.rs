@@ -64,8 +64,8 @@ fn unboard_changed(conn: &mut Conn, messages: &[NewMessage], berths: &mut [Optio
         for (n, message) in of_app() {
             let same = epochs.are(message.user_id, (message.consent_epoch, message.app_consent_epoch))
                 && holds(devices.get(&message.device_id), message.user_id, &message.token);
-            if !same && let Some(berth) = berths.get_mut(n) {
-                *berth = None;
+            if !same && let Some(berth) = berths.get_mut(n).and_then(Option::take) {
+                berth.lane.give_back(1);
             }
         }
     }
@@ -181,7 +181,7 @@ pub(super) fn claim(conn: &mut Conn, claim: &Claim<'_>) -> Result<Claims> {
     let ended = unwanted || ends.any();
     let taken = due.into_iter().filter_map(|d| {
         let (flight, aboard) = (entered.remove(&d.id)?, flights.board(d.id));
-        Some((d.claimed((app, queue.bulk), now_ms), flight, aboard))
+        Some((d.claimed((app, queue), now_ms), flight, aboard))
     });
     let taken = taken.collect();
     Ok(Claims { taken, ended })

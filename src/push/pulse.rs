@@ -5,13 +5,17 @@ use super::health::Health;
 use super::message::Gateway;
 use super::verdict::{Reason, Verdict};
 use super::window::{Flight, Window};
+use crate::id::UserId;
 use crate::outbound::{Loss, Room};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// The word for connections that cannot be made.
 const NO_CONNECTION: &str = "no_connection";
+/// So many users are remembered for it.
+const DOUBTERS_MAX: usize = 1_000;
 /// Answers from here on say that the gateway does not work.
 const BROKEN: u16 = 500;
 
@@ -30,6 +34,8 @@ pub(super) struct Pulse {
 
 struct Mind {
     health: Health,
+    /// Whose tokens the gateway did not know lately.
+    doubters: HashSet<UserId>,
     breaker: Breaker,
     window: Window,
 }
@@ -52,7 +58,12 @@ pub(super) struct Departure {
 
 impl Pulse {
     pub(super) fn new(gateway: Gateway, streams: usize) -> Self {
-        let mind = Mind { health: Health::default(), breaker: Breaker::default(), window: Window::new(streams) };
+        let mind = Mind {
+            health: Health::default(),
+            doubters: HashSet::new(),
+            breaker: Breaker::default(),
+            window: Window::new(streams),
+        };
         Self {
             gateway,
             mind: Mutex::new(mind),
@@ -129,11 +140,16 @@ impl Pulse {
         self.mind().health.good()
     }
 
-    /// The gateway does not know a token. Answers whether a single one may be wrong, as far as was known before, and whether we
-    /// are suspected by now.
-    pub(super) fn bad(&self) -> (bool, bool) {
-        let health = &mut self.mind().health;
-        (health.is_sound(), health.bad())
+    /// The gateway does not know a token of this user's. Answers whether a single one may be wrong, as far as was known before,
+    /// and whether we are suspected by now. Each user speaks once: nobody pauses a lane by tokens that they have made up.
+    pub(super) fn bad(&self, user: UserId) -> (bool, bool) {
+        let mind = &mut *self.mind();
+        if mind.doubters.len() >= DOUBTERS_MAX {
+            mind.doubters.clear();
+        }
+        let sound = mind.health.is_sound();
+        let suspected = if mind.doubters.insert(user) { mind.health.bad() } else { mind.health.is_suspected() };
+        (sound, suspected)
     }
 
     /// Until when the breaker holds everything back, UTC milliseconds.

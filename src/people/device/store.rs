@@ -120,6 +120,15 @@ pub(super) fn subscription(conn: &mut Conn, app: AppId, endpoint: &str) -> Resul
     Ok(keys.map(|keys| join(endpoint.to_owned(), keys)))
 }
 
+/// The endpoints of a user's browsers, by their installations.
+pub(super) fn endpoints(conn: &mut Conn, app: AppId, user: UserId) -> Result<Vec<(String, String)>> {
+    Ok(on!(conn, c => devices::table
+        .filter(devices::app_id.eq(app).and(devices::user_id.eq(user)).and(devices::platform.eq(Platform::Web.name())))
+        .filter(devices::token.is_not_null())
+        .select((devices::installation_id, devices::token.assume_not_null()))
+        .load(c))?)
+}
+
 /// What a device has that has lost its token.
 #[derive(Default, AsChangeset)]
 #[diesel(table_name = devices, treat_none_as_null = true)]

@@ -202,6 +202,11 @@ impl<'a> Address<'a> {
     }
 }
 
+/// Whether it is one of the browsers' own push services whose address is one name.
+pub fn is_well_known(authority: &str) -> bool {
+    SERVICES.contains(&authority)
+}
+
 /// A public key and a secret as they are kept.
 pub(super) fn read_keys(p256dh: &str, auth: &str) -> Option<([u8; POINT_BYTES], [u8; AUTH_BYTES])> {
     let (mut point, mut secret) = ([0; POINT_BYTES], [0; AUTH_BYTES]);

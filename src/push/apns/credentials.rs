@@ -19,6 +19,8 @@ use http::HeaderValue;
 use p256::ecdsa::signature::Signer as _;
 use p256::ecdsa::{Signature, SigningKey};
 use p256::pkcs8::DecodePrivateKey as _;
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::pki_types::pem::PemObject as _;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -53,7 +55,9 @@ impl ProviderKey {
                 return Err((field, "expected the 10 capital letters and digits that Apple shows"));
             }
         }
-        let pair = SigningKey::from_pkcs8_pem(pem.trim()).map_err(|_| ("key_p8", what_else(pem)))?;
+        // Lines of any width: keys are often pasted from JSON or an environment as one.
+        let der = PrivatePkcs8KeyDer::from_pem_slice(pem.as_bytes()).map_err(|_| ("key_p8", what_else(pem)))?;
+        let pair = SigningKey::from_pkcs8_der(der.secret_pkcs8_der()).map_err(|_| ("key_p8", what_else(pem)))?;
         Ok(Self { team_id: team_id.to_owned(), key_id: key_id.to_owned(), pair })
     }
 

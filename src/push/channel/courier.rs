@@ -4,7 +4,7 @@ use super::broadcast::Broadcast;
 use super::store::{self, Channel};
 use super::{Channels, apple, google};
 use crate::clock::{DAY_MS, MINUTE_MS};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::BroadcastId;
 use crate::outbound::{Flying, HandOver, Slot};
 use crate::push::ending::{End, Held, Next, Tried, next, unknown};
@@ -18,6 +18,7 @@ use crate::worker::Progress;
 use http::HeaderValue;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, timeout};
@@ -26,6 +27,9 @@ use tokio::time::{Instant, timeout};
 pub(super) const POLL_MS: u64 = 500;
 /// Most broadcasts on their way at once, and most that one step looks at.
 const FLIGHTS_MAX: usize = 64;
+/// Most broadcasts of one app that one look finds, so that an app that is shut out hides no other; and most of all apps.
+const PER_APP: i64 = 8;
+const LOOK: i64 = 1_000;
 /// How long a step waits for a connection that is on its way, and when it looks again after that.
 const ON_ITS_WAY: Duration = Duration::from_secs(2);
 const LATER_MS: i64 = 500;
@@ -170,10 +174,12 @@ impl Channels {
     async fn claim(&self, bag: &mut Bag) -> Result<(bool, Option<i64>)> {
         let (platform, room) = (self.platform(), FLIGHTS_MAX.saturating_sub(bag.aboard.len()));
         let now_ms = platform.clock.now_ms();
-        let limit = i64::try_from(room).unwrap_or(0);
+        if room == 0 {
+            return Ok((false, None));
+        }
         let look = move |conn: &mut Conn| {
             let mut due = Vec::new();
-            for broadcast in store::due(conn, (now_ms, limit))? {
+            for broadcast in store::due(conn, (now_ms, PER_APP, LOOK))? {
                 if let Some(channel) = store::find(conn, broadcast.app_id, broadcast.channel_id)? {
                     due.push((broadcast, channel));
                 }
@@ -185,21 +191,11 @@ impl Channels {
             return Ok((false, next_due_ms));
         }
         let (late, due): (Vec<_>, Vec<_>) = due.into_iter().partition(|(broadcast, _)| broadcast.deadline_ms <= now_ms);
-        let mut ready = Vec::new();
-        for (broadcast, channel) in due {
-            let lane = self.0.dispatcher.lane(broadcast.app_id, channel.route(), Some(&channel.topic)).await?;
-            let slot = match &lane {
-                Some(lane) => lane.slot(now_ms, Instant::now() + ON_ITS_WAY).await,
-                None => None,
-            };
-            // A lane without a slot is looked at again; one that is not there never has any.
-            if lane.is_none() || slot.is_some() {
-                ready.push(Ready { broadcast, channel, lane, slot });
-            }
-        }
+        let (ready, shut) = self.berths(due, (room, now_ms)).await?;
         if ready.is_empty() && late.is_empty() {
             let soon_ms = now_ms + LATER_MS;
-            return Ok((false, Some(next_due_ms.map_or(soon_ms, |at_ms| at_ms.min(soon_ms)))));
+            let next_due_ms = Some(next_due_ms.map_or(soon_ms, |at_ms| at_ms.min(soon_ms)));
+            return Ok((self.comes(bag, shut, now_ms).await, next_due_ms));
         }
         let wanted: Vec<Broadcast> = ready.iter().map(|ready| ready.broadcast.clone()).collect();
         let start = move |conn: &mut Conn| {
@@ -217,6 +213,57 @@ impl Channels {
             self.send(bag, ready);
         }
         Ok((true, next_due_ms))
+    }
+
+    /// Slots for as many of these as there are at once, and a lane whose connection may be on its way.
+    async fn berths(
+        &self,
+        due: Vec<(Broadcast, Channel)>,
+        (room, now_ms): (usize, i64),
+    ) -> Result<(Vec<Ready>, Option<Arc<Lane>>)> {
+        let (mut ready, mut shut): (Vec<Ready>, Vec<Arc<Lane>>) = (Vec::new(), Vec::new());
+        for (broadcast, channel) in due {
+            if ready.len() >= room {
+                break;
+            }
+            let lane = match self.0.dispatcher.lane(broadcast.app_id, channel.route(), Some(&channel.topic)).await {
+                Ok(lane) => lane,
+                Err(Error::Busy(what)) => return Err(Error::Busy(what)),
+                // One credential that cannot be read is its app's trouble, not everybody's.
+                Err(error) => {
+                    tracing::error!(%error, app = %broadcast.app_id, "a credential cannot be used; its broadcasts wait");
+                    continue;
+                }
+            };
+            // One that is not there never has a slot; one that had none now has none for the next of its broadcasts.
+            if lane.as_ref().is_some_and(|lane| shut.iter().any(|other| Arc::ptr_eq(lane, other))) {
+                continue;
+            }
+            match lane {
+                None => ready.push(Ready { broadcast, channel, lane: None, slot: None }),
+                Some(lane) => match lane.take((1, false), now_ms).pop() {
+                    Some(slot) => ready.push(Ready { broadcast, channel, lane: Some(lane), slot: Some(slot) }),
+                    None => shut.push(lane),
+                },
+            }
+        }
+        // By turns: a connection that never comes holds up none that does.
+        shut.retain(|lane| lane.paused_until_ms(now_ms).is_none());
+        let turn = self.0.turn.fetch_add(1, Ordering::Relaxed).checked_rem(shut.len()).unwrap_or(0);
+        Ok((ready, shut.into_iter().nth(turn)))
+    }
+
+    /// Waits a little for a connection that is on its way, unless something else happens first. Answers whether to look again
+    /// at once.
+    async fn comes(&self, bag: &mut Bag, lane: Option<Arc<Lane>>, now_ms: i64) -> bool {
+        let Some(lane) = lane.filter(|_| bag.flights.is_empty()) else { return false };
+        tokio::select! {
+            slot = lane.slot(now_ms, Instant::now() + ON_ITS_WAY) => {
+                lane.give_back(usize::from(slot.is_some()));
+                slot.is_some()
+            }
+            () = self.0.hint.nudged() => true,
+        }
     }
 
     /// The last check and the hand-over, in one breath; the answer is awaited beside.

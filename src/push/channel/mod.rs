@@ -23,6 +23,7 @@ use crate::platform::Platform;
 use crate::store::Conn;
 use crate::worker::{Hint, Worker};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 /// Most channels of an app in one of Apple's worlds, which is Apple's own limit; and as many of Google's topics.
 const CHANNELS_LIMIT: i64 = 10_000;
@@ -39,6 +40,8 @@ struct Inner {
     dispatcher: Dispatcher,
     hint: Hint,
     bag: tokio::sync::Mutex<courier::Bag>,
+    /// Whose turn it is among lanes that have no connection yet.
+    turn: AtomicUsize,
 }
 
 impl Channels {
@@ -53,7 +56,8 @@ impl Channels {
             tracing::warn!(stranded, "broadcasts were on their way when this server stopped; nobody knows whether they arrived");
         }
         let (platform, dispatcher) = (platform.clone(), dispatcher.clone());
-        Ok(Self(Arc::new(Inner { platform, dispatcher, hint: Hint::default(), bag: tokio::sync::Mutex::default() })))
+        let (hint, bag) = (Hint::default(), tokio::sync::Mutex::default());
+        Ok(Self(Arc::new(Inner { platform, dispatcher, hint, bag, turn: AtomicUsize::new(0) })))
     }
 
     /// The loop that sends broadcasts.

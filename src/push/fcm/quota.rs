@@ -24,6 +24,8 @@ const WORTH_S: f64 = 0.05;
 const HUNGRY_S: f64 = 1.0;
 /// So many refusals in a row are about the project, not about one device or topic.
 const STREAK: u32 = 10;
+/// From so many buckets on those that nobody draws from are forgotten.
+const KNOWN_MAX: usize = 10_000;
 /// Longest pause after that, in milliseconds, and the one when Google does not say how long.
 const PAUSE_LIMIT_MS: i64 = 600_000;
 const PAUSE_MS: i64 = 60_000;
@@ -69,12 +71,12 @@ impl Quota {
 
     /// Takes up to `n`; give back what is not used.
     pub fn take(&self, n: usize, now_ms: i64) -> usize {
-        if self.rates.per_minute == 0 {
-            return n;
-        }
         let mut state = self.filled(now_ms);
         if clock::is_ahead(state.paused_until_ms, now_ms, PAUSE_LIMIT_MS) {
             return 0;
+        }
+        if self.rates.per_minute == 0 {
+            return n;
         }
         let kept = if n > 1 { self.kept(&state) } else { 0.0 };
         let there = whole(state.level - kept);
@@ -97,12 +99,12 @@ impl Quota {
 
     /// When there is something again, UTC milliseconds; `None` when there is now.
     pub fn empty_until_ms(&self, now_ms: i64) -> Option<i64> {
-        if self.rates.per_minute == 0 {
-            return None;
-        }
         let state = self.filled(now_ms);
         if clock::is_ahead(state.paused_until_ms, now_ms, PAUSE_LIMIT_MS) {
             return Some(state.paused_until_ms);
+        }
+        if self.rates.per_minute == 0 {
+            return None;
         }
         let missing = (state.flow * WORTH_S).max(1.0) + self.kept(&state) - state.level;
         if missing <= 0.0 || state.flow <= 0.0 {
@@ -202,6 +204,10 @@ impl Quotas {
             Some(_) | None => format!("{project_id} {client_email}"),
         };
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        // What nobody draws from any more begins anew.
+        if known.len() >= KNOWN_MAX {
+            known.retain(|_, quota| Arc::strong_count(quota) > 1);
+        }
         Arc::clone(known.entry(name).or_insert_with(|| Arc::new(Quota::new(self.rates, now_ms))))
     }
 }

@@ -38,7 +38,8 @@ pub(in crate::push) fn put_credential(
             push_credentials::gateway.eq(new.gateway.word()),
             push_credentials::environment.eq(new.public.environment.name()),
             push_credentials::key_id.eq(new.key_id()),
-            push_credentials::revision.eq(1_i64),
+            // Above all that one of the same name had before it was deleted: what is still heard of that one is not of this one.
+            push_credentials::revision.eq(now_ms),
             fresh.clone(),
         ))
         .on_conflict((

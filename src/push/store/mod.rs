@@ -11,7 +11,7 @@ pub(super) use queue::{Due, Waiting, allow, depth, due, end, expire, postpone, s
 pub(super) use recalls::{Original, ask_later, insert_recalls, note_recalled, originals, states, unended};
 
 use super::ending::{Next, Tried};
-use super::message::{Attempt, Mode, NewMessage, Push, State};
+use super::message::{Attempt, Gateway, Mode, NewMessage, Push, State};
 use super::route::Queue;
 use super::verdict::Reason;
 use crate::error::{Error, Result};
@@ -83,7 +83,8 @@ impl Row {
             offer_id: message.offer_id,
             platform: message.gateway.platform().name().into(),
             token: message.token.clone(),
-            environment: message.environment.name().into(),
+            // Where it goes, which for a test is not always where the device is at home.
+            environment: queue.route.environment.name().into(),
             topic: message.topic.clone(),
             test: message.test,
             route: queue.word(),
@@ -115,7 +116,9 @@ impl Row {
 #[derive(Debug, Clone)]
 pub(super) struct Claimed {
     pub(super) app_id: AppId,
+    pub(super) user_id: UserId,
     pub(super) device_id: DeviceId,
+    pub(super) gateway: Gateway,
     pub(super) push: Push,
     pub(super) mode: Mode,
     /// Whether it is one of many.
@@ -129,7 +132,9 @@ impl Claimed {
     pub(super) fn of_row(row: &Row, message: &NewMessage) -> Self {
         Self {
             app_id: row.app_id,
+            user_id: row.user_id,
             device_id: row.device_id,
+            gateway: message.gateway,
             push: Push {
                 id: row.id,
                 token: row.token.clone(),

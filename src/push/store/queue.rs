@@ -96,10 +96,12 @@ impl Due {
         serde_json::from_str(&self.consent).map_err(Error::broken)
     }
 
-    pub(in crate::push) fn claimed(self, (app_id, bulk): (AppId, bool), now_ms: i64) -> Claimed {
+    pub(in crate::push) fn claimed(self, (app_id, queue): (AppId, &Queue), now_ms: i64) -> Claimed {
         Claimed {
             app_id,
+            user_id: self.user_id,
             device_id: self.device_id,
+            gateway: queue.route.gateway,
             push: Push {
                 id: self.id,
                 token: self.token,
@@ -111,7 +113,7 @@ impl Due {
                 payload: self.payload.into(),
             },
             mode: self.mode,
-            bulk,
+            bulk: queue.bulk,
             attempt: self.attempt + 1,
             started_ms: now_ms,
             attempts: self.attempts,

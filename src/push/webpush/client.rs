@@ -4,8 +4,9 @@ use super::encrypt::{Fresh, Recipient, encrypt, padding};
 use super::payload::urgency;
 use super::vapid::{KeyPair, Keys, chosen};
 use super::verdict::{Judged, judge};
+use crate::id::UserId;
 use crate::outbound::{Answer, Outgoing};
-use crate::people::device::web::{Address, key_id};
+use crate::people::device::web::Address;
 use crate::push::{Push, Verdict};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -21,7 +22,7 @@ const TOPIC: HeaderName = HeaderName::from_static("topic");
 
 /// Longest time to live, in seconds: four weeks, which every push service takes.
 const TTL_LIMIT_S: i64 = 2_419_200;
-/// So many subscriptions in a row, each refused for its key, are no longer a matter of theirs.
+/// Subscriptions of so many users in a row, each refused for its key, are no longer a matter of theirs.
 const REFUSALS_MAX: usize = 3;
 
 /// Speaks for one app to one push service.
@@ -32,8 +33,8 @@ pub struct Client {
     origin: String,
     /// Most bytes of plaintext.
     limit_bytes: usize,
-    /// Which subscriptions were refused for their key since a push was taken.
-    refused: Mutex<BTreeSet<String>>,
+    /// Whose subscriptions were refused for their key since a push was taken.
+    refused: Mutex<BTreeSet<UserId>>,
 }
 
 /// The body of a push, encrypted, and what it says in its head.
@@ -106,17 +107,18 @@ impl Client {
         Ok(Some((Outgoing { head, body: sealed.body }, bearer)))
     }
 
-    /// What became of a push, and what follows from it for the pushes after it: `token` is the subscription's, `bearer` what
-    /// was shown.
-    pub fn heard(&self, answer: &Answer, (token, bearer): (&str, &HeaderValue), times_ms: (i64, i64)) -> Verdict {
+    /// What became of a push, and what follows from it for the pushes after it: `user` is whose the subscription is,
+    /// `bearer` what was shown.
+    pub fn heard(&self, answer: &Answer, (user, bearer): (UserId, &HeaderValue), times_ms: (i64, i64)) -> Verdict {
         let (handed_over_ms, now_ms) = times_ms;
         match judge(answer, handed_over_ms, now_ms) {
             Judged { verdict: Verdict::Accepted, .. } => {
                 self.proven(bearer);
                 Verdict::Accepted
             }
-            Judged { verdict: Verdict::Rejected(reason), other_key: true } if self.refused(token) => {
-                Verdict::Misconfigured(reason)
+            // Mozilla says the same of a bad token: another one is worth a try before all wait.
+            Judged { verdict: Verdict::Rejected(reason), other_key: true } if self.refused(user) => {
+                if answer.status.as_u16() == 401 { Verdict::Renew(reason) } else { Verdict::Misconfigured(reason) }
             }
             Judged { verdict, .. } => verdict,
         }
@@ -133,11 +135,11 @@ impl Client {
         self.keys.iter().find_map(|key| key.discard(bearer)).unwrap_or(true)
     }
 
-    /// Notes that a subscription was refused for its key. True: so were others just before, with none taken in between,
+    /// Notes that a user's subscription was refused for its key. True: so were others' just before, with none taken in between,
     /// so it is our key that is at fault and not theirs.
-    fn refused(&self, token: &str) -> bool {
+    fn refused(&self, user: UserId) -> bool {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        refused.insert(key_id(token.as_bytes()));
+        refused.insert(user);
         let many = refused.len() >= REFUSALS_MAX;
         if many {
             refused.clear();

@@ -75,7 +75,7 @@ impl Keys {
         let private = URL_SAFE_NO_PAD.encode(private.to_bytes());
         let mut keys = before.map_or_else(Vec::new, |before| before.keys);
         if keys.first().is_none_or(|present| present.private != private) {
-            keys.retain(|kept| kept.private != private);
+            // A key that comes back stands twice: those who subscribed under it before know it by that time.
             keys.insert(0, Kept { private, since_ms: now_ms });
             keys.truncate(KEYS_MAX);
         }

@@ -107,9 +107,12 @@ pub fn verdict(status: u16, errno: Option<Errno>, reason: &str) -> Judged {
         (None, reason) => word(reason).into(),
     };
     let other_key = matches!((status, reason), (400 | 403, "VapidPkHashMismatch"))
-        || status == 403 && !reason.ends_with("JwtToken") && errno.is_none();
+        || status == 403 && !reason.ends_with("JwtToken") && errno.is_none()
+        // Mozilla has one number for a bad token and for a subscription made with another key: a row of them tells.
+        || (status, errno) == (401, Some(Errno::InvalidAuthentication));
     let verdict = match (status, reason) {
         (200..300, _) => Verdict::Accepted,
+        (401, _) if other_key => Verdict::Rejected(said()),
         // The token is refused for what it says: another one may say it better, once.
         (401, _) | (403, "BadJwtToken" | "ExpiredJwtToken") => Verdict::Renew(said()),
         // The only ones that say beyond doubt that a subscription is over.

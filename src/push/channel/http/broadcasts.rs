@@ -137,9 +137,9 @@ pub async fn send(
 ) -> Result<HttpResponse> {
     caller.need(Scope::PushWrite)?;
     let (platform, app, channel_id) = (channels.platform(), caller.app_id, channel_id(&path)?);
-    let now_ms = platform.clock.now_ms();
+    let (now_ms, test) = (platform.clock.now_ms(), caller.mode == app::Mode::Test);
     let key_hash = idempotency_key(&request)?
-        .map(|key| platform.master_key.derive_hex("idempotency key", format!("{app}|broadcasts|{key}").as_bytes()));
+        .map(|key| platform.master_key.derive_hex("idempotency key", format!("{app}|{test}|broadcasts|{key}").as_bytes()));
     let text = serde_json::to_string(&body.0).map_err(Error::broken)?;
     let body_hash = platform.master_key.derive_hex("broadcast", format!("{channel_id}|{text}").as_bytes());
     let BroadcastIn { event, content_state, stale_at, dismissal_at, relevance_score, alert, priority, deliver_by, mode } = body.0;
@@ -156,7 +156,7 @@ pub async fn send(
         app_id: app,
         id: platform.ids.next(),
         channel_id,
-        test: caller.mode == app::Mode::Test,
+        test,
         event,
         frame: frame.checked(event, now_ms)?,
         priority,

@@ -271,10 +271,13 @@ pub async fn read(caller: BackOffice, channels: web::Data<Channels>, path: web::
 pub async fn delete(caller: BackOffice, channels: web::Data<Channels>, path: web::Path<String>) -> Result<HttpResponse> {
     caller.need(Scope::PushWrite)?;
     let (platform, app, id) = (channels.platform(), caller.app_id, channel_id(&path)?);
-    let now_ms = platform.clock.now_ms();
+    let (now_ms, by_test_key) = (platform.clock.now_ms(), caller.mode == Mode::Test);
     let marked = platform.store.write(move |conn| {
         conn.serialise(&format!("channels:{app}"))?;
         let channel = find(conn, app, id)?;
+        if by_test_key && !channel.test {
+            return Err(Error::forbidden("A test key deletes channels that a test key has made."));
+        }
         if channel.life == Life::Creating {
             return Err(Error::conflict("channel_not_live", "The channel is still being made; try again in a moment."));
         }

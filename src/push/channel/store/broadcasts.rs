@@ -150,11 +150,14 @@ pub(in crate::push::channel) fn stop(
     Ok(())
 }
 
-/// What is due, the longest due first, of channels on which nothing is on its way.
-pub(in crate::push::channel) fn due(conn: &mut Conn, (now_ms, limit): (i64, i64)) -> Result<Vec<Broadcast>> {
+/// What is due, the longest due first, of channels on which nothing is on its way; of each app only the first few.
+pub(in crate::push::channel) fn due(conn: &mut Conn, (now_ms, per_app, limit): (i64, i64, i64)) -> Result<Vec<Broadcast>> {
+    let first = format!(
+        "id in (select id from (select id, row_number() over (partition by app_id order by due_ms, id) as n \
+         from broadcasts where {WAITS} and due_ms <= {now_ms} and {ALONE}) as ranked where n <= {per_app})"
+    );
     let rows: Vec<BroadcastRow> = on!(conn, c => broadcasts::table
-        .filter(sql::<Bool>(WAITS).and(broadcasts::due_ms.le(now_ms)))
-        .filter(sql::<Bool>(ALONE))
+        .filter(sql::<Bool>(&first))
         .order((broadcasts::due_ms, broadcasts::id))
         .limit(limit)
         .select(BroadcastRow::as_select())
