@@ -64,13 +64,16 @@ impl Pulse {
             breaker: Breaker::default(),
             window: Window::new(streams),
         };
-        Self {
+        let pulse = Self {
             gateway,
             mind: Mutex::new(mind),
             slots: AtomicUsize::new(1),
             unconnected: AtomicU64::new(0),
             since: Instant::now(),
-        }
+        };
+        // Whoever watches the figure sees that it is there.
+        pulse.gauge().increment(0.0);
+        pulse
     }
 
     /// How many pushes may be in flight, and how many may go beside those that are when `wanted` would like to.
@@ -112,10 +115,22 @@ impl Pulse {
         match verdict {
             // One connection is at its end: that says nothing of the next.
             Verdict::Reconnect(_) => {}
-            Verdict::Later { reason, .. } | Verdict::Rejected(reason) if status >= BROKEN => {
+            Verdict::Later { reason, .. }
+            | Verdict::Rejected(reason)
+            | Verdict::Misconfigured(reason)
+            | Verdict::Renew(reason)
+            | Verdict::Hold(reason)
+                if status >= BROKEN =>
+            {
                 self.failed(&mut mind, reason, (left.at_ms, now_ms));
             }
-            _ => {
+            Verdict::Accepted
+            | Verdict::Unregistered { .. }
+            | Verdict::Later { .. }
+            | Verdict::Rejected(_)
+            | Verdict::Misconfigured(_)
+            | Verdict::Renew(_)
+            | Verdict::Hold(_) => {
                 let closed = mind.breaker.worked();
                 drop(mind);
                 self.closed(closed);

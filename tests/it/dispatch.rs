@@ -506,8 +506,9 @@ both! {
     async fn at_every_instant_what_was_planned_is_somewhere_and_a_stop_ends_in_time(world) {
         let post = narrow(world, 16).await;
         let fault = |fault, times| Rule { gateway: None, token: None, times: Some(times), fault };
-        post.standin.inject(fault(Fault::Slow { wait_ms: 20 }, 100));
+        // More than the twenty that open it and what is in flight beside them: some are left for probes.
         post.standin.inject(fault(answer(500, "InternalServerError"), 40));
+        post.standin.inject(fault(Fault::Slow { wait_ms: 20 }, 100));
         post.standin.inject(fault(Fault::Stall { wait_ms: 200 }, 3));
         post.standin.inject(fault(Fault::Slow { wait_ms: 700 }, 60));
         post.standin.inject(fault(Fault::CutAfterRequest, 1));
