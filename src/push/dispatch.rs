@@ -28,18 +28,14 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 /// Most messages in one claim.
-const BATCH: usize = 500;
-/// A claim waits for more free slots than this while the lane is busy: a transaction for one message is not worth it.
-const WORTH: usize = 64;
-/// How long it waits for them, in milliseconds: streams that are never answered must not keep the others from use.
-const PATIENCE_MS: i64 = 50;
+pub(super) const BATCH: usize = 500;
 /// Most claims of bulk in one look: then what is not bulk is looked for again.
 const BULK_CLAIMS: usize = 4;
 /// How often a step looks again while a connection or a token is on its way, and how long for each.
 const LOOKS: usize = 8;
 const ON_ITS_WAY: Duration = Duration::from_secs(2);
 /// When to look again after that, by the domain's clock and by the machine's.
-const LATER_MS: i64 = 500;
+pub(super) const LATER_MS: i64 = 500;
 const POLL_MS: u64 = 500;
 /// How often the depth of the queue is counted, by the domain's clock.
 const COUNT_EVERY_MS: i64 = 10_000;
@@ -287,48 +283,6 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// No lane now: what has passed its deadline ends on time.
-    async fn no_room(&self, wish: &Wish, look: &mut Look) -> Result<()> {
-        let now_ms = self.0.platform.clock.now_ms();
-        look.due(now_ms + LATER_MS);
-        self.expire((wish, now_ms), look).await
-    }
-
-    async fn expire(&self, (wish, now_ms): (&Wish, i64), look: &mut Look) -> Result<()> {
-        let (app, queue) = (wish.app, wish.queue.clone());
-        let ended = self.0.platform.store.write(move |conn| store::expire(conn, (app, &queue), now_ms)).await?;
-        if ended > 0 {
-            look.progress = true;
-            self.0.platform.feedback_hint.nudge();
-        }
-        Ok(())
-    }
-
-    /// Slots for a claim, or none when it is better to wait.
-    async fn slots(&self, lane: &Arc<Lane>, wish: &Wish, look: &mut Look) -> Result<Vec<Slot>> {
-        let now_ms = self.0.platform.clock.now_ms();
-        let bulk = wish.queue.bulk;
-        if bulk {
-            lane.traffic.bulk_waits(now_ms);
-        }
-        let slots = lane.take((BATCH, bulk), now_ms);
-        let few = slots.len() < WORTH && lane.in_flight() > WORTH;
-        // What goes before bulk would wait for slots that bulk fills again.
-        let waits = few && !wish.before_bulk && lane.traffic.waits_for_more(now_ms, PATIENCE_MS);
-        if waits && !slots.is_empty() {
-            look.due(now_ms + PATIENCE_MS);
-        }
-        if waits || slots.is_empty() {
-            lane.give_back(slots.len());
-            self.wait_for(lane, wish, look).await?;
-            return Ok(Vec::new());
-        }
-        if !wish.before_bulk {
-            lane.traffic.waits_no_longer();
-        }
-        Ok(slots)
-    }
-
     async fn claim_for(&self, lane: Option<&Arc<Lane>>, wish: &Wish, look: &mut Look) -> Result<()> {
         let platform = &self.0.platform;
         let slots = match lane {
@@ -388,23 +342,6 @@ impl Dispatcher {
         platform.store.write(move |conn| outbox::take_up(conn, &sending, &strays, now_ms)).await?;
         platform.feedback_hint.nudge();
         Ok(true)
-    }
-
-    /// No slot now: what ends without one (deadline, consent, device) still ends on time.
-    async fn wait_for(&self, lane: &Lane, wish: &Wish, look: &mut Look) -> Result<()> {
-        let now_ms = self.0.platform.clock.now_ms();
-        let paused_until_ms = lane.paused_until_ms(now_ms);
-        if let Some(paused_until_ms) = paused_until_ms {
-            look.due(paused_until_ms);
-        } else if lane.in_flight() == 0 {
-            look.blocked = true;
-        }
-        // A lane that is merely busy has slots again in a moment; one that is shut may stay so past many a deadline.
-        let shut = look.blocked || paused_until_ms.is_some();
-        if !shut || !lane.may_expire(now_ms) {
-            return Ok(());
-        }
-        self.expire((wish, now_ms), look).await
     }
 
     /// Tells the metrics how long the queue is, now and then.

@@ -127,7 +127,10 @@ impl Dispatcher {
             let result = airborne.flying.answer(within).await;
             let Airborne { claimed, aboard, lane, bearer, when, .. } = airborne;
             me.0.platform.stopwatch.lap(Hop::Answered, [claimed.push.id.uuid()]);
-            let end = lane.heard(result, &Left { user: claimed.user_id, token: &claimed.push.token, bearer: &bearer, when });
+            let end = lane.heard(
+                result,
+                &Left { user: claimed.user_id, token: &claimed.push.token, bearer: &bearer, when, first: claimed.attempt == 1 },
+            );
             let gateway = lane.gateway;
             if settle::is_accepted(&end) {
                 let now_ms = me.0.platform.clock.now_ms();

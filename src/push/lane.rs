@@ -58,6 +58,8 @@ pub(super) struct Left<'a> {
     pub(super) token: &'a str,
     pub(super) bearer: &'a HeaderValue,
     pub(super) when: Departure,
+    /// Whether it is the first attempt at its message.
+    pub(super) first: bool,
 }
 
 impl Lane {
@@ -233,7 +235,7 @@ impl Lane {
 
     /// What became of a push, and what follows from it for the pushes after it.
     pub(super) fn heard(&self, result: Result<Answer, Loss>, left: &Left<'_>) -> End {
-        let &Left { user, token, bearer, when } = left;
+        let &Left { user, token, bearer, when, first } = left;
         let handed_over_ms = when.at_ms;
         let end = self.heard_as(result, (bearer, when), |answer, now_ms| match &self.client {
             Client::Apns { .. } => apns::judge(answer, now_ms),
@@ -244,7 +246,7 @@ impl Lane {
                 }
                 verdict => verdict,
             },
-            Client::WebPush(client) => client.heard(answer, (user, bearer), (handed_over_ms, now_ms)),
+            Client::WebPush(client) => client.heard(answer, ((user, first), bearer), (handed_over_ms, now_ms)),
         });
         match end {
             End::Said { status, verdict } => End::Said { status, verdict: self.of_token(verdict, user, handed_over_ms) },

@@ -34,6 +34,7 @@ pub mod proof;
 mod pulse;
 pub mod recall;
 pub mod retry;
+mod room;
 mod route;
 mod sealing;
 mod sending;

@@ -33,7 +33,7 @@ fn what_is_printed_is_what_is_in_force_without_secrets() {
     let said =
         text(&print(&[], &[("KAIROS_DATABASE_URL", "postgres://kairos:hush@db/kairos"), ("KAIROS_LOG_FORMAT", "json")]).stdout);
     assert!(said.contains("database_url = \"(secret)\" # default: \"\"\n") && !said.contains("hush"), "{said}");
-    assert!(said.contains("log_format = \"json\" # default: \"human\"\n") && said.contains("\ndrain_s = 25\n"), "{said}");
+    assert!(said.contains("log_format = \"json\" # default: \"human\"\n") && said.contains("\ndrain_s = 22\n"), "{said}");
 }
 
 #[test]

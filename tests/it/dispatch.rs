@@ -507,7 +507,7 @@ both! {
         let post = narrow(world, 16).await;
         let fault = |fault, times| Rule { gateway: None, token: None, times: Some(times), fault };
         // More than the twenty that open it and what is in flight beside them: some are left for probes.
-        post.standin.inject(fault(answer(500, "InternalServerError"), 40));
+        post.standin.inject(fault(answer(500, "InternalServerError"), 26));
         post.standin.inject(fault(Fault::Slow { wait_ms: 20 }, 100));
         post.standin.inject(fault(Fault::Stall { wait_ms: 200 }, 3));
         post.standin.inject(fault(Fault::Slow { wait_ms: 700 }, 60));
@@ -524,7 +524,8 @@ both! {
             if opened && before.get("accepted").is_some_and(|n| *n > 250) && narrowest < 16 {
                 break;
             }
-            world.clock.advance(Duration::from_millis(200));
+            // Pauses grow with each probe that fails.
+            world.clock.advance(Duration::from_millis(if seen["broken"].is_object() { 2_000 } else { 200 }));
             nap(30).await;
         }
         assert!(opened && narrowest < 16, "{opened} {narrowest} {before:?}");

@@ -31,6 +31,10 @@ async fn phone(world: &World, person: &Person, os: &str, keys: Option<&Keyring>)
 
 async fn somebody(world: &World, stage: &Stage) -> Person {
     let person = world.person(&stage.app).await;
+    let nick = json!({"scope": "user", "key": "nick", "kind": "string"});
+    assert!([201, 409].contains(&world.post("/v1/attributes", &stage.app.server, nick).await.status));
+    let named = json!({"attributes": {"nick": "Ann"}});
+    world.patch(&format!("/v1/users/{}", person.id), &stage.app.server, named).await.good();
     grant(world, &person, "marketing").await;
     person
 }
@@ -57,11 +61,8 @@ both! {
         let stage = Stage::set(world).await;
         let google = stage.standin.issue_fcm("demo-project").unwrap();
         world.put("/v1/push-credentials/fcm", &stage.app.server, google).await.good();
-        world.post("/v1/attributes", &stage.app.server, json!({"scope": "user", "key": "nick", "kind": "string"})).await.good();
         for os in ["ios", "android"] {
             let (who, keys) = (somebody(world, &stage).await, Keyring::make().unwrap());
-            let change = json!({"attributes": {"nick": "Ann"}});
-            world.patch(&format!("/v1/users/{}", who.id), &stage.app.server, change).await.good();
             let token = phone(world, &who, os, Some(&keys)).await;
             let id = send(world, push(json!({"user_ids": [who.id]}), json!({"content": secret()}))).await;
             world.drain().await;

@@ -2,7 +2,7 @@
 //! known it is not the tokens that are wrong.
 
 use crate::gateway::TOPIC;
-use crate::outbox::{Post, grant, message, phone_with, plan, post, queue, state, token_of};
+use crate::outbox::{Phoned, Post, grant, message, phone_with, plan, post, queue, state, token_of};
 use crate::world::World;
 use kairos::push::standin::Phone;
 use kairos::push::{Environment, Gateway, NewMessage};
@@ -26,6 +26,13 @@ async fn sent(world: &World, message: &NewMessage) -> String {
     plan(world, message).await;
     world.drain().await;
     state(world, message).await
+}
+
+/// A phone of somebody who agreed.
+async fn somebodys(world: &World, phone: (Gateway, &str, &str)) -> Phoned {
+    let person = world.person(&world.app).await;
+    grant(world, &person.token, true).await;
+    phone_with(world, &person, phone).await
 }
 
 fn answers(post: &Post, message: &NewMessage) -> Vec<String> {
@@ -103,13 +110,13 @@ both! {
 
     async fn a_wrong_host_for_a_whole_fleet_pauses_the_app_and_deletes_not_one_token(world) {
         let post = post(world).await;
-        let mut messages = Vec::new();
+        let mut phones = Vec::new();
         for n in 0..20_u64 {
             let token = format!("{:064x}", 0xF1EE_7000 + n);
-            let phone = phone_with(world, &post.person, (Gateway::Apns, &token, &format!("fleet-{n}"))).await;
+            phones.push(somebodys(world, (Gateway::Apns, &token, &format!("fleet-{n}"))).await);
             lives(&post, &token, Environment::Sandbox);
-            messages.extend((0..15).map(|_| message(world, &phone, |_| {})));
         }
+        let messages: Vec<_> = (0..15).flat_map(|_| &phones).map(|phone| message(world, phone, |_| {})).collect();
         queue(world, messages.clone()).await;
         world.drain().await;
         let arrived = post.standin.arrivals();
@@ -135,6 +142,21 @@ both! {
         assert_eq!(known["items"][0]["warnings"], json!([]), "{known}");
     }
 
+    async fn nobody_pauses_an_app_with_tokens_that_they_have_made_up(world) {
+        let post = post(world).await;
+        let mut made_up = Vec::new();
+        for n in 0..40_u64 {
+            let token = format!("{:064x}", 0xBAD_7000 + n);
+            made_up.push(phone_with(world, &post.person, (Gateway::Apns, &token, &format!("junk-{n}"))).await);
+            lives(&post, &token, Environment::Sandbox);
+        }
+        queue(world, made_up.iter().map(|phone| message(world, phone, |_| {})).collect()).await;
+        world.drain().await;
+        assert_eq!(post.standin.arrivals(), 40);
+        let honest = somebodys(world, (Gateway::Apns, &"ef".repeat(32), "honest")).await;
+        assert_eq!(sent(world, &message(world, &honest, |_| {})).await, "accepted");
+    }
+
     async fn one_stray_token_of_another_project_is_dead_and_a_fleet_of_them_is_our_mistake(world) {
         let post = post(world).await;
         let person = world.person(&world.app).await;
@@ -143,16 +165,27 @@ both! {
         let stray = phone_with(world, &person, (Gateway::Fcm, "stray-1", "stray")).await;
         let of = |topic: &str| Phone { gateway: Gateway::Fcm, environment: Environment::Production, topic: Some(topic.to_owned()), dead_ms: None };
         post.standin.register("stray-1", of("other-project"));
-        for _ in 0..25 {
-            assert_eq!(sent(world, &message(world, &android, |_| {})).await, "accepted");
-        }
+        let good: Vec<_> = (0..50).map(|_| message(world, &android, |_| {})).collect();
+        queue(world, good[..49].to_vec()).await;
+        world.drain().await;
+        assert_eq!(sent(world, &message(world, &stray, |_| {})).await, "rejected:sender_id_mismatch", "too little is known yet");
+        assert_eq!(token_of(world, &stray).await, "stray-1");
+        let good: Vec<_> = (0..50).map(|_| message(world, &android, |_| {})).collect();
+        queue(world, good).await;
+        world.drain().await;
         world.clock.advance(Duration::from_secs(1));
         assert_eq!(sent(world, &message(world, &stray, |_| {})).await, "rejected:unregistered");
         assert_eq!((token_of(world, &stray).await, token_of(world, &android).await), ("none".to_owned(), "good-1".to_owned()));
         // Another account by mistake: all phones are of another project.
         world.restart(|_| {}).await;
         post.standin.register("good-1", of("other-project"));
-        let all: Vec<_> = (0..100).map(|_| message(world, &android, |_| {})).collect();
+        let mut phones = vec![android.clone()];
+        for n in 0..20 {
+            let token = format!("theirs-{n}");
+            post.standin.register(token.clone(), of("other-project"));
+            phones.push(somebodys(world, (Gateway::Fcm, &token, &token)).await);
+        }
+        let all: Vec<_> = (0..5).flat_map(|_| &phones).map(|phone| message(world, phone, |_| {})).collect();
         queue(world, all.clone()).await;
         world.drain().await;
         let refused = world.number("select count(*) from messages where reason = 'sender_id_mismatch'").await;

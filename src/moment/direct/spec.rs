@@ -252,8 +252,11 @@ impl Spec {
         }
     }
 
-    /// Whether it is said to a large audience. Nobody counts one of a topic or a rule beforehand.
+    /// Whether it is said to a large audience and can wait for what is not. Nobody counts one of a topic or a rule beforehand.
     fn is_bulk(&self) -> bool {
+        if self.class == Class::Critical {
+            return false;
+        }
         match &self.audience {
             Kind::List { named } => *named > FEW_MAX,
             Kind::Topic { .. } | Kind::Rule { .. } => true,

@@ -133,6 +133,7 @@ impl<'a> Arrived<'a> {
             (Some(token), _) => token.clone(),
             (None, Some(fid)) => format!("{FID_PREFIX}{fid}"),
             // Who listens to it is known to Google alone.
+            (None, None) if send.validate_only => String::new(),
             (None, None) => send.message.topic.clone().unwrap_or_default(),
         }
     }

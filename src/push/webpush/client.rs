@@ -107,18 +107,28 @@ impl Client {
         Ok(Some((Outgoing { head, body: sealed.body }, bearer)))
     }
 
-    /// What became of a push, and what follows from it for the pushes after it: `user` is whose the subscription is,
+    /// What became of a push, and what follows from it for the pushes after it: `user` is whose the subscription is, `first` whether it is the message's first attempt,
     /// `bearer` what was shown.
-    pub fn heard(&self, answer: &Answer, (user, bearer): (UserId, &HeaderValue), times_ms: (i64, i64)) -> Verdict {
+    pub fn heard(
+        &self,
+        answer: &Answer,
+        ((user, first), bearer): ((UserId, bool), &HeaderValue),
+        times_ms: (i64, i64),
+    ) -> Verdict {
         let (handed_over_ms, now_ms) = times_ms;
         match judge(answer, handed_over_ms, now_ms) {
             Judged { verdict: Verdict::Accepted, .. } => {
                 self.proven(bearer);
                 Verdict::Accepted
             }
-            // Mozilla says the same of a bad token: another one is worth a try before all wait.
-            Judged { verdict: Verdict::Rejected(reason), other_key: true } if self.refused(user) => {
-                if answer.status.as_u16() == 401 { Verdict::Renew(reason) } else { Verdict::Misconfigured(reason) }
+            // Mozilla says the same of a bad token: another one is worth a try.
+            Judged { verdict: Verdict::Renew(reason), other_key: true } if first && self.renew(bearer) => Verdict::Renew(reason),
+            Judged { verdict: Verdict::Rejected(reason) | Verdict::Renew(reason), other_key: true } => {
+                if self.refused(user) {
+                    Verdict::Misconfigured(reason)
+                } else {
+                    Verdict::Rejected(reason)
+                }
             }
             Judged { verdict, .. } => verdict,
         }

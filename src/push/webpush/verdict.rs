@@ -112,7 +112,6 @@ pub fn verdict(status: u16, errno: Option<Errno>, reason: &str) -> Judged {
         || (status, errno) == (401, Some(Errno::InvalidAuthentication));
     let verdict = match (status, reason) {
         (200..300, _) => Verdict::Accepted,
-        (401, _) if other_key => Verdict::Rejected(said()),
         // The token is refused for what it says: another one may say it better, once.
         (401, _) | (403, "BadJwtToken" | "ExpiredJwtToken") => Verdict::Renew(said()),
         // The only ones that say beyond doubt that a subscription is over.

@@ -1,0 +1,75 @@
+//! Whether there is room for a claim, and what becomes of what waits when there is none.
+
+use super::dispatch::{BATCH, Dispatcher, LATER_MS};
+use super::lane::Lane;
+use super::look::{Look, Wish};
+use super::store;
+use crate::error::Result;
+use crate::outbound::Slot;
+use std::sync::Arc;
+
+/// A claim waits for more free slots than this while the lane is busy: a transaction for one message is not worth it.
+const WORTH: usize = 64;
+/// How long it waits for them, in milliseconds: streams that are never answered must not keep the others from use.
+const PATIENCE_MS: i64 = 50;
+
+impl Dispatcher {
+    /// Slots for a claim, or none when it is better to wait.
+    pub(super) async fn slots(&self, lane: &Arc<Lane>, wish: &Wish, look: &mut Look) -> Result<Vec<Slot>> {
+        let now_ms = self.0.platform.clock.now_ms();
+        let bulk = wish.queue.bulk;
+        if bulk {
+            lane.traffic.bulk_waits(now_ms);
+        }
+        let slots = lane.take((BATCH, bulk), now_ms);
+        let few = slots.len() < WORTH && lane.in_flight() > WORTH;
+        // What goes before bulk would wait for slots that bulk fills again.
+        let waits = few && !wish.before_bulk && lane.traffic.waits_for_more(now_ms, PATIENCE_MS);
+        if waits && !slots.is_empty() {
+            look.due(now_ms + PATIENCE_MS);
+        }
+        if waits || slots.is_empty() {
+            lane.give_back(slots.len());
+            self.wait_for(lane, wish, look).await?;
+            return Ok(Vec::new());
+        }
+        if !wish.before_bulk {
+            lane.traffic.waits_no_longer();
+        }
+        Ok(slots)
+    }
+
+    /// No lane now: what has passed its deadline ends on time.
+    pub(super) async fn no_room(&self, wish: &Wish, look: &mut Look) -> Result<()> {
+        let now_ms = self.0.platform.clock.now_ms();
+        look.due(now_ms + LATER_MS);
+        self.expire((wish, now_ms), look).await
+    }
+
+    async fn expire(&self, (wish, now_ms): (&Wish, i64), look: &mut Look) -> Result<()> {
+        let (app, queue) = (wish.app, wish.queue.clone());
+        let ended = self.0.platform.store.write(move |conn| store::expire(conn, (app, &queue), now_ms)).await?;
+        if ended > 0 {
+            look.progress = true;
+            self.0.platform.feedback_hint.nudge();
+        }
+        Ok(())
+    }
+
+    /// No slot now: what ends without one (deadline, consent, device) still ends on time.
+    async fn wait_for(&self, lane: &Lane, wish: &Wish, look: &mut Look) -> Result<()> {
+        let now_ms = self.0.platform.clock.now_ms();
+        let paused_until_ms = lane.paused_until_ms(now_ms);
+        if let Some(paused_until_ms) = paused_until_ms {
+            look.due(paused_until_ms);
+        } else if lane.in_flight() == 0 {
+            look.blocked = true;
+        }
+        // A lane that is merely busy has slots again in a moment; one that is shut may stay so past many a deadline.
+        let shut = look.blocked || paused_until_ms.is_some();
+        if !shut || !lane.may_expire(now_ms) {
+            return Ok(());
+        }
+        self.expire((wish, now_ms), look).await
+    }
+}
