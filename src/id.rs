@@ -227,8 +227,8 @@ ids! {
     ImportId = "imp";
     /// A Live Activity: something that goes on, shown on lock screens.
     ActivityId = "act";
-    /// An address of a Live Activity, or by which one is started.
-    ActivityTokenId = "atk";
+    /// One update of a Live Activity, or its end.
+    ActivityUpdateId = "acu";
     /// A broadcast channel of Apple's.
     ChannelId = "chn";
     /// One broadcast over a channel.

@@ -5,6 +5,7 @@ use crate::campaign::http as campaign;
 use crate::event;
 use crate::http::ProblemBody;
 use crate::mail::http as mail;
+use crate::moment::activity::http as activity;
 use crate::moment::direct::http as pushes;
 use crate::moment::http as moment;
 use crate::partner;
@@ -92,6 +93,10 @@ use utoipa_swagger_ui::SwaggerUi;
         people::devices::read,
         people::devices::forget,
         people::badge::put,
+        people::start_tokens::put,
+        people::start_tokens::forget,
+        activity::mine::put,
+        activity::mine::end,
         people::users::create,
         people::users::list,
         people::users::read,
@@ -208,6 +213,11 @@ use utoipa_swagger_ui::SwaggerUi;
         privacy::read,
         moment::question::next,
         moment::question::skip,
+        activity::theirs::create,
+        activity::theirs::list,
+        activity::theirs::read,
+        activity::theirs::devices,
+        activity::theirs::update,
         channel::channels::create,
         channel::channels::list,
         channel::channels::read,
@@ -423,6 +433,11 @@ fn me(config: &mut ServiceConfig) {
     config.route("/v1/me/devices/{installation_id}", web::get().to(people::devices::read));
     config.route("/v1/me/devices/{installation_id}", web::delete().to(people::devices::forget));
     config.route("/v1/me/devices/{installation_id}/badge", web::put().to(people::badge::put));
+    config.route("/v1/me/devices/{installation_id}/start-tokens/{attributes_type}", web::put().to(people::start_tokens::put));
+    config
+        .route("/v1/me/devices/{installation_id}/start-tokens/{attributes_type}", web::delete().to(people::start_tokens::forget));
+    config.route("/v1/me/devices/{installation_id}/activities/{activity_id}", web::put().to(activity::mine::put));
+    config.route("/v1/me/devices/{installation_id}/activities/{activity_id}", web::delete().to(activity::mine::end));
 }
 
 /// What is worth asking a user.
@@ -579,6 +594,11 @@ fn direct(config: &mut ServiceConfig) {
 
 /// Live Activities, and the channels over which many are updated at once.
 fn activities(config: &mut ServiceConfig) {
+    config.route("/v1/activities", web::post().to(activity::theirs::create));
+    config.route("/v1/activities", web::get().to(activity::theirs::list));
+    config.route("/v1/activities/{id}", web::get().to(activity::theirs::read));
+    config.route("/v1/activities/{id}/devices", web::get().to(activity::theirs::devices));
+    config.route("/v1/activities/{id}/updates", web::post().to(activity::theirs::update));
     config.route("/v1/channels", web::post().to(channel::channels::create));
     config.route("/v1/channels", web::get().to(channel::channels::list));
     config.route("/v1/channels/{id}", web::get().to(channel::channels::read));

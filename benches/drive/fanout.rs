@@ -153,6 +153,7 @@ fn fill(runtime: &tokio::runtime::Runtime, house: &House, standin: &StandIn, man
                     body: format!("A taxi for {} waits at the exit: 10 % off.", phone.installation_id),
                     ..Content::default()
                 },
+                activity: None,
                 collapse_id: "bench".to_owned(),
                 mode: Mode::AtMostOnce,
                 bulk: true,

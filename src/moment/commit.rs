@@ -13,6 +13,7 @@ use crate::id::{AppId, CampaignId, ChoiceId, DecisionId, DeviceId, EventId, Ids,
 use crate::people::consent::Need;
 use crate::planted::{Bug, planted};
 use crate::platform::stopwatch::{Hop, Stopwatch};
+use crate::push::activity::Event;
 use crate::push::{self, Allowed, Gateway, NewMessage};
 use crate::store::{Conn, Doc};
 use serde::{Deserialize, Serialize};
@@ -234,8 +235,13 @@ pub(super) fn messages_of(
     let needs: Vec<Need> = needs.map(|met| met.need.clone()).collect();
     let inbox_until_ms = terms.offer.inbox_until.map(|until| until.due_ms(input.moment.span.opened_ms));
     let for_device = |(device_id, content): (&DeviceId, &push::Content)| {
-        let device = known.device(to.user_id, *device_id)?;
+        let device = known.device((to.user_id, *device_id), terms)?;
         let traits = &device.traits;
+        let token = traits.token.clone()?;
+        let activity = terms.activity.as_ref().map(|shown| known.shown(shown, (to.user_id, device)));
+        // What may sound is asked of the user's wishes again when it has waited.
+        let loud = activity.as_ref().is_some_and(|shown| shown.event != Event::Start && shown.frame.alert.is_some());
+        let deadline_ms = content.deadline_ms(choice.planned_ms, choice.deadline_ms);
         Some(NewMessage {
             id: ids.next(),
             app_id: to.app_id,
@@ -246,7 +252,10 @@ pub(super) fn messages_of(
             campaign_id: choice.campaign_id,
             offer_id: choice.offer_id,
             gateway: Gateway::of(traits.platform),
-            token: traits.token.clone()?,
+            // Without one it waits until the phone has said it.
+            due_ms: if token.is_empty() { deadline_ms } else { choice.planned_ms },
+            token,
+            activity,
             environment: traits.environment,
             topic: traits.topic.clone(),
             test: input.test,
@@ -263,15 +272,14 @@ pub(super) fn messages_of(
                 purpose: terms.offer.purpose.clone(),
                 partner_id: terms.offer.partner_id,
                 topic: terms.topic().map(str::to_owned),
-                critical: terms.offer.class == Class::Critical,
+                critical: terms.offer.class == Class::Critical && !loud,
                 trigger_needs: needs.clone(),
                 consent_ids: choice.consent_ids.clone(),
                 until_ms: known.consent_until_ms(to.user_id, &choice.consent_ids),
             },
             consent_epoch,
             app_consent_epoch,
-            due_ms: choice.planned_ms,
-            deadline_ms: content.deadline_ms(choice.planned_ms, choice.deadline_ms),
+            deadline_ms,
         })
     };
     choice.devices.iter().zip(&choice.words).filter_map(for_device).collect()

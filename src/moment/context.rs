@@ -1,5 +1,6 @@
 //! Who, where, what local hour, what they heard lately: everything known of users, gathered in one read.
 
+use super::activity;
 use super::decision::Decision;
 use super::input::{Candidate, Device, Facts, Heard, Input, Limits, Opening, Standing, TriggerNeed, Who};
 use super::sight::user_facts;
@@ -9,12 +10,14 @@ use crate::app::{self, Cap, Settings};
 use crate::campaign;
 use crate::clock::{DAY_MS, Time};
 use crate::error::Result;
-use crate::id::{AppId, ChoiceId, ConsentId, DecisionId, DeviceId, OfferId, UserId};
+use crate::id::{ActivityId, AppId, ChoiceId, ConsentId, DecisionId, DeviceId, OfferId, UserId};
 use crate::people::consent::{self, Channel, Need};
 use crate::people::device;
 use crate::people::profile::{self, Person};
 use crate::platform::epoch;
 use crate::push::Gateway;
+use crate::push::activity::{Event, Shown};
+use crate::push::wish::{Asked, What, Wish};
 use crate::store::Conn;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -44,6 +47,8 @@ pub(super) struct Known {
     people: HashMap<UserId, Person>,
     ledgers: HashMap<UserId, consent::Ledger>,
     devices: HashMap<UserId, Vec<device::Device>>,
+    /// The same as Live Activities know them: with the token that starts or updates one, if there is any.
+    phones: HashMap<(ActivityId, Event), HashMap<UserId, Vec<device::Device>>>,
     heard: HashMap<UserId, Vec<(HeardBy, Heard)>>,
     heard_after_ms: i64,
     latest: HashMap<UserId, (i64, i64)>,
@@ -101,6 +106,11 @@ impl Known {
         let mut offers: Vec<OfferId> = terms.iter().map(|t| t.version.offer_id).collect();
         offers.sort_unstable();
         offers.dedup();
+        let devices = device::of_users(conn, app_id, users)?;
+        let mut phones = HashMap::new();
+        for shown in terms.iter().filter_map(|terms| terms.activity.as_deref()) {
+            phones.insert((shown.activity_id, shown.event), activity::reach(conn, app_id, shown, &devices)?);
+        }
         Ok(Self {
             app_id,
             now_ms,
@@ -108,7 +118,8 @@ impl Known {
             topics: profile::topics(conn, app_id)?,
             guards: profile::guarded(conn, app_id)?,
             ledgers: consent::ledgers(conn, app_id, users)?,
-            devices: device::of_users(conn, app_id, users)?,
+            devices,
+            phones,
             latest: store::latest_choices(conn, app_id, users, heard_after_ms)?,
             stock: campaign::stock_left(conn, app_id, &offers)?,
             settings,
@@ -147,9 +158,36 @@ impl Known {
         self.ledgers.get(&user)?.until_ms(ids)
     }
 
-    /// A device of a user.
-    pub fn device(&self, user: UserId, id: DeviceId) -> Option<&device::Device> {
-        self.devices.get(&user)?.iter().find(|d| d.id == id)
+    /// A user's devices, as these terms know them.
+    fn devices(&self, user: UserId, terms: Option<&Terms>) -> &[device::Device] {
+        let all = match terms.and_then(|terms| terms.activity.as_deref()) {
+            Some(shown) => self.phones.get(&(shown.activity_id, shown.event)),
+            None => Some(&self.devices),
+        };
+        all.and_then(|all| all.get(&user)).map_or(&[], Vec::as_slice)
+    }
+
+    /// A device of a user, as these terms know it.
+    pub fn device(&self, (user, id): (UserId, DeviceId), terms: &Terms) -> Option<&device::Device> {
+        self.devices(user, Some(terms)).iter().find(|d| d.id == id)
+    }
+
+    /// What an activity shows on a device: a state that comes in quiet time comes without a sound.
+    pub fn shown(&self, shown: &Arc<Shown>, (user, device): (UserId, &device::Device)) -> Arc<Shown> {
+        let Some(person) = self.person(user).filter(|_| shown.event != Event::Start && shown.frame.alert.is_some()) else {
+            return Arc::clone(shown);
+        };
+        let asked = Asked {
+            wishes: &person.preferences,
+            profile_zone: person.time_zone.as_deref(),
+            device_zone: device.traits.time_zone.as_deref(),
+            topics: &self.topics,
+            settings: &self.settings,
+        };
+        match Wish::of(&asked, &What { topic: None, critical: false }, self.now_ms) {
+            Wish::Go => Arc::clone(shown),
+            Wish::Quiet(_) | Wish::No(_) => Arc::new(shown.hushed()),
+        }
     }
 
     /// The epochs at which consents were read: the user's and the app's.
@@ -210,7 +248,12 @@ impl Known {
         // What no candidate may see is not kept either.
         let unseen = hidden.iter().cloned().reduce(|all, one| &all & &one).unwrap_or_else(|| self.hidden(person, None));
         facts.user = user_facts(person, &unseen);
-        let devices: Vec<Device> = self.devices.get(&user_id).into_iter().flatten().map(device_facts).collect();
+        let first = terms.first().map(Arc::as_ref);
+        let mut devices: Vec<Device> = self.devices(user_id, first).iter().map(device_facts).collect();
+        if first.is_some_and(|terms| terms.activity.is_some()) {
+            // Activities are allowed apart from messages; an app that may have none has no token for them.
+            devices.iter_mut().for_each(|device| device.permitted = true);
+        }
         let (mut heard, mut beside) = (Vec::new(), Vec::new());
         for (by, what) in self.heard.get(&user_id).into_iter().flatten() {
             if taken_back.contains(&by.choice_id) || again.is_some_and(|a| a.choice_id == by.choice_id) {

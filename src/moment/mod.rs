@@ -1,5 +1,6 @@
 //! The story: something happened → the right word to the right person, or silence with its reason.
 
+pub mod activity;
 mod books;
 pub mod cap;
 mod care;

@@ -3,7 +3,7 @@
 use super::commit::LOCK;
 use super::input::Input;
 use super::plain::silence;
-use super::{direct, feedback, store};
+use super::{activity, direct, feedback, store};
 use crate::error::{Error, Result};
 use crate::id::{AppId, CampaignId, ChoiceId, DecisionId, MomentId, PushId};
 use crate::on;
@@ -223,7 +223,9 @@ fn forget(conn: &mut Conn, app: AppId, ids: &[DecisionId]) -> Result<usize> {
         .filter(moments::app_id.eq(app).and(among(moments::id, &opened)))).execute(c))?;
     on!(conn, c => diesel::delete(decisions::table
         .filter(decisions::app_id.eq(app).and(among(decisions::id, &ids)))).execute(c))?;
-    direct::personal::forget_empty(conn, app, &pushes.into_iter().collect::<Vec<_>>())?;
+    let pushes: Vec<PushId> = pushes.into_iter().collect();
+    direct::personal::forget_empty(conn, app, &pushes)?;
+    activity::personal::forget_empty(conn, app, &pushes)?;
     Ok(ids.len())
 }
 

@@ -1,5 +1,6 @@
 //! Held choices whose time has come: the gates once more, then out, held again, or refused with a reason.
 
+use super::activity;
 use super::commit::{self, Addressed, stale};
 use super::context::{HeardBy, Known, Question};
 use super::decide;
@@ -131,7 +132,8 @@ fn gather(conn: &mut Conn, catalogue: &Catalogue, due: Vec<HeldRow>, now_ms: i64
         let snapshot = catalogue.current(conn, app)?;
         let users: BTreeSet<UserId> = rows.iter().map(|r| r.user_id).collect();
         let users: Vec<UserId> = users.into_iter().collect();
-        let said = direct::terms_of(conn, app, rows.iter().filter_map(HeldRow::push))?;
+        let mut said = direct::terms_of(conn, app, rows.iter().filter_map(HeldRow::push))?;
+        said.extend(activity::terms_of(conn, app, rows.iter().filter_map(HeldRow::push))?);
         let live = |row: &HeldRow| match row.push() {
             Some(push) => said.get(&push).cloned(),
             None => live_terms(&snapshot, row),

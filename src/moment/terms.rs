@@ -6,6 +6,7 @@ use crate::campaign::{Campaign, LiveCampaign, LiveOffer, Name, Offer, Rule, Rule
 use crate::error::{Error, Result};
 use crate::id::PushId;
 use crate::push::Content;
+use crate::push::activity::Shown;
 use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -24,6 +25,8 @@ pub struct Terms {
     pub collapse_id: Option<String>,
     /// Whether it is said to a large audience: then it lets what is said to one person go first.
     pub bulk: bool,
+    /// What a Live Activity is to show, where this is about one; its words are of no account then.
+    pub activity: Option<Arc<Shown>>,
     live: (Arc<LiveCampaign>, Arc<LiveOffer>),
 }
 
@@ -41,6 +44,7 @@ impl Terms {
             offer: Arc::clone(&offer.spec),
             collapse_id: None,
             bulk: matches!(campaign.spec.trigger, Start::Schedule(_)),
+            activity: None,
             live: (Arc::clone(campaign), Arc::clone(offer)),
         }
     }
@@ -57,6 +61,12 @@ impl Terms {
         let (campaign_id, offer_id) = (push.uuid().into(), push.uuid().into());
         let version = Version { campaign_id, campaign_revision: 1, offer_id, offer_revision: 1 };
         Ok(Self { collapse_id, bulk, ..Self::compile(version, campaign, offer)? })
+    }
+
+    /// The same about a Live Activity, if there is one.
+    #[must_use]
+    pub fn showing(self, activity: Option<Arc<Shown>>) -> Self {
+        Self { activity, ..self }
     }
 
     /// Every offer of a campaign, in its order.

@@ -5,6 +5,7 @@
 //! | raw positions of people | 24 h | `location_retention_ms`, 0 to 366 days |
 //! | events | 396 days (13 months) | `event_retention_ms`, 7 days to 10 years |
 //! | decisions, moments, choices, messages, receipts, direct pushes | 396 days | `decision_retention_ms`, 31 days to 10 years |
+//! | tokens and words of Live Activities | until no phone shows it: its end and 4 h, 12 h after its start at most | - |
 //! | sessions | 30 days after their end, or after they can no longer be refreshed | - |
 //! | codes and links that were mailed | a day after their end | - |
 //! | imports: figures and errors, which hold nothing of a person | 30 days after their end | - |
@@ -45,7 +46,7 @@ struct Class {
     forget: fn(&mut Conn, AppId, i64, &Config) -> Result<usize>,
 }
 
-const CLASSES: [Class; 7] = [
+const CLASSES: [Class; 8] = [
     Class {
         keeps_ms: |settings| settings.location_retention_ms,
         forget: |conn, app, before_ms, _| event::personal::expire_fixes(conn, app, (before_ms, ROWS)),
@@ -54,6 +55,7 @@ const CLASSES: [Class; 7] = [
         keeps_ms: |settings| settings.decision_retention_ms,
         forget: |conn, app, before_ms, _| moment::personal::expire(conn, app, before_ms),
     },
+    Class { keeps_ms: |_| 0, forget: |conn, app, before_ms, _| moment::activity::personal::expire(conn, app, (before_ms, ROWS)) },
     Class {
         keeps_ms: |settings| settings.event_retention_ms,
         forget: |conn, app, before_ms, _| event::personal::expire(conn, app, (before_ms, ROWS)),

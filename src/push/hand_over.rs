@@ -127,10 +127,8 @@ impl Dispatcher {
             let result = airborne.flying.answer(within).await;
             let Airborne { claimed, aboard, lane, bearer, when, .. } = airborne;
             me.0.platform.stopwatch.lap(Hop::Answered, [claimed.push.id.uuid()]);
-            let end = lane.heard(
-                result,
-                &Left { user: claimed.user_id, token: &claimed.push.token, bearer: &bearer, when, first: claimed.attempt == 1 },
-            );
+            let (user, token, activity, first) = (claimed.user_id, &claimed.push.token, claimed.activity, claimed.attempt == 1);
+            let end = lane.heard(result, &Left { user, token, bearer: &bearer, activity, when, first });
             let gateway = lane.gateway;
             if settle::is_accepted(&end) {
                 let now_ms = me.0.platform.clock.now_ms();

@@ -7,6 +7,7 @@ use super::message::{Gateway, Push};
 use super::news::Standing;
 use super::pulse::{Departure, Pulse};
 use super::route::Route;
+use super::settle::is_unknown;
 use super::store::Claimed;
 use super::traffic::Traffic;
 use super::verdict::{Reason, Verdict};
@@ -57,6 +58,8 @@ pub(super) struct Left<'a> {
     pub(super) user: UserId,
     pub(super) token: &'a str,
     pub(super) bearer: &'a HeaderValue,
+    /// Whether its token is one of a Live Activity: these die all the time, which says nothing of our tokens' health.
+    pub(super) activity: bool,
     pub(super) when: Departure,
     /// Whether it is the first attempt at its message.
     pub(super) first: bool,
@@ -235,7 +238,7 @@ impl Lane {
 
     /// What became of a push, and what follows from it for the pushes after it.
     pub(super) fn heard(&self, result: Result<Answer, Loss>, left: &Left<'_>) -> End {
-        let &Left { user, token, bearer, when, first } = left;
+        let &Left { user, token, bearer, activity, when, first } = left;
         let handed_over_ms = when.at_ms;
         let end = self.heard_as(result, (bearer, when), |answer, now_ms| match &self.client {
             Client::Apns { .. } => apns::judge(answer, now_ms),
@@ -249,6 +252,7 @@ impl Lane {
             Client::WebPush(client) => client.heard(answer, ((user, first), bearer), (handed_over_ms, now_ms)),
         });
         match end {
+            End::Said { .. } if activity => end,
             End::Said { status, verdict } => End::Said { status, verdict: self.of_token(verdict, user, handed_over_ms) },
             End::Lost(_) | End::Held(_) => end,
         }
@@ -358,8 +362,7 @@ impl Lane {
 
     /// Whether Apple says that it does not know a token.
     pub(super) fn is_unknown(&self, end: &End) -> bool {
-        self.gateway == Gateway::Apns
-            && matches!(end, End::Said { verdict: Verdict::Rejected(reason), .. } if reason == apns::BAD_DEVICE_TOKEN)
+        self.gateway == Gateway::Apns && is_unknown(end)
     }
 
     /// Where else a message's token may be known, if it may go there and has not been there yet. What is a test never goes

@@ -3,9 +3,11 @@
 use crate::id::{AppId, CampaignId, ChoiceId, ConsentId, DecisionId, DeviceId, MessageId, OfferId, PartnerId, UserId};
 use crate::people::consent::Need;
 use crate::people::device::{Environment, Platform};
+use crate::push::activity::Shown;
 use crate::push::{Content, apns, fcm, sealing, webpush};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 words! {
     /// Where pushes go out.
@@ -166,6 +168,9 @@ pub struct NewMessage {
     pub test: bool,
     /// The words.
     pub content: Content,
+    /// In their place: what a Live Activity is to show. The token is that activity's, or one that starts it; "" while the
+    /// phone has not said it.
+    pub activity: Option<Arc<Shown>>,
     /// Pushes with the same id replace each other on the phone; at most 64 bytes of visible ASCII.
     pub collapse_id: String,
     /// What to do when its fate is hidden.
@@ -187,11 +192,17 @@ pub struct NewMessage {
 impl NewMessage {
     /// The payload as it is stored and sent.
     pub fn payload(&self) -> String {
-        render_as(self.gateway, &self.content, (&self.stamp(), &self.collapse_id))
+        match &self.activity {
+            Some(shown) => shown.payload(&self.stamp()),
+            None => render_as(self.gateway, &self.content, (&self.stamp(), &self.collapse_id)),
+        }
     }
 
     /// What the gateway is told beside the payload; absent: the usual.
     pub(super) fn head(&self) -> Option<String> {
+        if let Some(shown) = &self.activity {
+            return Some(shown.head());
+        }
         match self.gateway {
             Gateway::Apns => self.content.head().map(|head| head.text()),
             Gateway::Fcm => None,

@@ -1,6 +1,5 @@
 //! The outbox: messages planned in their decision's transaction, claimed in batches under free stream slots.
 
-use super::badge;
 use super::dispatch::{Dispatcher, Planned};
 use super::ending::{Next, Tried, unknown};
 use super::flights::{Aboard, Flights, Stray};
@@ -11,6 +10,7 @@ use super::recall;
 use super::route::Queue;
 use super::store::{self, Claimed, Due, Row, Stranded};
 use super::wish;
+use super::{activity, badge};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::id::{AppId, CampaignId, ConsentId, DeviceId, MessageId, UserId};
@@ -30,6 +30,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 /// What the database says.
 pub fn plan(conn: &mut Conn, dispatcher: &Dispatcher, mut messages: Vec<NewMessage>, now_ms: i64) -> Result<Planned> {
     badge::settle(conn, &mut messages)?;
+    activity::begin(conn, &messages, now_ms)?;
     let mut berths = dispatcher.board(&messages, now_ms);
     unboard_changed(conn, &messages, &mut berths)?;
     let mut planned = Planned::default();
@@ -61,9 +62,12 @@ fn unboard_changed(conn: &mut Conn, messages: &[NewMessage], berths: &mut [Optio
         let epochs = Epochs::read(conn, app, of_app().map(|(_, m)| m.user_id))?;
         let ids: BTreeSet<DeviceId> = of_app().map(|(_, m)| m.device_id).collect();
         let devices = device::holds(conn, app, &ids.into_iter().collect::<Vec<_>>())?;
+        let activities = of_app().filter(|(_, m)| m.activity.is_some()).map(|(_, m)| m.device_id).collect();
+        let holders = Holders::read(conn, app, (devices, activities))?;
         for (n, message) in of_app() {
+            let to = (message.device_id, message.user_id, message.token.as_str());
             let same = epochs.are(message.user_id, (message.consent_epoch, message.app_consent_epoch))
-                && holds(devices.get(&message.device_id), message.user_id, &message.token);
+                && holders.hold(to, message.activity.is_some());
             if !same && let Some(berth) = berths.get_mut(n).and_then(Option::take) {
                 berth.lane.give_back(1);
             }
@@ -72,9 +76,30 @@ fn unboard_changed(conn: &mut Conn, messages: &[NewMessage], berths: &mut [Optio
     Ok(())
 }
 
-/// Whether a device is still this user's with this token (I6).
-fn holds(device: Option<&Hold>, user: UserId, token: &str) -> bool {
-    planted(Bug::OldOwner) || device.is_some_and(|d| d.user_id == Some(user) && d.token.as_deref() == Some(token))
+/// Who holds which token now.
+struct Holders {
+    devices: HashMap<DeviceId, Hold>,
+    /// Tokens of Live Activities; read only where a message goes to one.
+    activities: HashSet<(DeviceId, UserId, String)>,
+}
+
+impl Holders {
+    fn read(conn: &mut Conn, app: AppId, (devices, of): (HashMap<DeviceId, Hold>, BTreeSet<DeviceId>)) -> Result<Self> {
+        let of: Vec<DeviceId> = of.into_iter().collect();
+        let activities = if of.is_empty() { HashSet::new() } else { device::activity::held(conn, app, &of)? };
+        Ok(Self { devices, activities })
+    }
+
+    /// Whether a device is still this user's with this token (I6).
+    fn hold(&self, (device, user, token): (DeviceId, UserId, &str), activity: bool) -> bool {
+        let device_holds = |d: &Hold| d.user_id == Some(user) && d.token.as_deref() == Some(token);
+        planted(Bug::OldOwner)
+            || if activity {
+                self.activities.contains(&(device, user, token.to_owned()))
+            } else {
+                self.devices.get(&device).is_some_and(device_holds)
+            }
+    }
 }
 
 /// The consent epochs of some users and their app.
@@ -160,14 +185,16 @@ pub(super) fn claim(conn: &mut Conn, claim: &Claim<'_>) -> Result<Claims> {
     consented(conn, app, (&mut due, &mut ends), now_ms)?;
     let ids: BTreeSet<DeviceId> = due.iter().map(|d| d.device_id).collect();
     let devices = device::holds(conn, app, &ids.into_iter().collect::<Vec<_>>())?;
+    let activities = due.iter().filter(|d| d.is_activity()).map(|d| d.device_id).collect();
+    let holders = Holders::read(conn, app, (devices, activities))?;
     due.retain(|d| {
-        let alive = holds(devices.get(&d.device_id), d.user_id, &d.token);
+        let alive = holders.hold((d.device_id, d.user_id, &d.token), d.is_activity());
         if !alive {
             ends.token_dead.push(d.id);
         }
         alive
     });
-    let unwanted = wish::ask(conn, app, &mut due, (&devices, now_ms))?;
+    let unwanted = wish::ask(conn, app, &mut due, (&holders.devices, now_ms))?;
     store::end(conn, app, (&ends.expired, State::Expired, "deadline"), now_ms)?;
     store::end(conn, app, (&ends.revoked, State::Revoked, "consent"), now_ms)?;
     store::end(conn, app, (&ends.lapsed, State::Revoked, "consent_expired"), now_ms)?;

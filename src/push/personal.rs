@@ -39,6 +39,7 @@ pub const ROOM: Room = Room {
             time("created_ms"),
             time("sending_ms"),
             time("ended_ms"),
+            plain("activity_id"),
             plain("recalls"),
             time("recalled_ms"),
             time("inbox_until_ms"),

@@ -93,6 +93,8 @@ struct Written {
     settlement: Settlement,
     next: Next,
     dead: Option<(AppId, DeviceId, String, i64)>,
+    /// Whether its token is one of a Live Activity, not the device's.
+    activity: bool,
     elsewhere: Option<Elsewhere>,
     at_home: Option<(AppId, DeviceId, String, Environment)>,
     /// Comes down when this is dropped, after the commit.
@@ -150,9 +152,14 @@ fn written(platform: &Platform, outcome: Outcome, now_ms: i64) -> Written {
         let instead = std::mem::replace(&mut settlement, retry);
         Elsewhere { app, device, token: claimed.push.token.clone(), queue: Queue { route, bulk: claimed.bulk }, instead }
     });
+    // Apple forgets the token of an activity that is over, and says no more than that it does not know it.
+    if claimed.activity && elsewhere.is_none() && is_unknown(&end) {
+        next.dead_ms = Some(claimed.started_ms);
+    }
+    let activity = claimed.activity;
     let at_home = environment.map(|environment| (app, device, claimed.push.token.clone(), environment));
     let dead = next.dead_ms.map(|at_ms| (app, device, claimed.push.token, at_ms));
-    Written { gateway, settlement, next, dead, elsewhere, at_home, _aboard: aboard }
+    Written { gateway, settlement, next, dead, activity, elsewhere, at_home, _aboard: aboard }
 }
 
 /// Counts the ends of attempts, for the figures that the server shows of itself.
@@ -264,10 +271,13 @@ fn write_one(conn: &mut Conn, one: &Written, killed: &mut Killed) -> Result<Sett
     }
     let settled = store::settle_one(conn, &one.settlement)?;
     if settled != Settled::Moved {
-        if let Some((app, device, token, at_ms)) = &one.dead
-            && device::kill_token(conn, *app, *device, device::Verdict { token, at_ms: *at_ms })?
-        {
-            killed.entry(*app).or_default().push((*device, *at_ms));
+        if let Some((app, device, token, at_ms)) = &one.dead {
+            let verdict = device::Verdict { token, at_ms: *at_ms };
+            if one.activity {
+                device::activity::kill(conn, *app, *device, verdict)?;
+            } else if device::kill_token(conn, *app, *device, verdict)? {
+                killed.entry(*app).or_default().push((*device, *at_ms));
+            }
         }
         if let Some((app, device, token, environment)) = &one.at_home {
             device::settle_environment(conn, *app, *device, (token, *environment))?;
@@ -279,6 +289,11 @@ fn write_one(conn: &mut Conn, one: &Written, killed: &mut Killed) -> Result<Sett
 /// Whether a message of this state was taken by its gateway.
 pub(super) fn is_accepted(end: &End) -> bool {
     matches!(end, End::Said { verdict: super::Verdict::Accepted, .. })
+}
+
+/// Whether Apple does not know the token.
+pub(super) fn is_unknown(end: &End) -> bool {
+    matches!(end, End::Said { verdict: super::Verdict::Rejected(reason), .. } if reason == apns::BAD_DEVICE_TOKEN)
 }
 
 /// The state that a lane without credential leads to.

@@ -74,6 +74,11 @@ const FILES: &[(&str, &str, &str)] = &[
         include_str!("../../migrations/2026-11-28_import/down.sql"),
     ),
     (
+        "2026-11-29_activities",
+        include_str!("../../migrations/2026-11-29_activities/up.sql"),
+        include_str!("../../migrations/2026-11-29_activities/down.sql"),
+    ),
+    (
         "2026-11-29_channels",
         include_str!("../../migrations/2026-11-29_channels/up.sql"),
         include_str!("../../migrations/2026-11-29_channels/down.sql"),

@@ -640,6 +640,7 @@ diesel::table! {
         ended_ms -> Nullable<BigInt>,
         settled -> Bool,
         consent_until_ms -> Nullable<BigInt>,
+        activity_id -> Text,
         head -> Nullable<Text>,
         recalls -> Text,
         recalled_ms -> Nullable<BigInt>,
@@ -938,6 +939,63 @@ diesel::table! {
 }
 
 diesel::table! {
+    start_tokens (app_id, device_id, attributes_type) {
+        app_id -> Text,
+        device_id -> Text,
+        attributes_type -> Text,
+        user_id -> Text,
+        token -> Text,
+        token_ms -> BigInt,
+    }
+}
+
+diesel::table! {
+    activities (app_id, id) {
+        app_id -> Text,
+        id -> Text,
+        attributes_type -> Text,
+        test -> Bool,
+        spec -> Nullable<Text>,
+        start -> Nullable<Text>,
+        channel_id -> Nullable<Text>,
+        timestamp_s -> BigInt,
+        key_hash -> Nullable<Text>,
+        body_hash -> Text,
+        created_ms -> BigInt,
+        over_ms -> BigInt,
+        ended_ms -> Nullable<BigInt>,
+        end_id -> Nullable<Text>,
+        swept -> Bool,
+    }
+}
+
+diesel::table! {
+    activity_updates (app_id, id) {
+        app_id -> Text,
+        id -> Text,
+        activity_id -> Text,
+        event -> Text,
+        key_hash -> Nullable<Text>,
+        body_hash -> Text,
+        created_ms -> BigInt,
+    }
+}
+
+diesel::table! {
+    activity_devices (app_id, activity_id, device_id) {
+        app_id -> Text,
+        activity_id -> Text,
+        device_id -> Text,
+        user_id -> Text,
+        name -> Text,
+        token -> Nullable<Text>,
+        token_ms -> Nullable<BigInt>,
+        created_ms -> BigInt,
+        ended_ms -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
     channels (app_id, id) {
         app_id -> Text,
         id -> Text,
@@ -1089,6 +1147,10 @@ diesel::allow_tables_to_appear_in_same_query!(
     foreign_passwords,
     imports,
     import_chunks,
+    start_tokens,
+    activities,
+    activity_updates,
+    activity_devices,
     channels,
     broadcasts,
     pushes,

@@ -62,7 +62,7 @@ pub struct Found {
 
 impl Audience {
     /// Its kind, when exactly one is given and within the limits.
-    pub(super) fn kind(&self, check: &mut Check) -> Option<Kind> {
+    pub(in crate::moment) fn kind(&self, check: &mut Check) -> Option<Kind> {
         let texts = |list: &Option<Vec<String>>| list.as_ref().map(Vec::len);
         let lists = [
             ("user_ids", self.user_ids.as_ref().map(Vec::len)),
@@ -102,7 +102,7 @@ impl Audience {
     ///
     /// # Errors
     /// What the database says.
-    pub(super) fn find(&self, conn: &mut Conn, app: AppId) -> Result<Found> {
+    pub(in crate::moment) fn find(&self, conn: &mut Conn, app: AppId) -> Result<Found> {
         if let Some(ids) = &self.user_ids {
             let people = profile::people(conn, app, ids)?;
             return Ok(users("user_ids", ids.iter().map(|id| people.contains_key(id).then_some(*id))));

@@ -263,7 +263,7 @@ fn push_id(text: &str) -> Result<PushId> {
 }
 
 /// The key by which a push that is sent again is known.
-fn idempotency_key(request: &HttpRequest) -> Result<Option<String>> {
+pub(in crate::moment) fn idempotency_key(request: &HttpRequest) -> Result<Option<String>> {
     let Some(value) = request.headers().get("Idempotency-Key") else { return Ok(None) };
     let key = value.to_str().unwrap_or("").trim();
     if key.is_empty() || key.len() > KEY_CHARS_MAX {

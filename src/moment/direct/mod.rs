@@ -21,7 +21,7 @@ mod walk;
 mod zones;
 
 pub use audience::Audience;
-pub use say::{Said, Saying};
+pub use say::{Along, Said, Saying};
 pub(super) use settle::step as settle;
 pub use spec::{Kind, NewPush, Spec};
 pub(super) use store::terms_of;

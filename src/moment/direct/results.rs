@@ -109,7 +109,7 @@ impl ResultOut {
 ///
 /// # Errors
 /// What the database says.
-pub(super) fn page(conn: &mut Conn, of: (AppId, PushId), (after, rows): (&str, i64)) -> Result<Vec<ResultOut>> {
+pub(in crate::moment) fn page(conn: &mut Conn, of: (AppId, PushId), (after, rows): (&str, i64)) -> Result<Vec<ResultOut>> {
     // The user of the key may have more devices.
     let user = after.split('/').next().unwrap_or_default();
     let decided = store::decided(conn, of, (user, true), rows.saturating_add(1))?;

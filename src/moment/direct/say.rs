@@ -15,6 +15,7 @@ use crate::moment::refusal::Gate;
 use crate::moment::terms::Terms;
 use crate::moment::trigger::moment_facts;
 use crate::moment::value::Span;
+use crate::push::activity::Shown;
 use crate::push::{self, NewMessage};
 use crate::store::Conn;
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,6 +41,9 @@ pub(super) struct Judged {
     /// Those who are not in the audience of a topic or a rule, by reason.
     pub outside: BTreeMap<String, i64>,
 }
+
+/// What is written along with the decisions of a saying; the last touch to its messages before they are planned.
+pub type Along = Arc<dyn Fn(&mut Conn, &mut [NewMessage]) -> Result<()> + Send + Sync>;
 
 impl Ready {
     pub fn new(id: PushId, test: bool, spec: Spec) -> Result<Self> {
@@ -123,8 +127,10 @@ pub struct Saying {
     pub spec: Spec,
     /// To whom, each user once.
     pub targets: Vec<Target>,
-    /// The last touch to each message before it is planned.
-    pub dress: Arc<dyn Fn(&mut NewMessage) + Send + Sync>,
+    /// What a Live Activity is to show, where this is about one.
+    pub activity: Option<Arc<Shown>>,
+    /// What is written in the same transaction; its refusal is the answer, and nothing is written then.
+    pub along: Along,
 }
 
 /// What came of it for one user.
@@ -149,13 +155,14 @@ impl Live {
     /// # Errors
     /// What the database says.
     pub async fn say(&self, app: AppId, saying: Saying) -> Result<Vec<Said>> {
-        let Saying { id, test, spec, mut targets, dress } = saying;
+        let Saying { id, test, spec, mut targets, activity, along } = saying;
         targets.sort_by_key(|target| target.user_id);
         targets.dedup_by_key(|target| target.user_id);
         targets.truncate(SAID_MAX);
-        let (push, targets) = (Arc::new(Ready::new(id, test, spec)?), Arc::new(targets));
+        let terms = Arc::new(spec.terms(id)?.showing(activity));
+        let (push, targets) = (Arc::new(Ready { id, test, spec, terms }), Arc::new(targets));
         loop {
-            let one = say_once(self.parts(), app, (Arc::clone(&push), Arc::clone(&targets)), Arc::clone(&dress));
+            let one = say_once(self.parts(), app, (Arc::clone(&push), Arc::clone(&targets)), Arc::clone(&along));
             match self.turn(one).await {
                 Err(error) if commit::is_stale(&error) => {}
                 answer => return answer,
@@ -168,7 +175,7 @@ async fn say_once(
     parts: &Arc<Parts>,
     app: AppId,
     (push, targets): (Arc<Ready>, Arc<Vec<Target>>),
-    dress: Arc<dyn Fn(&mut NewMessage) + Send + Sync>,
+    along: Along,
 ) -> Result<Vec<Said>> {
     let now_ms = parts.platform.clock.now_ms();
     let users: BTreeSet<UserId> = targets.iter().map(|target| target.user_id).collect();
@@ -183,7 +190,7 @@ async fn say_once(
         .store
         .write(move |conn| {
             let mut messages = write(conn, &shared, &known, &made)?;
-            messages.iter_mut().for_each(|message| dress(message));
+            along(conn, &mut messages)?;
             let said = made.iter().map(|one| said(one, &messages)).collect();
             Ok((push::outbox::plan(conn, &shared.dispatcher, messages, now_ms)?, said))
         })

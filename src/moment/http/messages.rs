@@ -71,6 +71,9 @@ pub struct MessageOut {
     /// The message that this one takes back from the phone.
     #[serde(skip_serializing_if = "Option::is_none")]
     recalls: Option<String>,
+    /// The Live Activity that this one starts, updates or ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    activity_id: Option<String>,
     /// When it was asked to be taken back.
     #[serde(skip_serializing_if = "Option::is_none")]
     recalled_at: Option<Time>,
@@ -202,7 +205,7 @@ fn message_out(row: MessageRow, receipts: Vec<ReceiptOut>) -> MessageOut {
         platform: row.platform,
         campaign_id: row.campaign_id,
         offer_id: row.offer_id,
-        push_id: is_direct(row.campaign_id, row.offer_id).then(|| row.campaign_id.uuid().into()),
+        push_id: (is_direct(row.campaign_id, row.offer_id) && row.activity_id.is_empty()).then(|| row.campaign_id.uuid().into()),
         state: row.state,
         reason: row.reason,
         attempts: attempts
@@ -224,6 +227,7 @@ fn message_out(row: MessageRow, receipts: Vec<ReceiptOut>) -> MessageOut {
         ended_at: row.ended_ms.map(Time),
         accepted_at: row.ended_ms.filter(|_| accepted).map(Time),
         recalls: Some(row.recalls).filter(|id| !id.is_empty()),
+        activity_id: Some(row.activity_id).filter(|id| !id.is_empty()),
         recalled_at: row.recalled_ms.map(Time),
         receipts,
     }

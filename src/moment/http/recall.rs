@@ -78,7 +78,11 @@ pub async fn message(
             if is_back || row.state == State::Cancelled.word() {
                 return Ok(done);
             }
-            let why = if row.recalls.is_empty() { "was never shown" } else { "is itself a recall" };
+            let why = match (row.recalls.is_empty(), row.activity_id.is_empty()) {
+                (true, true) => "was never shown",
+                (true, false) => "is of a Live Activity, which an end takes away",
+                (false, _) => "is itself a recall",
+            };
             Err(Error::conflict("never_shown", format!("The message is {} and {why}: there is nothing to take back.", row.state)))
         })
         .await?;

@@ -51,7 +51,7 @@ pub(in crate::moment) struct Owner {
 /// somebody took back does not.
 fn stands(message: &str) -> String {
     format!(
-        "{message}.recalls = '' and {message}.recalled_ms is null and \
+        "{message}.recalls = '' and {message}.activity_id = '' and {message}.recalled_ms is null and \
          (({message}.state in ('accepted', 'unknown') and coalesce({message}.inbox_until_ms, {message}.deadline_ms) > $3) \
          or ({message}.state in ('rejected', 'token_dead', 'expired') and {message}.inbox_until_ms > $3))"
     )

@@ -52,6 +52,8 @@ pub(in crate::moment) struct MessageRow {
     /// The message that it takes back; "": none.
     pub recalls: String,
     pub recalled_ms: Option<i64>,
+    /// The Live Activity that it starts, updates or ends; "": none.
+    pub activity_id: String,
     /// Until when its content says that it stays in the inbox.
     pub inbox_until_ms: Option<i64>,
 }

@@ -4,6 +4,7 @@
 //! same transaction. The caller writes with [`Platform::write_and_fence`](crate::platform::Platform::write_and_fence), so
 //! that the earlier users' sends are out before it answers.
 
+pub mod activity;
 mod address;
 pub mod personal;
 mod store;
@@ -146,7 +147,9 @@ pub fn register(conn: &mut Conn, app: AppId, registration: &Registration) -> Res
     let remembered = remembering(conn, app, registration)?;
     let registration = remembered.as_ref().unwrap_or(registration);
     let holders = store::holders(conn, app, registration)?;
-    store::release(conn, app, &holders.iter().map(|(device, _)| *device).collect::<Vec<_>>())?;
+    let released: Vec<DeviceId> = holders.iter().map(|(device, _)| *device).collect();
+    store::release(conn, app, &released)?;
+    activity::forget(conn, app, &released)?;
     let displaced: BTreeSet<UserId> = holders.into_iter().filter_map(|(_, holder)| holder).filter(|h| h != user).collect();
     let displaced: Vec<UserId> = displaced.into_iter().collect();
     // A decision that saw the old binding must not plan a send on it.
@@ -154,7 +157,12 @@ pub fn register(conn: &mut Conn, app: AppId, registration: &Registration) -> Res
     check_services(conn, app, registration)?;
     let known = store::own(conn, app, *user, installation_id)?;
     let device = match known {
-        Some(id) => store::update(conn, app, id, registration)?,
+        Some(id) => {
+            if traits.token.is_none() || traits.platform != Platform::Ios {
+                activity::forget(conn, app, &[id])?;
+            }
+            store::update(conn, app, id, registration)?
+        }
         None => {
             if store::count(conn, app, *user)? >= DEVICES_LIMIT {
                 let detail = format!("A user may have at most {DEVICES_LIMIT} devices; delete one that is no longer used.");
@@ -310,7 +318,11 @@ pub fn count_badges(conn: &mut Conn, app: AppId, (devices, count): (&[DeviceId],
 /// What the database says.
 pub fn kill_token(conn: &mut Conn, app: AppId, device: DeviceId, verdict: Verdict<'_>) -> Result<bool> {
     let verdict = if planted(Bug::BlindTokenKill) { Verdict { at_ms: i64::MAX, ..verdict } } else { verdict };
-    store::kill_token(conn, app, device, verdict)
+    let killed = store::kill_token(conn, app, device, verdict)?;
+    if killed {
+        activity::forget(conn, app, &[device])?;
+    }
+    Ok(killed)
 }
 
 /// Tells the app whose tokens a gateway has called dead; where nobody listens it is one look.
@@ -354,8 +366,10 @@ pub struct Verdict<'a> {
 /// # Errors
 /// What the database says.
 pub fn unbind(conn: &mut Conn, app: AppId, user: UserId, session: SessionId) -> Result<Whose> {
-    let unbound = store::unbind(conn, app, user, session)?;
+    let released = store::unbind(conn, app, user, session)?;
+    let unbound = !released.is_empty();
     if unbound {
+        activity::forget(conn, app, &released)?;
         epoch::bump(conn, app, epoch::Scope::Consent(user))?;
     }
     Ok(Whose::Users(if unbound { vec![user] } else { Vec::new() }))
@@ -374,9 +388,8 @@ pub fn rebind(conn: &mut Conn, app: AppId, user: UserId, (from, to): (SessionId,
 /// # Errors
 /// 404 when this user has no such device.
 pub fn forget(conn: &mut Conn, app: AppId, user: UserId, installation_id: &str) -> Result<()> {
-    if !store::delete(conn, app, user, installation_id)? {
-        return Err(Error::not_found("device"));
-    }
+    let device = store::delete(conn, app, user, installation_id)?.ok_or_else(|| Error::not_found("device"))?;
+    activity::forget(conn, app, &[device])?;
     epoch::bump(conn, app, epoch::Scope::Consent(user))?;
     settle_zone(conn, app, user)
 }

@@ -1,5 +1,6 @@
-//! What the room of devices holds of a user: installations, with their push tokens.
+//! What the room of devices holds of a user: installations, with their push tokens and those of Live Activities.
 
+use super::activity;
 use super::store::Nothing;
 use crate::error::Result;
 use crate::id::{AppId, DeviceId, SessionId, UserId};
@@ -12,31 +13,57 @@ use diesel::prelude::*;
 
 /// See `platform::personal`.
 pub const ROOM: Room = Room {
-    tables: &[Table {
-        name: "devices",
-        section: "devices",
-        key: "id",
-        whose: OF_USER,
-        shows: &[
-            plain("id"),
-            plain("installation_id"),
-            plain("platform"),
-            plain("token"),
-            plain("web_keys"),
-            plain("environment"),
-            plain("topic"),
-            plain("locale"),
-            plain("time_zone"),
-            plain("push_permission"),
-            plain("app_version"),
-            plain("session_id"),
-            plain("badge"),
-            time("token_ms"),
-            time("last_seen_ms"),
-            time("created_ms"),
-        ],
-        finish: None,
-    }],
+    tables: &[
+        Table {
+            name: "start_tokens",
+            section: "live_activity_start_tokens",
+            key: "(device_id || ' ' || attributes_type)",
+            whose: OF_USER,
+            shows: &[plain("device_id"), plain("attributes_type"), plain("token"), time("token_ms")],
+            finish: None,
+        },
+        Table {
+            name: "activity_devices",
+            section: "live_activities",
+            key: "(activity_id || ' ' || device_id)",
+            whose: OF_USER,
+            shows: &[
+                plain("activity_id"),
+                plain("device_id"),
+                plain("name"),
+                plain("token"),
+                time("token_ms"),
+                time("created_ms"),
+                time("ended_ms"),
+            ],
+            finish: None,
+        },
+        Table {
+            name: "devices",
+            section: "devices",
+            key: "id",
+            whose: OF_USER,
+            shows: &[
+                plain("id"),
+                plain("installation_id"),
+                plain("platform"),
+                plain("token"),
+                plain("web_keys"),
+                plain("environment"),
+                plain("topic"),
+                plain("locale"),
+                plain("time_zone"),
+                plain("push_permission"),
+                plain("app_version"),
+                plain("session_id"),
+                plain("badge"),
+                time("token_ms"),
+                time("last_seen_ms"),
+                time("created_ms"),
+            ],
+            finish: None,
+        },
+    ],
     erase: None,
     turn_over: Some(turn_over),
     absorb: None,
@@ -51,6 +78,7 @@ pub fn drop_tokens(conn: &mut Conn, app: AppId, user: UserId) -> Result<()> {
     on!(conn, c => diesel::update(own)
         .set(Nothing::default())
         .execute(c))?;
+    activity::forget_user(conn, app, user)?;
     epoch::bump(conn, app, epoch::Scope::Consent(user))
 }
 
@@ -106,6 +134,7 @@ fn turn_over(conn: &mut Conn, merge: &Merge) -> Result<()> {
                 .execute(c))?;
         }
     }
+    activity::turn_over(conn, merge)?;
     epoch::bump_users(conn, app, &[from, into])?;
     super::settle_zone(conn, app, into)
 }

@@ -314,12 +314,13 @@ pub(super) fn settle_environment(conn: &mut Conn, app: AppId, device: DeviceId, 
     Ok(rows > 0)
 }
 
-pub(super) fn unbind(conn: &mut Conn, app: AppId, user: UserId, session: SessionId) -> Result<bool> {
-    let rows = on!(conn, c => diesel::update(devices::table
+/// Answers which devices the session had registered.
+pub(super) fn unbind(conn: &mut Conn, app: AppId, user: UserId, session: SessionId) -> Result<Vec<DeviceId>> {
+    Ok(on!(conn, c => diesel::update(devices::table
             .filter(devices::app_id.eq(app).and(devices::user_id.eq(user)).and(devices::session_id.eq(session))))
         .set(Nothing::default())
-        .execute(c))?;
-    Ok(rows > 0)
+        .returning(devices::id)
+        .get_results(c))?)
 }
 
 pub(super) fn rebind(conn: &mut Conn, app: AppId, user: UserId, (from, to): (SessionId, SessionId)) -> Result<()> {
@@ -330,11 +331,12 @@ pub(super) fn rebind(conn: &mut Conn, app: AppId, user: UserId, (from, to): (Ses
     Ok(())
 }
 
-pub(super) fn delete(conn: &mut Conn, app: AppId, user: UserId, installation_id: &str) -> Result<bool> {
-    let rows = on!(conn, c => diesel::delete(devices::table
-            .filter(devices::app_id.eq(app).and(devices::installation_id.eq(installation_id)).and(devices::user_id.eq(user))))
-        .execute(c))?;
-    Ok(rows > 0)
+pub(super) fn delete(conn: &mut Conn, app: AppId, user: UserId, installation_id: &str) -> Result<Option<DeviceId>> {
+    let own = own(conn, app, user, installation_id)?;
+    if let Some(id) = own {
+        on!(conn, c => diesel::delete(devices::table.find((app, id))).execute(c))?;
+    }
+    Ok(own)
 }
 
 pub(super) fn settle_zone(conn: &mut Conn, app: AppId, user: UserId) -> Result<()> {

@@ -14,6 +14,7 @@ pub mod preferences;
 pub mod purposes;
 pub mod receipts;
 mod record;
+pub mod start_tokens;
 pub mod topics;
 pub mod users;
 

@@ -259,15 +259,3 @@ impl Frame {
         Err(Problem::new(400, "payload_too_large", format!("{field}: {message}")).field(field, "too_long", message).into())
     }
 }
-
-/// Checks the name of a type of activities: a Swift type as the app spells it.
-///
-/// # Errors
-/// 400 that names the field.
-pub fn attributes_type(field: &str, text: &str) -> Result<()> {
-    let good = text.len() <= 100 && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.'));
-    if good && text.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_') {
-        return Ok(());
-    }
-    Err(Error::invalid(field, "invalid", "expected the name of a Swift type such as FlightAttributes, at most 100 characters"))
-}

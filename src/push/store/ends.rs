@@ -2,7 +2,7 @@
 
 use super::{Attempts, FLIES, Fate, Settlement, WAITS, mode};
 use crate::error::Result;
-use crate::id::{AppId, CampaignId, DeviceId, MessageId};
+use crate::id::{ActivityId, AppId, CampaignId, DeviceId, MessageId};
 use crate::on;
 use crate::people::device::Environment;
 use crate::push::ending::Next;
@@ -149,6 +149,38 @@ pub(in crate::push) fn cancel_campaign(
 /// As [`cancel_campaign`], for one message; false when it has ended before, or is not there.
 pub(in crate::push) fn cancel(conn: &mut Conn, app: AppId, (message, reason): (MessageId, &str), now_ms: i64) -> Result<bool> {
     stop(conn, (app, reason, now_ms), ("id = $4", message.to_string())).map(|rows| rows > 0)
+}
+
+/// As [`cancel_campaign`], for the updates of a Live Activity, or for its start too. The campaign of its start has its UUID.
+pub(in crate::push) fn stop_activity(
+    conn: &mut Conn,
+    app: AppId,
+    activity: ActivityId,
+    (reason, updates, now_ms): (&str, bool, i64),
+) -> Result<()> {
+    let those = if updates { "activity_id = $4 and campaign_id <> 'cmp_' || substr(activity_id, 5)" } else { "activity_id = $4" };
+    stop(conn, (app, reason, now_ms), (those, activity.to_string())).map(|_| ())
+}
+
+/// Lets the updates of a Live Activity on a device that wait go to this token; those that had none yet are due now.
+pub(in crate::push) fn readdress(
+    conn: &mut Conn,
+    app: AppId,
+    (activity, device): (ActivityId, DeviceId),
+    (token, now_ms): (&str, i64),
+) -> Result<()> {
+    let query = format!(
+        "update messages set token = $1, due_ms = case when token = '' then $2 else due_ms end where app_id = $3 \
+         and activity_id = $4 and device_id = $5 and campaign_id <> 'cmp_' || substr(activity_id, 5) and {WAITS}"
+    );
+    on!(conn, c => diesel::sql_query(&query)
+        .bind::<Text, _>(token)
+        .bind::<BigInt, _>(now_ms)
+        .bind::<Text, _>(app.to_string())
+        .bind::<Text, _>(activity.to_string())
+        .bind::<Text, _>(device.to_string())
+        .execute(c))?;
+    Ok(())
 }
 
 /// One statement, so that no message slips from the waiting into the sent, or back, between two.

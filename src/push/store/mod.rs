@@ -6,7 +6,9 @@ mod queue;
 mod recalls;
 
 pub(super) use credentials::{all as all_credentials, credentials, delete_credential, keep_topics, note, put_credential, sealed};
-pub(super) use ends::{Settled, Stranded, cancel, cancel_campaign, end_alike, is_proven, reroute, sending, settle_one};
+pub(super) use ends::{
+    Settled, Stranded, cancel, cancel_campaign, end_alike, is_proven, readdress, reroute, sending, settle_one, stop_activity,
+};
 pub(super) use queue::{Due, Waiting, allow, depth, due, end, expire, postpone, start, waiting};
 pub(super) use recalls::{Original, ask_later, insert_recalls, note_recalled, originals, states, unended};
 
@@ -64,6 +66,7 @@ pub(super) struct Row {
     ended_ms: Option<i64>,
     settled: bool,
     consent_until_ms: Option<i64>,
+    activity_id: String,
     head: Option<String>,
     recalls: String,
     inbox_until_ms: Option<i64>,
@@ -105,6 +108,7 @@ impl Row {
             ended_ms: None,
             settled: false,
             consent_until_ms: message.allowed.until_ms,
+            activity_id: message.activity.as_ref().map(|shown| shown.activity_id.to_string()).unwrap_or_default(),
             head: message.head(),
             recalls: String::new(),
             inbox_until_ms: message.content.inbox_until_ms,
@@ -119,6 +123,8 @@ pub(super) struct Claimed {
     pub(super) user_id: UserId,
     pub(super) device_id: DeviceId,
     pub(super) gateway: Gateway,
+    /// Whether its token is one of a Live Activity, not the device's.
+    pub(super) activity: bool,
     pub(super) push: Push,
     pub(super) mode: Mode,
     /// Whether it is one of many.
@@ -135,6 +141,7 @@ impl Claimed {
             user_id: row.user_id,
             device_id: row.device_id,
             gateway: message.gateway,
+            activity: !row.activity_id.is_empty(),
             push: Push {
                 id: row.id,
                 token: row.token.clone(),

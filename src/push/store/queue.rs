@@ -56,7 +56,7 @@ pub(in crate::push) fn depth(conn: &mut Conn) -> Result<i64> {
 
 type DueColumns = (
     (MessageId, UserId, DeviceId, String, Option<String>, String, String),
-    (String, String, i64, i64, i64, String, i64, i64, Option<i64>, Option<String>, String),
+    (String, String, i64, i64, i64, String, i64, i64, Option<i64>, Option<String>, String, String),
 );
 
 /// A due message.
@@ -73,6 +73,8 @@ pub(in crate::push) struct Due {
     pub(in crate::push) created_ms: i64,
     /// The message that it takes back; "": none.
     recalls: String,
+    /// The Live Activity that it is about; "": none.
+    activity_id: String,
     topic: Option<String>,
     head: Option<String>,
     payload: String,
@@ -92,6 +94,11 @@ impl Due {
         if self.recalls.is_empty() { None } else { self.recalls.parse().ok() }
     }
 
+    /// Whether its token is one of a Live Activity, not the device's.
+    pub(in crate::push) fn is_activity(&self) -> bool {
+        !self.activity_id.is_empty()
+    }
+
     pub(in crate::push) fn what(&self) -> Result<What<'_>> {
         serde_json::from_str(&self.consent).map_err(Error::broken)
     }
@@ -102,6 +109,7 @@ impl Due {
             user_id: self.user_id,
             device_id: self.device_id,
             gateway: queue.route.gateway,
+            activity: self.is_activity(),
             push: Push {
                 id: self.id,
                 token: self.token,
@@ -156,6 +164,7 @@ pub(in crate::push) fn due(
                 messages::consent_until_ms,
                 messages::head,
                 messages::recalls,
+                messages::activity_id,
             ),
         ));
     macro_rules! load {
@@ -177,8 +186,20 @@ pub(in crate::push) fn due(
 
 fn read(columns: DueColumns) -> Result<Due> {
     let ((id, user_id, device_id, token, topic, payload, collapse_id), rest) = columns;
-    let (word, consent, consent_epoch, app_consent_epoch, attempt, attempts, deadline_ms, created_ms, until_ms, head, recalls) =
-        rest;
+    let (
+        word,
+        consent,
+        consent_epoch,
+        app_consent_epoch,
+        attempt,
+        attempts,
+        deadline_ms,
+        created_ms,
+        until_ms,
+        head,
+        recalls,
+        activity_id,
+    ) = rest;
     let epochs = (consent_epoch, app_consent_epoch);
     let mode = mode(&word)?;
     Ok(Due {
@@ -199,6 +220,7 @@ fn read(columns: DueColumns) -> Result<Due> {
         attempts,
         created_ms,
         recalls,
+        activity_id,
     })
 }
 

@@ -86,6 +86,7 @@ impl Row {
             ended_ms: None,
             settled: false,
             consent_until_ms: None,
+            activity_id: String::new(),
             head,
             recalls: of.id.to_string(),
             inbox_until_ms: None,
@@ -117,7 +118,8 @@ pub(in crate::push) fn originals(conn: &mut Conn, app: AppId, ids: &[MessageId])
     let words = [State::Sending, State::Accepted, State::Unknown].map(State::word);
     Ok(on!(conn, c => messages::table
         .filter(messages::app_id.eq(app).and(among(messages::id, ids)).and(messages::recalls.eq("")))
-        .filter(messages::recalled_ms.is_null().and(messages::state.eq_any(words)))
+        // What a Live Activity shows is taken back by its end.
+        .filter(messages::recalled_ms.is_null().and(messages::state.eq_any(words)).and(messages::activity_id.eq("")))
         .order(messages::id)
         .select(Original::as_select())
         .load(c))?)
