@@ -140,6 +140,9 @@ async fn furnish(world: &World, tag: &'static str) -> Furnished {
     let (user_id, user) = story::sign_up(world, &tenant, &format!("{tag}@example.com")).await;
     let (installation, device, _) = story::phone(&key("own"), "android");
     put("devices.installation_id", &installation);
+    put("start-tokens.attributes_type", "FlightAttributes");
+    put("activities.activity_id", "own");
+    put("activities.id", &format!("act_{}", "0".repeat(32)));
     for path in [format!("/v1/me/devices/{installation}")] {
         assert!(world.put(&path, &user, device.clone()).await.status < 300);
     }

@@ -167,6 +167,12 @@ pub async fn furnish(world: &mut World) -> House {
     world.get("/v1/me/next-question", &listener.person.token).await;
     let (channel, broadcast) = broadcast(world, &by).await;
     let installation = format!("phone-{}", &listener.person.id[4..]);
+    let phone = format!("/v1/me/devices/{installation}");
+    let start_token = json!({"token": "c0ffee"});
+    world.put(&format!("{phone}/start-tokens/CanaryAttributes"), &listener.person.token, start_token).await.expect(204);
+    let running = json!({"token": "c0ffee00", "attributes_type": "CanaryAttributes"});
+    let running = world.put(&format!("{phone}/activities/canary-run"), &listener.person.token, running).await.expect(200);
+    let activity = running["activity_id"].as_str().unwrap().to_owned();
     let user = listener.person.id.clone();
     let session = world.get("/v1/me/sessions", &listener.person.token).await.expect(200);
     let session = session["items"][0]["id"].as_str().unwrap().to_owned();
@@ -201,6 +207,12 @@ pub async fn furnish(world: &mut World) -> House {
         ("/v1/users/{id}", vec![user.clone()]),
         ("/v1/users/{id}/devices/{installation_id}", vec![user, installation.clone()]),
         ("/v1/me/devices/{installation_id}/badge", vec![installation.clone()]),
+        (
+            "/v1/me/devices/{installation_id}/start-tokens/{attributes_type}",
+            vec![installation.clone(), "CanaryAttributes".to_owned()],
+        ),
+        ("/v1/me/devices/{installation_id}/activities/{activity_id}", vec![installation.clone(), "canary-run".to_owned()]),
+        ("/v1/activities/{id}", vec![activity]),
         ("/v1/me/devices/{installation_id}", vec![installation]),
         ("/v1/me/messages/{id}", vec![message.clone()]),
         ("/v1/purposes/{key}", vec!["marketing".to_owned()]),
@@ -246,6 +258,15 @@ pub fn body(operation: &Operation) -> Value {
         ("POST", "/v1/users/{id}/age" | "/v1/me/age") => json!({"birth_date": "1990-05-17"}),
         ("PUT", "/v1/users/{id}/devices/{installation_id}" | "/v1/me/devices/{installation_id}") => device,
         ("PUT", "/v1/me/devices/{installation_id}/badge") => json!({"badge": 3}),
+        ("PUT", "/v1/me/devices/{installation_id}/start-tokens/{attributes_type}") => json!({"token": "ab"}),
+        ("PUT", "/v1/me/devices/{installation_id}/activities/{activity_id}") => {
+            json!({"token": "abcd", "attributes_type": "CanaryAttributes"})
+        }
+        ("POST", "/v1/activities") => {
+            json!({"attributes_type": "X", "attributes": {}, "content_state": {}, "purpose": "location",
+            "alert": {"title": "x", "body": "x"}, "audience": {"user_ids": ["usr_00000000000070008000000000000000"]}})
+        }
+        ("POST", "/v1/activities/{id}/updates") => json!({"event": "update", "content_state": {}, "purpose": "location"}),
         ("POST", "/v1/purposes/{key}/versions") => json!({"version": "9", "texts": {"en": "x"}, "re_ask": true}),
         ("PATCH", "/v1/topics/{key}" | "/v1/purposes/{key}") => json!({"name": "taken over"}),
         ("PATCH", "/v1/attributes/{scope}/{key}") => json!({"settle_ms": 1}),

@@ -5,6 +5,7 @@
 mod world;
 
 mod account;
+mod activity;
 mod age;
 mod api;
 mod apns;

@@ -136,6 +136,7 @@ pub fn message(world: &World, phone: &Phoned, change: impl FnOnce(&mut NewMessag
         topic: Some(TOPIC.to_owned()),
         test: false,
         content: Content { title: Some("Welcome".into()), body: "Lounge, 2 min".into(), ..Content::default() },
+        activity: None,
         collapse_id: "lounge".into(),
         mode: Mode::AtMostOnce,
         bulk: false,

@@ -63,6 +63,11 @@ async fn ways_in(world: &World, tenant: &Tenant, (user, word): (&str, &str)) {
     world.kairos.platform.store.write(move |conn| conn.batch(&rows)).await.unwrap();
 }
 
+/// A token of Apple's for a word.
+fn hex(word: &str) -> String {
+    word.bytes().map(|b| format!("{b:02x}")).collect()
+}
+
 async fn live(world: &World, tenant: &Tenant, word: &'static str) -> Life {
     let by = &tenant.server;
     let crm = format!("user:{word}crm");
@@ -87,6 +92,10 @@ async fn live(world: &World, tenant: &Tenant, word: &'static str) -> Life {
     let device = json!({"platform": "android", "token": format!("fcm-{word}token:APA91bkairos"), "topic": format!("{word}.topic"),
         "push_permission": "granted", "app_version": format!("{word}version"), "locale": "en"});
     world.put(&format!("/v1/me/devices/{word}phone"), &token, device).await.expect(201);
+    let iphone = json!({"platform": "ios", "token": hex(&format!("{word}iphone")), "topic": story::TOPIC});
+    world.put(&format!("/v1/me/devices/{word}iphone"), &token, iphone).await.expect(201);
+    let activity = json!({"token": hex(&format!("{word}activity")), "attributes_type": "FlightAttributes"});
+    world.put(&format!("/v1/me/devices/{word}iphone/activities/{word}activity"), &token, activity).await.expect(200);
     world.patch("/v1/me/preferences", &token, json!({"topics": {"news": true}})).await.expect(200);
     let things = world.get("/v1/things", by).await.expect(200);
     let links = format!("/v1/things/{}/links", things["items"][0]["id"].as_str().unwrap());

@@ -165,6 +165,10 @@ GET    /v1/me/devices/{installation_id}                                       de
 PUT    /v1/me/devices/{installation_id}                                       device            me   -
 DELETE /v1/me/devices/{installation_id}                                       device            me   -
 PUT    /v1/me/devices/{installation_id}/badge                                 device            me   -
+PUT    /v1/me/devices/{installation_id}/start-tokens/{attributes_type}        device            me   -
+DELETE /v1/me/devices/{installation_id}/start-tokens/{attributes_type}        start-token       me   -
+PUT    /v1/me/devices/{installation_id}/activities/{activity_id}              activity          me   -
+DELETE /v1/me/devices/{installation_id}/activities/{activity_id}              activity          me   -
 GET    /v1/me/export                                                          -                 -    -
 GET    /v1/me/factors                                                         -                 -    -
 GET    /v1/me/identities                                                      -                 -    -
@@ -214,6 +218,11 @@ POST   /v1/operators/sign-in                                                  - 
 POST   /v1/operators/sign-out                                                 -                 -    -
 PATCH  /v1/operators/{id}                                                     operator          app  operators:write
 DELETE /v1/operators/{id}/sessions                                            operator          app  operators:write
+GET    /v1/activities                                                         -                 -    decisions:read
+POST   /v1/activities                                                         -                 -    push:write
+GET    /v1/activities/{id}                                                    activity          app  decisions:read
+GET    /v1/activities/{id}/devices                                            activity          app  decisions:read
+POST   /v1/activities/{id}/updates                                            activity          app  push:write
 GET    /v1/channels                                                           -                 -    decisions:read
 POST   /v1/channels                                                           -                 -    push:write
 GET    /v1/channels/{id}                                                      channel           app  decisions:read

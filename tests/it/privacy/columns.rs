@@ -89,6 +89,9 @@ const IDS: &[&str] = &[
     "webhook_id",
     "import_id",
     "push_id",
+    "activity_id",
+    "channel_id",
+    "end_id",
 ];
 
 /// Words of a closed set, names of the app's own and figures; they go with their rows.
@@ -159,6 +162,12 @@ const WORDS: &[&str] = &[
     "push_runs.zone",
     // Ids of devices.
     "push_targets.devices",
+    // What an activity shows, in its sender's words: gone with its last decision, and when no phone shows it any more.
+    "activities.attributes_type",
+    "activities.spec",
+    "activities.start",
+    "activity_updates.event",
+    "start_tokens.attributes_type",
     "campaign_runs.zone",
     "campaign_runs.state",
     "moments.kind",
@@ -217,6 +226,13 @@ const HASHES: &[&str] = &[
     "foreign_passwords.sealed",
     "pushes.key_hash",
     "pushes.body_hash",
+    "activities.key_hash",
+    "activities.body_hash",
+    "activity_updates.key_hash",
+    "activity_updates.body_hash",
+    // Hex of Apple's; they are shown to their user and go with their row.
+    "start_tokens.token",
+    "activity_devices.token",
     "imports.key_hash",
     "imports.body_hash",
     // Lines that wait, gone within minutes.
