@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::id::{ActivityId, AppId, ChannelId};
 use crate::moment::direct::{Audience, Saying, Unknown};
 use crate::moment::live::Live;
+use crate::push::Gateway;
 use crate::push::activity::Shown;
 use crate::push::channel::{self, Life};
 use crate::store::{Conn, Doc};
@@ -114,5 +115,8 @@ fn channel(conn: &mut Conn, (app, test): (AppId, bool), (id, attributes_type): (
     if channel.attributes_type.is_some_and(|of| of != attributes_type) {
         return Err(refused("this channel is for activities of another type"));
     }
-    channel.apple_id.filter(|_| channel.life == Life::Live).ok_or_else(|| refused("this channel is being made or deleted"))
+    if channel.gateway != Gateway::Apns {
+        return Err(refused("a Live Activity listens to a channel of Apple's"));
+    }
+    channel.name.filter(|_| channel.life == Life::Live).ok_or_else(|| refused("this channel is being made or deleted"))
 }

@@ -30,9 +30,6 @@ use std::collections::{BTreeSet, HashMap};
 /// Most devices that one user may have.
 const DEVICES_LIMIT: usize = 100;
 
-/// Most push services of one user's browsers, beside those that have one name.
-const SERVICES_LIMIT: usize = 5;
-
 /// One installation of the app, as one user uses it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Device {
@@ -154,7 +151,7 @@ pub fn register(conn: &mut Conn, app: AppId, registration: &Registration) -> Res
     let displaced: Vec<UserId> = displaced.into_iter().collect();
     // A decision that saw the old binding must not plan a send on it.
     epoch::bump_users(conn, app, &displaced)?;
-    check_services(conn, app, registration)?;
+    address::check_services(conn, app, registration)?;
     let known = store::own(conn, app, *user, installation_id)?;
     let device = match known {
         Some(id) => {
@@ -178,25 +175,6 @@ pub fn register(conn: &mut Conn, app: AppId, registration: &Registration) -> Res
         webhook::emit(conn, app, &Event::of_user("device.registered", (*user, registration.now_ms), device.id, data))?;
     }
     Ok(Registered { device, new: known.is_none(), displaced })
-}
-
-/// Each push service costs connections of its own: nobody has browsers of more than a few.
-fn check_services(conn: &mut Conn, app: AppId, registration: &Registration) -> Result<()> {
-    let service = registration.traits.address().and_then(web::authority);
-    let Some(service) = service.filter(|service| !web::is_well_known(service)) else { return Ok(()) };
-    let endpoints = store::endpoints(conn, app, registration.user)?;
-    let others: BTreeSet<&str> = endpoints
-        .iter()
-        .filter(|(installation, _)| *installation != registration.installation_id)
-        .filter_map(|(_, endpoint)| web::authority(endpoint))
-        .filter(|other| *other != service && !web::is_well_known(other))
-        .collect();
-    if others.len() >= SERVICES_LIMIT {
-        let detail =
-            format!("A user's browsers may use {SERVICES_LIMIT} push services beside the usual ones; delete a device first.");
-        return Err(Problem::new(409, "too_many_push_services", detail).into());
-    }
-    Ok(())
 }
 
 /// The registration of a browser's subscription that was seen before, with the word on the VAPID key that it was made
