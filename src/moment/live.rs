@@ -32,8 +32,11 @@ pub(super) struct Parts {
     pub direct_hint: Hint,
     /// Wakes what looks whether direct pushes have ended.
     pub ends_hint: Hint,
-    /// The direct push that was looked at last.
+    /// The direct push that was looked at last, the app whose audiences were visited last, and the one of which something
+    /// was taken back last.
     pub looked: std::sync::Mutex<(String, String)>,
+    pub walked: std::sync::Mutex<String>,
+    pub recalled: std::sync::Mutex<String>,
     /// One decision follows the other: what was read stays true until it is committed.
     turn: tokio::sync::Mutex<()>,
     /// How the work of the lanes has fared, that of the releases, and that of the walks: whom they meet.
@@ -55,6 +58,8 @@ impl Live {
             direct_hint: Hint::default(),
             ends_hint: Hint::default(),
             looked: std::sync::Mutex::default(),
+            walked: std::sync::Mutex::default(),
+            recalled: std::sync::Mutex::default(),
             turn: tokio::sync::Mutex::default(),
             lanes: Care::default(),
             releases: Care::default(),
@@ -107,7 +112,12 @@ impl Live {
             }),
             Worker::new("recalls", self.0.recall_hint.clone(), POLL_MS, move || {
                 let live = shown.clone();
-                async move { recall::step(&live.0.platform).await }
+                async move {
+                    match recall::step(&live.0).await {
+                        Err(error) if is_stale(&error) => Ok(Progress::More),
+                        answer => answer,
+                    }
+                }
             }),
         ]
     }

@@ -203,7 +203,7 @@ fn forget(conn: &mut Conn, app: AppId, ids: &[DecisionId]) -> Result<usize> {
         }
     }
     // Nobody writes a receipt or a mark between the look and the end of this.
-    conn.serialise(store::RECEIPTS)?;
+    store::lock_receipts(conn, app)?;
     let own = || messages::table.filter(messages::app_id.eq(app).and(among(messages::decision_id, &ids)));
     on!(conn, c => diesel::delete(receipts::table
         .filter(receipts::app_id.eq(app).and(receipts::message_id.eq_any(own().select(messages::id))))).execute(c))?;

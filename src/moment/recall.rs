@@ -1,11 +1,12 @@
 //! Taking back what was said: by hand, when a moment is over, or all that a campaign has shown.
 
-use super::commit::LOCK;
+use super::commit::{LOCK, stale};
 use super::decision::Reason;
+use super::live::Parts;
 use super::release;
 use super::store::{self, CampaignRecall};
 use crate::clock::DAY_MS;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::id::{AppId, DecisionId, Ids, MessageId, MomentId};
 use crate::platform::Platform;
 use crate::push::recall::{BATCH, Recalled, recall};
@@ -13,6 +14,7 @@ use crate::store::Conn;
 use crate::worker::Progress;
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::sync::PoisonError;
 
 /// Moments of one step.
 const MOMENTS: i64 = 200;
@@ -37,15 +39,22 @@ pub(super) fn decision(conn: &mut Conn, (app, id): (AppId, DecisionId), (ids, no
     Ok(Recalled { cancelled: done.cancelled + held.len(), ..done })
 }
 
-/// One step of the worker: moments that are over, then the next stretch of a campaign.
-pub(super) async fn step(platform: &Platform) -> Result<Progress> {
-    let now_ms = platform.clock.now_ms();
+/// One step of the worker: moments that are over, then the next stretch of a campaign. Apps take turns.
+pub(super) async fn step(parts: &Parts) -> Result<Progress> {
+    let (platform, now_ms) = (&parts.platform, parts.platform.clock.now_ms());
+    let last = parts.recalled.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let (due, next_ms, walk) = platform
         .store
-        .read(move |conn| Ok((store::due_moments(conn, now_ms, MOMENTS)?, store::next_recall_ms(conn)?, store::open_walk(conn)?)))
+        .read(move |conn| {
+            let walk = store::open_walk(conn, &last)?;
+            Ok((store::due_moments(conn, now_ms, MOMENTS)?, store::next_recall_ms(conn)?, walk))
+        })
         .await?;
     if due.is_empty() && walk.is_none() {
         return Ok(next_ms.map_or(Progress::Idle, Progress::Until));
+    }
+    if let Some(walk) = &walk {
+        *parts.recalled.lock().unwrap_or_else(PoisonError::into_inner) = walk.app_id.to_string();
     }
     let ids = platform.ids.clone();
     let done = platform
@@ -97,7 +106,8 @@ fn stretch(conn: &mut Conn, walk: &CampaignRecall, (ids, now_ms): (&Ids, i64)) -
         Some((last, _)) => on.cursor_id = last.to_string(),
         None => on.done_ms = Some(now_ms),
     }
-    if store::note_walked(conn, walk, &on)? { Ok(done) } else { Err(Error::Busy("a recall was walked twice at once")) }
+    // Another node may have walked it meanwhile.
+    if store::note_walked(conn, walk, &on)? { Ok(done) } else { Err(stale()) }
 }
 
 fn all(conn: &mut Conn, app: AppId, messages: &[MessageId], at: (&Ids, i64)) -> Result<Recalled> {

@@ -202,6 +202,11 @@ fn write(
     if !known.is_fresh(conn, &users)? || !campaign::hold_still(conn, known.app_id, snapshot.revision)? {
         return Err(stale());
     }
+    // A push that was cancelled since it was gathered says nothing more.
+    let pushes = looked.iter().filter(|l| l.terms.is_some()).filter_map(|l| l.row.push());
+    if !direct::stand(conn, known.app_id, pushes)? {
+        return Err(stale());
+    }
     commit::keep_versions(conn, known.app_id, looked.iter().filter_map(|l| l.terms.as_ref()))?;
     let mut messages = Vec::new();
     for one in looked {

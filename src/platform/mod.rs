@@ -8,6 +8,7 @@ mod pairwise;
 pub mod personal;
 mod seal;
 pub mod stopwatch;
+pub mod turns;
 
 pub use hasher::{Also, Hasher};
 pub use pairwise::pairwise;

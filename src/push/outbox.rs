@@ -13,7 +13,7 @@ use super::wish;
 use super::{activity, badge};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::id::{AppId, CampaignId, ConsentId, DeviceId, MessageId, UserId};
+use crate::id::{AppId, CampaignId, ConsentId, DecisionId, DeviceId, MessageId, UserId};
 use crate::people::consent::{self, Ledger, Purposes, Reason, Standing};
 use crate::people::device::{self, Hold};
 use crate::planted::{Bug, planted};
@@ -138,6 +138,14 @@ pub fn insert_many(conn: &mut Conn, dispatcher: &Dispatcher, messages: &[NewMess
 /// What the database says.
 pub fn cancel_campaign(conn: &mut Conn, app: AppId, campaign: (CampaignId, &str), now_ms: i64) -> Result<()> {
     store::cancel_campaign(conn, app, campaign, now_ms)
+}
+
+/// As [`cancel_campaign`], for what these decisions have said: few enough for one statement. Answers how many were stopped.
+///
+/// # Errors
+/// What the database says.
+pub fn cancel_decisions(conn: &mut Conn, app: AppId, of: (&[DecisionId], &str), now_ms: i64) -> Result<usize> {
+    store::cancel_decisions(conn, app, of, now_ms)
 }
 
 /// As [`cancel_campaign`], for one message; false when it has ended before, or is not there.

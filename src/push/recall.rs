@@ -92,7 +92,7 @@ fn payload(original: &Original, id: MessageId, deadline_ms: i64) -> Result<Strin
             "kairos_deadline_ms": deadline_ms.to_string(), "kairos_recall": original.id, "kairos_collapse_id": collapse_id,
         } }),
         // While the push service still keeps the push, its recall takes its place, under the same topic.
-        Gateway::WebPush => json!({ "tag": collapse_id, "data": { "message_id": id }, "kairos": {
+        Gateway::WebPush => json!({ "tag": collapse_id, "data": { "kairos_message_id": id }, "kairos": {
             "message_id": id, "decision_id": decision_id, "campaign_id": campaign_id, "deadline_ms": deadline_ms,
             "recall": original.id, "collapse_id": collapse_id,
         } }),

@@ -394,7 +394,7 @@ fn a_browser_is_told_what_only_browsers_know() {
     let rest = told.as_object_mut().unwrap();
     rest.remove("kairos").unwrap();
     let data = rest.remove("data").unwrap();
-    assert_eq!((&data["link"], data["message_id"].is_string()), (&json!("https://example.com/a4"), true));
+    assert_eq!((&data["link"], data["kairos_message_id"].is_string()), (&json!("https://example.com/a4"), true));
     assert_eq!(
         told,
         json!({

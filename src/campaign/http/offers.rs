@@ -8,10 +8,10 @@ use crate::error::{Error, Result};
 use crate::http::{Body, IfMatch, Page, PageQuery, ProblemBody, Query, etag};
 use crate::id::{AppId, OfferId};
 use crate::platform::Platform;
+use crate::platform::turns::Turns;
 use crate::store::Doc;
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
-use tokio::sync::Semaphore;
 
 /// An offer with its version and what is left of its stock.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -191,10 +191,10 @@ fn parse(id: &str) -> Result<OfferId> {
 /// The offer, once its rule and its words were tried: not on a thread that others wait for, and only a few at once.
 ///
 /// # Errors
-/// 400 that names every field at fault.
+/// 400 that names every field at fault; `Busy` when many of this app are tried.
 pub async fn tried(platform: &Platform, app: AppId, spec: Offer) -> Result<Offer> {
-    static TRIALS: Semaphore = Semaphore::const_new(2);
+    static TRIALS: Turns = Turns::new(2);
     let sample = platform.store.read(move |conn| declared::sample(conn, app)).await?;
-    let _turn = TRIALS.acquire().await.map_err(Error::broken)?;
+    let _turn = TRIALS.take(app).await?;
     web::block(move || spec.try_on(&sample).map(|()| spec)).await.map_err(Error::broken)?
 }

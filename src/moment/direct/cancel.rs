@@ -3,7 +3,7 @@
 use super::State;
 use super::store;
 use crate::error::{Error, Result};
-use crate::id::{AppId, PushId};
+use crate::id::{AppId, PushId, UserId};
 use crate::moment::commit;
 use crate::moment::decision::Reason;
 use crate::moment::live::Live;
@@ -14,6 +14,8 @@ use serde_json::json;
 
 /// Held choices of one transaction.
 const BATCH: i64 = 200;
+/// Decisions whose messages are stopped in one transaction.
+const DECISIONS: i64 = 1_000;
 
 impl Live {
     /// Stops a push. One that was stopped before stays so.
@@ -31,15 +33,22 @@ impl Live {
                     State::Cancelled => Ok(()),
                     State::Done => Err(Error::conflict("has_ended", "The push has ended and can no longer be cancelled.")),
                     State::Scheduled | State::Running => {
-                        if !store::stop(conn, app, id)? {
-                            return Err(Error::Busy("the push ended while it was being cancelled"));
-                        }
-                        push::outbox::cancel_campaign(conn, app, (id.uuid().into(), Reason::Cancelled.name()), now_ms)
+                        let stopped = store::stop(conn, app, id)?;
+                        if stopped { Ok(()) } else { Err(Error::Busy("the push ended while it was being cancelled")) }
                     }
                 }
             })
             .await?;
+        // From here on nothing is added to it. Should this be cut short, the look whether pushes have ended goes on with it.
         while platform.store.write(move |conn| refuse_held(conn, (app, id), now_ms)).await? {}
+        let mut from: Option<UserId> = None;
+        loop {
+            let (_, next) = platform.store.write(move |conn| stop_messages(conn, (app, id), from, now_ms)).await?;
+            if next.is_none() {
+                break;
+            }
+            from = next;
+        }
         platform.feedback_hint.nudge();
         self.parts().ends_hint.nudge();
         Ok(())
@@ -56,4 +65,23 @@ pub(super) fn refuse_held(conn: &mut Conn, (app, id): (AppId, PushId), now_ms: i
     let held = store::held(conn, (app, id), BATCH)?;
     held.iter().try_for_each(|of| release::refuse(conn, app, *of, (Reason::Cancelled, &said)))?;
     Ok(i64::try_from(held.len()).is_ok_and(|n| n == BATCH))
+}
+
+/// Stops the messages of the next decisions of a cancelled push, those about users after one; answers how many messages, and
+/// the last of these users when there may be more.
+///
+/// # Errors
+/// What the database says.
+pub(super) fn stop_messages(
+    conn: &mut Conn,
+    of: (AppId, PushId),
+    after: Option<UserId>,
+    now_ms: i64,
+) -> Result<(usize, Option<UserId>)> {
+    let from = after.map(|user| user.to_string()).unwrap_or_default();
+    let decided = store::decided(conn, of, (&from, false), DECISIONS)?;
+    let ids: Vec<_> = decided.iter().map(|one| one.id).collect();
+    let stopped = push::outbox::cancel_decisions(conn, of.0, (&ids, Reason::Cancelled.name()), now_ms)?;
+    let full = i64::try_from(decided.len()).is_ok_and(|n| n == DECISIONS);
+    Ok((stopped, decided.last().filter(|_| full).map(|one| one.user_id)))
 }

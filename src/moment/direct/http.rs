@@ -7,7 +7,7 @@ use super::store::{self, PushRow};
 use super::tally::Counts;
 use super::validate::Validated;
 use super::{State, Unknown};
-use crate::app::{BackOffice, Mode as KeyMode, Scope};
+use crate::app::{BackOffice, Mode as KeyMode, Scope, count_events};
 use crate::campaign::{Class, When};
 use crate::clock::Time;
 use crate::error::{Error, Result};
@@ -23,6 +23,8 @@ use std::collections::BTreeMap;
 
 /// Longest Idempotency-Key, in characters.
 const KEY_CHARS_MAX: usize = 255;
+/// Pushes of one read of a list: each is read with all its words, which may be many.
+const READ_ROWS: i64 = 50;
 /// Up to so many results are shown with a push itself.
 const SHOWN_MAX: i64 = 100;
 
@@ -136,7 +138,9 @@ pub async fn create(
     caller.need(Scope::PushWrite)?;
     let (app, test, key) = (caller.app_id, caller.mode == KeyMode::Test, idempotency_key(&request)?);
     if body.0.validate_only {
-        return Ok(HttpResponse::Ok().json(live.validate((app, test), body.0).await?));
+        // The call itself has paid for one.
+        let pays = async |requests: usize| count_events(&request, requests + 1).await;
+        return Ok(HttpResponse::Ok().json(live.validate((app, test), body.0, pays).await?));
     }
     let row = live.accept(Sender { app, test, key }, body.0).await?;
     let out = platform.store.read(move |conn| shown(conn, row)).await?;
@@ -158,8 +162,8 @@ pub async fn list(
     let PushQuery { state, limit, cursor } = query.0;
     let page = PageQuery { limit, cursor };
     let (rows, before, app) = (page.rows()?, page.after().to_owned(), caller.app_id);
-    let found = platform.store.read(move |conn| store::page(conn, app, (&before, state, rows))).await?;
-    Ok(web::Json(page.page(found, |row| row.id.to_string(), PushOut::from)?))
+    let found = platform.store.read(move |conn| listed(conn, app, (before, state, rows))).await?;
+    Ok(web::Json(page.page(found, |push| push.id.to_string(), |push| push)?))
 }
 
 /// Reads a push: how far it is and what came of it.
@@ -230,6 +234,23 @@ pub async fn export(caller: BackOffice, platform: web::Data<Platform>, path: web
     platform.store.read(move |conn| store::get(conn, of.0, of.1)).await?.ok_or_else(|| Error::not_found("push"))?;
     let lines = results::lines(platform.get_ref().clone(), of);
     Ok(HttpResponse::Ok().insert_header((CONTENT_TYPE, "application/x-ndjson")).streaming(lines))
+}
+
+/// Pushes before an id, the newest first, a few at a time.
+fn listed(conn: &mut Conn, app: AppId, (mut before, state, rows): (String, Option<State>, i64)) -> Result<Vec<PushOut>> {
+    let mut listed: Vec<PushOut> = Vec::new();
+    let mut left = rows;
+    loop {
+        let wanted = left.min(READ_ROWS);
+        let found = store::page(conn, app, (&before, state, wanted))?;
+        let n = i64::try_from(found.len()).unwrap_or(i64::MAX);
+        listed.extend(found.into_iter().map(PushOut::from));
+        left -= n;
+        match listed.last() {
+            Some(last) if n == wanted && left > 0 => before = last.id.to_string(),
+            Some(_) | None => return Ok(listed),
+        }
+    }
 }
 
 async fn one(platform: &Platform, (app, id): (AppId, PushId)) -> Result<PushOut> {

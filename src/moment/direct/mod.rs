@@ -24,7 +24,7 @@ pub use audience::Audience;
 pub use say::{Along, Said, Saying};
 pub(super) use settle::step as settle;
 pub use spec::{Kind, NewPush, Spec};
-pub(super) use store::terms_of;
+pub(super) use store::{stand, terms_of};
 pub(super) use walk::step;
 
 use crate::id::{DeviceId, UserId};

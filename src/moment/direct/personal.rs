@@ -3,7 +3,7 @@
 use super::Kind;
 use super::store::PushRow;
 use crate::error::Result;
-use crate::id::{AppId, CampaignId, OfferId, PushId, UserId};
+use crate::id::{AppId, CampaignId, DecisionId, OfferId, PushId, UserId};
 use crate::on;
 use crate::platform::personal::Merge;
 use crate::store::schema::{decisions, push_runs, push_targets, pushes, versions};
@@ -43,6 +43,10 @@ pub fn turn_over(conn: &mut Conn, merge: &Merge) -> Result<()> {
 /// What the database says.
 pub fn forget_empty(conn: &mut Conn, app: AppId, ids: &[PushId]) -> Result<()> {
     for id in ids {
+        // Of a push to many thousands something is left until the last of them: that is found out first.
+        if something_left(conn, app, *id)? {
+            continue;
+        }
         let row: Option<PushRow> =
             on!(conn, c => pushes::table.find((app, id)).select(PushRow::as_select()).first(c).optional())?;
         let Some(row) = row else { continue };
@@ -51,14 +55,6 @@ pub fn forget_empty(conn: &mut Conn, app: AppId, ids: &[PushId]) -> Result<()> {
             continue;
         }
         let (campaign, offer): (CampaignId, OfferId) = (id.uuid().into(), id.uuid().into());
-        let decided: i64 = on!(conn, c => decisions::table
-            .filter(decisions::app_id.eq(app).and(decisions::campaign_id.eq(campaign)).and(decisions::moment_id.is_null()))
-            .count().get_result(c))?;
-        let named: i64 = on!(conn, c => push_targets::table
-            .filter(push_targets::app_id.eq(app).and(push_targets::push_id.eq(id))).count().get_result(c))?;
-        if decided + named > 0 {
-            continue;
-        }
         on!(conn, c => diesel::delete(push_runs::table
             .filter(push_runs::app_id.eq(app).and(push_runs::push_id.eq(id)))).execute(c))?;
         let kept = versions::id.eq(campaign.to_string()).or(versions::id.eq(offer.to_string()));
@@ -66,6 +62,21 @@ pub fn forget_empty(conn: &mut Conn, app: AppId, ids: &[PushId]) -> Result<()> {
         on!(conn, c => diesel::delete(pushes::table.find((app, id))).execute(c))?;
     }
     Ok(())
+}
+
+/// Whether there is a decision of a push, or somebody to come to.
+fn something_left(conn: &mut Conn, app: AppId, id: PushId) -> Result<bool> {
+    let campaign: CampaignId = id.uuid().into();
+    let decided: Option<DecisionId> = on!(conn, c => decisions::table
+        .filter(decisions::app_id.eq(app).and(decisions::campaign_id.eq(campaign)).and(decisions::moment_id.is_null()))
+        .select(decisions::id).first(c).optional())?;
+    if decided.is_some() {
+        return Ok(true);
+    }
+    let named: Option<UserId> = on!(conn, c => push_targets::table
+        .filter(push_targets::app_id.eq(app).and(push_targets::push_id.eq(id)))
+        .select(push_targets::user_id).first(c).optional())?;
+    Ok(named.is_some())
 }
 
 /// Forgets pushes that ended before a time and of which nothing is left.

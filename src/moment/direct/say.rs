@@ -150,7 +150,8 @@ pub struct Said {
 
 impl Live {
     /// Leads a saying through the gates for each of its users, stores a decision about each, plans the messages in the same
-    /// transaction and hands them over. Users who are not there are absent in the answer. More than 1,000 are cut off.
+    /// transaction and hands them over. Users who are not there, and those about whom was decided under this id before, are
+    /// absent in the answer. More than 1,000 are cut off.
     ///
     /// # Errors
     /// What the database says.
@@ -181,8 +182,12 @@ async fn say_once(
     let users: BTreeSet<UserId> = targets.iter().map(|target| target.user_id).collect();
     let users: Vec<UserId> = users.into_iter().collect();
     let terms = [Arc::clone(&push.terms)];
-    let mut known = parts.platform.store.read(move |conn| Known::read(conn, app, &users, &terms, now_ms)).await?;
-    let Judged { made, .. } = decide(&mut known, &push, &targets, (parts, &|_| now_ms))?;
+    let id = push.id;
+    let gather =
+        move |conn: &mut Conn| Ok((Known::read(conn, app, &users, &terms, now_ms)?, store::met(conn, app, (&[id], &users))?));
+    let (mut known, met) = parts.platform.store.read(gather).await?;
+    let new: Vec<Target> = targets.iter().filter(|target| !met.contains(&(id, target.user_id))).cloned().collect();
+    let Judged { made, .. } = decide(&mut known, &push, &new, (parts, &|_| now_ms))?;
     let decided: Vec<_> = made.iter().map(commit::Written::from).collect();
     let shared = Arc::clone(parts);
     let (planned, said) = parts

@@ -1,8 +1,8 @@
 //! Whether pushes have ended: a cursor follows the decisions behind which nothing waits any more, and counts them.
 
-use super::cancel::refuse_held;
+use super::cancel::{refuse_held, stop_messages};
 use super::spec::Kind;
-use super::store::{self, PushRow, Settled};
+use super::store::{self, OpenRow, Settled};
 use super::tally::Tally;
 use super::{State, personal};
 use crate::error::Result;
@@ -23,7 +23,7 @@ const DECISIONS: i64 = 500;
 
 /// How far the cursor of a push can move.
 struct Look {
-    row: PushRow,
+    row: OpenRow,
     cursor: Option<UserId>,
     tally: Tally,
     /// Whether nothing of it waits.
@@ -50,8 +50,11 @@ pub(in crate::moment) async fn step(parts: &Arc<Parts>) -> Result<Progress> {
     for look in looks {
         let cancelled = look.row.state()? == State::Cancelled;
         if cancelled && !look.over {
-            let of = (look.row.app_id, look.row.id);
+            // What a crash, or a caller who did not wait, has left of a cancellation.
+            let (of, after) = ((look.row.app_id, look.row.id), look.cursor);
             platform.store.write(move |conn| refuse_held(conn, of, now_ms)).await?;
+            let (stopped, _) = platform.store.write(move |conn| stop_messages(conn, of, after, now_ms)).await?;
+            moved |= stopped > 0;
         }
         if look.over || look.more {
             match platform.store.write(move |conn| write(conn, &look, now_ms)).await {
@@ -65,12 +68,9 @@ pub(in crate::moment) async fn step(parts: &Arc<Parts>) -> Result<Progress> {
 }
 
 /// Follows the decisions of a push as far as everything has ended, at most to the end of one batch.
-fn look(conn: &mut Conn, row: PushRow) -> Result<Look> {
+fn look(conn: &mut Conn, row: OpenRow) -> Result<Look> {
     let mut look = Look { cursor: row.cursor_user_id, tally: row.settled.0.clone(), over: false, more: false, row };
     let of = (look.row.app_id, look.row.id);
-    if look.row.state()? != State::Cancelled && store::walks(conn, of.0, of.1)? {
-        return Ok(look);
-    }
     let from = look.cursor.map(|user| user.to_string()).unwrap_or_default();
     let decided = store::decided(conn, of, (&from, false), DECISIONS)?;
     let ids: Vec<_> = decided.iter().map(|one| one.id).collect();
@@ -112,11 +112,20 @@ fn write(conn: &mut Conn, look: &Look, now_ms: i64) -> Result<()> {
         let data = json!({ "push": id, "name": look.row.name, "state": state, "counts": look.tally.counts() });
         let event = Event { kind: "push.completed", at_ms: now_ms, once: id.to_string(), user: None, partner: None, data };
         webhook::emit(conn, app, &event)?;
-        // Everybody it named was erased before it came to them: its words go with them, see `personal`.
-        let named = matches!(look.row.spec.0.audience, Kind::List { .. });
-        if named && look.row.visited > 0 && look.tally.is_empty() {
-            personal::forget_empty(conn, app, &[id])?;
+        if look.tally.is_empty() {
+            speechless(conn, look)?;
         }
     }
     Ok(())
+}
+
+/// A list about nobody of whom a decision tells: when they are erased nobody comes by here again, and its words may speak of
+/// them. A push that came to those who were erased goes with them, see `personal`; one that came to nobody stays for its
+/// sender to read, without its words.
+fn speechless(conn: &mut Conn, look: &Look) -> Result<()> {
+    let (app, id) = (look.row.app_id, look.row.id);
+    let Some(row) = store::get(conn, app, id)?.filter(|row| matches!(row.spec.0.audience, Kind::List { .. })) else {
+        return Ok(());
+    };
+    if row.visited > 0 { personal::forget_empty(conn, app, &[id]) } else { store::blank(conn, &row) }
 }

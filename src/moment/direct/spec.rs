@@ -19,6 +19,8 @@ const TTL_MS_MAX: i64 = 28 * DAY_MS;
 const FEW_MAX: usize = 50;
 /// The locale of the words for everybody whose language has none of its own: ISO 639's "undetermined".
 const UNDETERMINED: &str = "und";
+/// Most bytes of all words of a push, as they are kept: each of its steps reads them.
+const WORDS_BYTES_MAX: usize = 256 * 1_024;
 /// Longest collapse id, in bytes: APNs takes no more.
 const COLLAPSE_ID_BYTES_MAX: usize = 64;
 
@@ -166,6 +168,11 @@ impl NewPush {
         let (Some(when), Some(kind)) = (when, kind) else { return Err(Error::broken("a checked push has no time or audience")) };
         let mut variants = self.translations.clone();
         variants.insert(UNDETERMINED.to_owned(), self.content.clone());
+        let template = Template { fallback: UNDETERMINED.to_owned(), variants };
+        if serde_json::to_vec(&template).map_err(Error::broken)?.len() > WORDS_BYTES_MAX {
+            let message = format!("all words together must have at most {WORDS_BYTES_MAX} bytes");
+            return Err(Error::invalid("translations", "too_long", message));
+        }
         let of_audience = match &kind {
             Kind::Topic { topic } => Some(topic.clone()),
             Kind::List { .. } | Kind::Rule { .. } => None,
@@ -176,7 +183,7 @@ impl NewPush {
             topic: self.topic.clone().or(of_audience),
             category: self.category.clone(),
             audience: kind,
-            template: Template { fallback: UNDETERMINED.to_owned(), variants },
+            template,
             when,
             window_ms: self.ttl_ms.unwrap_or(if self.deliver_by.is_some() { SPAN_MS_MAX } else { DAY_MS }),
             deliver_by: self.deliver_by,
@@ -213,6 +220,13 @@ impl NewPush {
 }
 
 impl Spec {
+    /// The same without its words.
+    pub fn blank(&self) -> Self {
+        let fallback = self.template.fallback.clone();
+        let variants = BTreeMap::from([(fallback.clone(), Variant::default())]);
+        Self { template: Template { fallback, variants }, collapse_id: None, ..self.clone() }
+    }
+
     /// The campaign that it is to its decisions.
     pub fn campaign(&self, id: PushId) -> Campaign {
         Campaign {

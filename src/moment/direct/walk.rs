@@ -4,7 +4,7 @@
 
 use super::say::{self, Judged, Ready};
 use super::spec::Kind;
-use super::store::{self, PushRow, RunRow};
+use super::store::{self, RunRow};
 use super::zones::{self, EVERYBODY, SCOUT};
 use super::{State, Target};
 use crate::campaign::When;
@@ -18,12 +18,14 @@ use crate::push;
 use crate::store::Conn;
 use crate::worker::Progress;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 /// Users of one step.
 const BATCH: i64 = 200;
 /// Walks of one step.
 const RUNS: i64 = 100;
+/// Users of one step that each walk may have, however many wait before it.
+const SHARE: i64 = 50;
 
 /// The next stretch of one walk.
 #[derive(Clone)]
@@ -39,22 +41,23 @@ struct Stretch {
 /// What was decided along a stretch.
 struct Walked {
     stretch: Stretch,
+    /// About how many was decided.
+    decided: usize,
     outside: BTreeMap<String, i64>,
 }
 
-/// One step: the walks that are due first.
+/// One step: the walks of one app that are due first. Apps take turns.
 pub(in crate::moment) async fn step(parts: &Arc<Parts>) -> Result<Progress> {
     let now_ms = parts.platform.clock.now_ms();
     let store = &parts.platform.store;
-    let app = match store.read(store::first_due).await? {
-        None => return Ok(Progress::Idle),
-        Some((_, due_ms)) if due_ms > now_ms => return Ok(Progress::Until(due_ms)),
-        Some((app, _)) => app,
-    };
+    let last = parts.walked.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let (app, due_ms) = store.read(move |conn| Ok((store::next_app(conn, &last, now_ms)?, store::first_due_ms(conn)?))).await?;
+    let Some(app) = app else { return Ok(due_ms.map_or(Progress::Idle, Progress::Until)) };
+    *parts.walked.lock().unwrap_or_else(PoisonError::into_inner) = app.to_string();
     let limit = parts.pushes.appetite(BATCH);
     let (scouts, stretches) = store.read(move |conn| next(conn, app, (now_ms, limit))).await?;
     if !scouts.is_empty() {
-        store.write(move |conn| scouts.iter().try_for_each(|(run, push)| scout(conn, (run, push.as_ref()), now_ms))).await?;
+        store.write(move |conn| look_about(conn, &scouts, now_ms)).await?;
     }
     let met = stretches.iter().flat_map(|s| s.users.iter().map(|target| (s.run.push_id, target.user_id)));
     let met: Vec<(PushId, UserId)> = met.collect();
@@ -67,31 +70,35 @@ pub(in crate::moment) async fn step(parts: &Arc<Parts>) -> Result<Progress> {
     Ok(Progress::More)
 }
 
-type Scouts = Vec<(RunRow, Option<PushRow>)>;
+/// Walks that come to nobody: those that look for zones, and with false those that end.
+type Scouts = Vec<(RunRow, bool)>;
 
-/// Who comes next: scouts apart, and stretches with users until there are enough.
+/// Who comes next: scouts apart, and stretches with users until there are enough. The walks behind one keep their share.
 fn next(conn: &mut Conn, app: AppId, (now_ms, limit): (i64, i64)) -> Result<(Scouts, Vec<Stretch>)> {
     let runs = store::due(conn, app, (now_ms, if limit < BATCH { 1 } else { RUNS }))?;
     let ids: BTreeSet<PushId> = runs.iter().map(|run| run.push_id).collect();
     let rows = store::by_ids(conn, app, &ids.into_iter().collect::<Vec<_>>())?;
     let mut ready: HashMap<PushId, Arc<Ready>> = HashMap::new();
     let (mut scouts, mut stretches, mut left) = (Vec::new(), Vec::new(), limit);
+    let mut behind = i64::try_from(runs.len()).unwrap_or(i64::MAX);
     for run in runs {
-        let row = rows.get(&run.push_id);
-        // A walk without its push is none.
+        behind -= 1;
+        // A walk without its push, or of one that was stopped, is none.
+        let row = rows.get(&run.push_id).filter(|row| row.is_open());
         let Some(row) = row.filter(|_| run.zone != SCOUT) else {
-            scouts.push((run, row.cloned()));
+            scouts.push((run, row.is_some()));
             continue;
         };
         if left <= 0 {
             break;
         }
+        let share = SHARE.max(left - SHARE * behind).min(left);
         let push = match ready.get(&run.push_id) {
             Some(push) => Arc::clone(push),
             None => {
                 let Ok(push) = Ready::new(row.id, row.test, row.spec.0.clone()) else {
                     tracing::error!(push = %row.id, "a push that was accepted can no longer be read: its walk ends");
-                    scouts.push((run, None));
+                    scouts.push((run, false));
                     continue;
                 };
                 let push = Arc::new(push);
@@ -100,25 +107,31 @@ fn next(conn: &mut Conn, app: AppId, (now_ms, limit): (i64, i64)) -> Result<(Sco
             }
         };
         let users = match push.spec.audience {
-            Kind::List { .. } => store::targets(conn, &run, left)?,
+            Kind::List { .. } => store::targets(conn, &run, share)?,
             Kind::Topic { .. } | Kind::Rule { .. } => {
                 let zone = (run.zone != EVERYBODY).then_some(run.zone.as_str());
-                let users = profile::walk(conn, app, zone, (run.cursor_user_id, left))?;
+                let users = profile::walk(conn, app, zone, (run.cursor_user_id, share))?;
                 users.into_iter().map(|user_id| Target { user_id, devices: None }).collect()
             }
         };
         let met = i64::try_from(users.len()).unwrap_or(i64::MAX);
-        stretches.push(Stretch { run, push, last: met < left, users });
+        stretches.push(Stretch { run, push, last: met < share, users });
         left -= met;
     }
     Ok((scouts, stretches))
 }
 
-fn scout(conn: &mut Conn, (run, push): (&RunRow, Option<&PushRow>), now_ms: i64) -> Result<()> {
-    match push.map(|push| push.spec.0.when) {
-        Some(When::Local(local)) => zones::scout(conn, run, (local, now_ms)),
-        Some(When::At(_)) | None => store::end_run(conn, run).map(drop),
+/// The turn of those that look for zones. Whoever cancels a push takes the same lock: it gets no walk after its end.
+fn look_about(conn: &mut Conn, scouts: &Scouts, now_ms: i64) -> Result<()> {
+    conn.serialise(commit::LOCK)?;
+    for (run, looks) in scouts {
+        let push = if *looks { store::get(conn, run.app_id, run.push_id)? } else { None };
+        match push.filter(store::PushRow::is_open).map(|push| push.spec.0.when) {
+            Some(When::Local(local)) => zones::scout(conn, run, (local, now_ms))?,
+            Some(When::At(_)) | None => store::end_run(conn, run).map(drop)?,
+        }
     }
+    Ok(())
 }
 
 /// Decides about everybody along these stretches, and moves the walks on.
@@ -132,8 +145,8 @@ async fn walk(parts: &Arc<Parts>, app: AppId, stretches: Vec<Stretch>, now_ms: i
         let new: Vec<Target> = new.collect();
         let judged = say::decide(&mut known, &push, &new, (parts, &|_| now_ms))?;
         let Judged { made: some, outside } = judged;
+        walked.push(Walked { stretch, decided: some.len(), outside });
         made.extend(some);
-        walked.push(Walked { stretch, outside });
     }
     let decided: Vec<_> = made.iter().map(commit::Written::from).collect();
     let shared = Arc::clone(parts);
@@ -142,7 +155,7 @@ async fn walk(parts: &Arc<Parts>, app: AppId, stretches: Vec<Stretch>, now_ms: i
         .store
         .write(move |conn| {
             conn.serialise(commit::LOCK)?;
-            walked.iter().try_for_each(|one| advance(conn, one))?;
+            walked.iter().try_for_each(|one| advance(conn, one, now_ms))?;
             let messages = say::write(conn, &shared, &known, &made)?;
             push::outbox::plan(conn, &shared.dispatcher, messages, now_ms)
         })
@@ -167,23 +180,25 @@ fn gather(conn: &mut Conn, app: AppId, stretches: &[Stretch], now_ms: i64) -> Re
 ///
 /// # Errors
 /// [`stale`] when somebody else has done so, or has cancelled the push.
-fn advance(conn: &mut Conn, walked: &Walked) -> Result<()> {
-    let Walked { stretch: Stretch { run, push, users, last }, outside } = walked;
-    // Those who have moved past their zone's time are met a second time: they are counted once.
-    let again = run.zone == EVERYBODY && matches!(push.spec.when, When::Local(_));
-    let more = if again { 0 } else { i64::try_from(users.len()).unwrap_or(i64::MAX) };
+fn advance(conn: &mut Conn, walked: &Walked, now_ms: i64) -> Result<()> {
+    let Walked { stretch: Stretch { run, push, users, last }, decided, outside } = walked;
+    let named = matches!(push.spec.audience, Kind::List { .. });
+    // The walk of everybody comes a second time to those whom one of a zone has met; of a list they were struck off. Those
+    // outside may have been so before: they are counted once.
+    let again = !named && run.zone == EVERYBODY && matches!(push.spec.when, When::Local(_));
+    let more = i64::try_from(if again { *decided } else { users.len() }).unwrap_or(i64::MAX);
     let none = BTreeMap::new();
     if !store::visited(conn, (run.app_id, run.push_id), (more, if again { &none } else { outside }))? {
         return Err(stale());
     }
-    if matches!(push.spec.audience, Kind::List { .. }) {
+    if named {
         let ids: Vec<UserId> = users.iter().map(|target| target.user_id).collect();
         if !store::strike(conn, run, &ids)? {
             return Err(stale());
         }
     }
     let to = users.last().map(|target| target.user_id);
-    if store::advance(conn, run, (to, *last))? { Ok(()) } else { Err(stale()) }
+    if store::advance(conn, run, (to, *last), now_ms)? { Ok(()) } else { Err(stale()) }
 }
 
 /// Walks past those at whom it fails again and again: their decisions say `failed`, the fault is in the log.
@@ -198,7 +213,7 @@ async fn give_up(parts: &Arc<Parts>, app: AppId, stretches: Vec<Stretch>, now_ms
             let met = store::met(conn, app, (&[push], &users))?;
             let new: Vec<UserId> = users.into_iter().filter(|user| !met.contains(&(push, *user))).collect();
             silences.extend(commit::write_failed(conn, &ids, (app, push.uuid().into(), &new), now_ms)?);
-            advance(conn, &Walked { stretch, outside: BTreeMap::new() })?;
+            advance(conn, &Walked { stretch, decided: new.len(), outside: BTreeMap::new() }, now_ms)?;
         }
         Ok(silences)
     };

@@ -43,8 +43,8 @@ fn of_zones(conn: &mut Conn, (app, push): (AppId, PushId), local: LocalTime) -> 
     zones.iter().map(|zone| Ok(RunRow::new((app, push), zone, due_ms(local, zone, &own)?))).collect()
 }
 
-/// The scout's turn: new zones get their walks; when the last zone on earth has had its time, one walk of everybody finds
-/// those who have moved past it.
+/// The scout's turn: new zones get their walks; when the last zone on earth has had its time and each is walked through,
+/// one walk of everybody finds those who have moved past it. Never beside one of a zone: both would come to the same users.
 ///
 /// # Errors
 /// What the database says.
@@ -54,6 +54,9 @@ pub(super) fn scout(conn: &mut Conn, run: &RunRow, (local, now_ms): (LocalTime, 
     store::insert_runs(conn, &found)?;
     if now_ms <= local.due_ms("UTC")? + WEST_MS {
         return store::postpone(conn, run, now_ms + SCOUT_EVERY_MS);
+    }
+    if store::walks_zones(conn, run.app_id, run.push_id)? {
+        return store::postpone(conn, run, now_ms + MINUTE_MS);
     }
     store::insert_runs(conn, &[RunRow::new(of, EVERYBODY, now_ms)])?;
     store::end_run(conn, run).map(drop)

@@ -18,6 +18,8 @@ use std::collections::HashMap;
 
 /// Messages of one mark.
 const MARKED_MAX: usize = 100;
+/// Things that are marked in one transaction.
+const MARKED_AT_ONCE: i64 = 500;
 
 /// A message as the person sees it.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -100,7 +102,7 @@ pub struct MarkIn {
     #[serde(default, deserialize_with = "given")]
     #[schema(nullable = false, max_items = 100)]
     ids: Option<Vec<MessageId>>,
-    /// All that were made before this time.
+    /// All in the inbox that were made before this time.
     #[serde(default, deserialize_with = "given")]
     #[schema(nullable = false)]
     all_before: Option<Time>,
@@ -227,21 +229,31 @@ async fn mark(caller: &UserToken, platform: &Platform, (mark, body): (Mark, Mark
     if body.ids.as_ref().is_some_and(|ids| ids.len() > MARKED_MAX) {
         return Err(Error::invalid("ids", "too_long", format!("at most {MARKED_MAX} messages per call")));
     }
-    let done = platform
-        .store
-        .write(move |conn| {
-            // Nobody's messages are forgotten between the look and the write.
-            conn.serialise(store::RECEIPTS)?;
-            let chosen = match (&body.ids, body.all_before) {
-                (Some(ids), _) => store::chosen_of(conn, of, ids)?,
-                (None, Some(before)) => store::chosen_before(conn, of, before.0)?,
-                (None, None) => Vec::new(),
-            };
-            let changed = store::mark(conn, of, mark, &chosen)?;
-            Ok(MarkedOut { changed, unread: store::unread(conn, of)? })
-        })
-        .await?;
-    Ok(web::Json(done))
+    let MarkIn { ids, all_before } = body;
+    let mut changed = 0;
+    loop {
+        let ids = ids.clone();
+        let marked = platform
+            .store
+            .write(move |conn| {
+                // Nobody's messages are forgotten between the look and the write.
+                store::lock_receipts(conn, of.app)?;
+                let chosen = match (ids, all_before) {
+                    (Some(ids), _) => store::chosen_of(conn, of, &ids)?,
+                    (None, Some(before)) => store::standing_before(conn, of, (mark, before.0, MARKED_AT_ONCE))?,
+                    (None, None) => Vec::new(),
+                };
+                store::mark(conn, of, mark, &chosen)
+            })
+            .await?;
+        changed += marked;
+        // Those that were marked are not found again.
+        if all_before.is_none() || i64::try_from(marked).is_ok_and(|n| n < MARKED_AT_ONCE) {
+            break;
+        }
+    }
+    let unread = platform.store.read(move |conn| store::unread(conn, of)).await?;
+    Ok(web::Json(MarkedOut { changed, unread }))
 }
 
 fn owner(caller: &UserToken, platform: &Platform) -> Owner {

@@ -63,9 +63,9 @@ struct Ledger {
 }
 
 fn apply(conn: &mut Conn, batches: &[Arc<Batch>], now_ms: i64) -> Result<Vec<Vec<Heard>>> {
-    // Nobody's messages are forgotten between the look and the write.
-    conn.serialise(store::RECEIPTS)?;
     let apps: BTreeSet<AppId> = batches.iter().map(|b| b.speaker.app_id).collect();
+    // Nobody's messages are forgotten between the look and the write.
+    apps.iter().try_for_each(|app| store::lock_receipts(conn, *app))?;
     let mut ledgers: HashMap<AppId, Ledger> = HashMap::new();
     for app in apps {
         let of_app = batches.iter().filter(|b| b.speaker.app_id == app);

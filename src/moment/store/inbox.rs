@@ -38,6 +38,18 @@ pub(in crate::moment) enum Mark {
     Unarchived,
 }
 
+impl Mark {
+    /// Where it changes something.
+    fn is_new(self) -> &'static str {
+        match self {
+            Self::Read => "i.read_ms is null",
+            Self::Unread => "i.read_ms is not null",
+            Self::Archived => "i.archived_ms is null",
+            Self::Unarchived => "i.archived_ms is not null",
+        }
+    }
+}
+
 /// Whose inbox, and when it is looked at.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::moment) struct Owner {
@@ -57,14 +69,14 @@ fn stands(message: &str) -> String {
     )
 }
 
-/// The messages of a user that stand in the inbox: one per choice, however many devices it went to.
-fn standing(shelf: Shelf) -> String {
+/// The messages of a user that stand in the inbox, one per choice, however many devices it went to, and of which this is
+/// true.
+fn standing(condition: &str) -> String {
     format!(
         "from messages m left join inbox i on i.app_id = m.app_id and i.choice_id = m.choice_id \
-         where m.app_id = $1 and m.user_id = $2 and {} and {} and not exists (select 1 from messages o \
+         where m.app_id = $1 and m.user_id = $2 and {} and {condition} and not exists (select 1 from messages o \
          where o.app_id = m.app_id and o.choice_id = m.choice_id and o.id < m.id and {})",
         stands("m"),
-        shelf.condition(),
         stands("o")
     )
 }
@@ -76,7 +88,8 @@ pub(in crate::moment) fn inbox(conn: &mut Conn, of: Owner, shelf: Shelf, (before
         #[diesel(sql_type = Text)]
         id: MessageId,
     }
-    let query = format!("select m.id as id {} and ($4 = '' or m.id < $4) order by m.id desc limit $5", standing(shelf));
+    let query =
+        format!("select m.id as id {} and ($4 = '' or m.id < $4) order by m.id desc limit $5", standing(shelf.condition()));
     let found: Vec<Found> = on!(conn, c => diesel::sql_query(&query)
         .bind::<Text, _>(of.app)
         .bind::<Text, _>(of.user)
@@ -94,7 +107,7 @@ pub(in crate::moment) fn unread(conn: &mut Conn, of: Owner) -> Result<i64> {
         #[diesel(sql_type = BigInt)]
         n: i64,
     }
-    let query = format!("select count(*) as n {}", standing(Shelf::Unread));
+    let query = format!("select count(*) as n {}", standing(Shelf::Unread.condition()));
     let count: Count = on!(conn, c => diesel::sql_query(&query)
         .bind::<Text, _>(of.app)
         .bind::<Text, _>(of.user)
@@ -125,14 +138,26 @@ pub(in crate::moment) fn chosen_of(conn: &mut Conn, of: Owner, ids: &[MessageId]
         .load(c))?)
 }
 
-/// The choices of all that was made for the user before a time.
-pub(in crate::moment) fn chosen_before(conn: &mut Conn, of: Owner, before_ms: i64) -> Result<Vec<ChoiceId>> {
-    Ok(on!(conn, c => messages::table
-        .filter(messages::app_id.eq(of.app).and(messages::user_id.eq(of.user)))
-        .filter(messages::created_ms.lt(before_ms).and(messages::recalls.eq("")))
-        .select(messages::choice_id)
-        .distinct()
-        .load(c))?)
+/// The choices of what stands in the inbox, was made before a time and is not marked so yet; at most so many.
+pub(in crate::moment) fn standing_before(
+    conn: &mut Conn,
+    of: Owner,
+    (mark, before_ms, rows): (Mark, i64, i64),
+) -> Result<Vec<ChoiceId>> {
+    #[derive(QueryableByName)]
+    struct Found {
+        #[diesel(sql_type = Text)]
+        id: ChoiceId,
+    }
+    let query = format!("select m.choice_id as id {} and m.created_ms < $4 order by m.id limit $5", standing(mark.is_new()));
+    let found: Vec<Found> = on!(conn, c => diesel::sql_query(&query)
+        .bind::<Text, _>(of.app)
+        .bind::<Text, _>(of.user)
+        .bind::<BigInt, _>(of.now_ms)
+        .bind::<BigInt, _>(before_ms)
+        .bind::<BigInt, _>(rows)
+        .load(c))?;
+    Ok(found.into_iter().map(|row| row.id).collect())
 }
 
 /// Marks choices; answers how many were not marked so before.

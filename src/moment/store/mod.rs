@@ -16,7 +16,7 @@ pub(super) use choice::{
 };
 pub(super) use feedback::{Ended, ended, mark_settled, states_of, stop_counting};
 pub(super) use gather::{OpenMoment, heard, latest_choices, met, moments_of, work_left};
-pub(super) use inbox::{Mark, Owner, Shelf, chosen_before, chosen_of, inbox, mark, marks, unread};
+pub(super) use inbox::{Mark, Owner, Shelf, chosen_of, inbox, mark, marks, standing_before, unread};
 pub(super) use message::{MessageFilter, MessageRow, first_hops, message, messages, messages_by_id};
 pub(super) use question::{asked, note_asked, note_skipped, refused};
 pub(super) use read::{
@@ -27,7 +27,7 @@ pub(super) use recall::{
     CampaignRecall, bring_recalls_forward, campaign_recall, due_moments, held_of_decision, messages_of, next_recall_ms,
     note_walked, open_walk, put_campaign_recall, recalls_done, shown_by, walked,
 };
-pub(super) use receipt::{RECEIPTS, ReceiptRow, insert_receipts, receipts, receivers};
+pub(super) use receipt::{ReceiptRow, insert_receipts, lock_receipts, receipts, receivers};
 pub(super) use write::{
     NewChoice, NewDecision, NewMoment, insert_choices, insert_decisions, insert_moments, keep_versions, version,
 };

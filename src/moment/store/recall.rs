@@ -110,14 +110,22 @@ pub(in crate::moment) fn put_campaign_recall(conn: &mut Conn, row: &CampaignReca
     Ok(())
 }
 
-/// The walk that was asked for first and is not done.
-pub(in crate::moment) fn open_walk(conn: &mut Conn) -> Result<Option<CampaignRecall>> {
-    Ok(on!(conn, c => campaign_recalls::table
-        .filter(campaign_recalls::done_ms.is_null())
-        .order((campaign_recalls::asked_ms, campaign_recalls::campaign_id))
-        .select(CampaignRecall::as_select())
-        .first(c)
-        .optional())?)
+/// The walk whose turn it is: of the next app after this text, in the order of ids and round again, the one that was asked
+/// for first.
+pub(in crate::moment) fn open_walk(conn: &mut Conn, after: &str) -> Result<Option<CampaignRecall>> {
+    for after in [after, ""] {
+        let open = campaign_recalls::done_ms.is_null().and(campaign_recalls::app_id.gt(after));
+        let walk: Option<CampaignRecall> = on!(conn, c => campaign_recalls::table
+            .filter(open)
+            .order((campaign_recalls::app_id, campaign_recalls::asked_ms, campaign_recalls::campaign_id))
+            .select(CampaignRecall::as_select())
+            .first(c)
+            .optional())?;
+        if walk.is_some() {
+            return Ok(walk);
+        }
+    }
+    Ok(None)
 }
 
 /// The next messages of an app along a walk, and of which campaign they are. There is no index by campaign, which every

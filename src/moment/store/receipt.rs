@@ -10,8 +10,11 @@ use crate::store::{Conn, Doc, among};
 use diesel::prelude::*;
 use std::collections::HashMap;
 
-/// The lock under which receipts and marks of the inbox are written, and messages are forgotten.
-pub(in crate::moment) const RECEIPTS: &str = "receipts";
+/// Takes the lock under which receipts and marks of an app's inboxes are written, and its messages are forgotten. Who takes
+/// that of several apps does so in the order of their ids.
+pub(in crate::moment) fn lock_receipts(conn: &mut Conn, app: AppId) -> Result<()> {
+    conn.serialise(&format!("receipts:{app}"))
+}
 
 /// Rows of one statement.
 const ROWS_MAX: usize = 500;
@@ -28,13 +31,14 @@ pub(in crate::moment) struct ReceiptRow {
     pub action: Option<String>,
 }
 
-/// Those of these messages that are there, but for those of users who leave.
+/// Those of these messages that are there, but for those of users who leave, and for recalls: nobody sees one.
 pub(in crate::moment) fn receivers(conn: &mut Conn, app: AppId, ids: &[MessageId]) -> Result<HashMap<MessageId, Known>> {
     type Columns = (MessageId, UserId, DeviceId, Option<String>, i64, i64, Option<i64>, Doc<Vec<Attempt>>, Option<i64>);
     let rows: Vec<Columns> = on!(conn, c => messages::table
         .inner_join(users::table.on(users::app_id.eq(messages::app_id).and(users::id.eq(messages::user_id))))
         .left_join(devices::table.on(devices::app_id.eq(messages::app_id).and(devices::id.eq(messages::device_id))))
-        .filter(messages::app_id.eq(app).and(among(messages::id, ids)).and(users::leaving_ms.is_null()))
+        .filter(messages::app_id.eq(app).and(among(messages::id, ids)).and(messages::recalls.eq("")))
+        .filter(users::leaving_ms.is_null())
         .select((
             messages::id,
             messages::user_id,

@@ -2,7 +2,7 @@
 
 use super::{Attempts, FLIES, Fate, Settlement, WAITS, mode};
 use crate::error::Result;
-use crate::id::{ActivityId, AppId, CampaignId, DeviceId, MessageId};
+use crate::id::{ActivityId, AppId, CampaignId, DecisionId, DeviceId, MessageId};
 use crate::on;
 use crate::people::device::Environment;
 use crate::push::ending::Next;
@@ -10,9 +10,9 @@ use crate::push::message::{Attempt, Mode, State};
 use crate::push::route::Queue;
 use crate::store::schema::{messages, webhooks};
 use crate::store::{Conn, among};
-use diesel::dsl::{exists, sql};
+use diesel::dsl::{case_when, exists, sql};
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Bool, Text};
+use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 use std::collections::HashMap;
 
 /// What became of the end of an attempt.
@@ -144,6 +144,29 @@ pub(in crate::push) fn cancel_campaign(
          union all select id from messages where app_id = $3 and campaign_id = $4 and {FLIES})"
     );
     stop(conn, (app, reason, now_ms), (&those, campaign.to_string())).map(|_| ())
+}
+
+/// As [`cancel_campaign`], for the messages of these decisions; answers how many were stopped that had not been before.
+pub(in crate::push) fn cancel_decisions(
+    conn: &mut Conn,
+    app: AppId,
+    (of, reason): (&[DecisionId], &str),
+    now_ms: i64,
+) -> Result<usize> {
+    let those = messages::table
+        .filter(messages::app_id.eq(app).and(among(messages::decision_id, of)).and(messages::recalls.eq("")))
+        .filter(messages::stop_reason.is_null().and(sql::<Bool>(&format!("({WAITS} or {FLIES})"))));
+    let cancelled = State::Cancelled.word().into_sql::<Text>();
+    Ok(on!(conn, c => diesel::update(those)
+        .set((
+            messages::stop_reason.eq(reason),
+            messages::reason.eq(
+                case_when(sql::<Bool>(WAITS), Some(reason).into_sql::<Nullable<Text>>()).otherwise(messages::reason)),
+            messages::ended_ms.eq(
+                case_when(sql::<Bool>(WAITS), Some(now_ms).into_sql::<Nullable<BigInt>>()).otherwise(messages::ended_ms)),
+            messages::state.eq(case_when(sql::<Bool>(WAITS), cancelled).otherwise(messages::state)),
+        ))
+        .execute(c))?)
 }
 
 /// As [`cancel_campaign`], for one message; false when it has ended before, or is not there.

@@ -7,7 +7,8 @@ mod recalls;
 
 pub(super) use credentials::{all as all_credentials, credentials, delete_credential, keep_topics, note, put_credential, sealed};
 pub(super) use ends::{
-    Settled, Stranded, cancel, cancel_campaign, end_alike, is_proven, readdress, reroute, sending, settle_one, stop_activity,
+    Settled, Stranded, cancel, cancel_campaign, cancel_decisions, end_alike, is_proven, readdress, reroute, sending, settle_one,
+    stop_activity,
 };
 pub(super) use queue::{Due, Waiting, allow, depth, due, end, expire, postpone, start, waiting};
 pub(super) use recalls::{Original, ask_later, insert_recalls, note_recalled, originals, states, unended};

@@ -17,8 +17,8 @@ pub fn render(content: &Content, stamp: &Stamp, collapse_id: &str) -> String {
     if let Some(link) = &content.link {
         data.insert("link".to_owned(), Value::from(link.as_str()));
     }
-    // Last, so that the app's own data cannot take its place.
-    data.insert("message_id".to_owned(), Value::from(stamp.message_id.to_string()));
+    // The app's own keys never begin so: neither takes the place of the other.
+    data.insert("kairos_message_id".to_owned(), Value::from(stamp.message_id.to_string()));
     root.insert("data".to_owned(), Value::Object(data));
     let kairos = json!({
         "message_id": stamp.message_id,

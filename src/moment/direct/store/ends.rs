@@ -57,11 +57,12 @@ pub(in crate::moment::direct) fn decided(
     })?)
 }
 
-/// The messages of these decisions, by decision and device.
+/// The messages of these decisions, by decision and device. What takes one back is none of the push's.
 pub(in crate::moment::direct) fn sent(conn: &mut Conn, (app, push): (AppId, PushId), of: &[DecisionId]) -> Result<Vec<Sent>> {
     let offer: OfferId = push.uuid().into();
     Ok(on!(conn, c => messages::table
         .filter(messages::app_id.eq(app).and(among(messages::decision_id, of)).and(messages::offer_id.eq(offer)))
+        .filter(messages::recalls.eq(""))
         .order((messages::decision_id, messages::device_id))
         .select(Sent::as_select())
         .load(c))?)
@@ -74,7 +75,7 @@ pub(in crate::moment::direct) fn fates(
     of: &[DecisionId],
 ) -> Result<Vec<(DecisionId, String, Option<String>)>> {
     Ok(on!(conn, c => messages::table
-        .filter(messages::app_id.eq(app).and(among(messages::decision_id, of)))
+        .filter(messages::app_id.eq(app).and(among(messages::decision_id, of)).and(messages::recalls.eq("")))
         .select((messages::decision_id, messages::state, messages::reason))
         .load(c))?)
 }
@@ -96,7 +97,7 @@ pub(in crate::moment::direct) fn count_after(
     let of_decision = messages::app_id.eq(decisions::app_id).and(messages::decision_id.eq(decisions::id));
     let states: Vec<(String, Option<String>, i64)> = on!(conn, c => decisions::table
         .inner_join(messages::table.on(of_decision))
-        .filter(own.and(decisions::user_id.gt(&after)))
+        .filter(own.and(decisions::user_id.gt(&after)).and(messages::recalls.eq("")))
         .group_by((messages::state, messages::reason))
         .select((messages::state, messages::reason, count_star()))
         .load(c))?;

@@ -1,13 +1,15 @@
 //! Direct pushes, their walks and whom they still have to visit, in the database.
 
 mod ends;
+mod open;
 
 pub(in crate::moment::direct) use ends::{Decided, Sent, count_after, decided, fates, sent};
+pub(in crate::moment::direct) use open::{OpenRow, Settled, blank, open_after, settle};
 
 use crate::error::{Error, Result};
 use crate::id::{AppId, CampaignId, ChoiceId, DecisionId, DeviceId, PushId, UserId};
 use crate::moment::direct::tally::Tally;
-use crate::moment::direct::zones::EVERYBODY;
+use crate::moment::direct::zones::{EVERYBODY, SCOUT};
 use crate::moment::direct::{Spec, State, Target, Unknown};
 use crate::moment::terms::Terms;
 use crate::on;
@@ -62,8 +64,17 @@ impl RunRow {
 
 impl PushRow {
     pub fn state(&self) -> Result<State> {
-        State::named(&self.state).ok_or_else(|| Error::broken("a push has an unknown state"))
+        state(&self.state)
     }
+
+    /// Whether its audience may be visited.
+    pub fn is_open(&self) -> bool {
+        [State::Scheduled, State::Running].iter().any(|state| state.name() == self.state)
+    }
+}
+
+fn state(word: &str) -> Result<State> {
+    State::named(word).ok_or_else(|| Error::broken("a push has an unknown state"))
 }
 
 /// Writes a new push with its walks and its targets.
@@ -136,15 +147,28 @@ pub(in crate::moment::direct) fn open_count(conn: &mut Conn, app: AppId) -> Resu
         .filter(pushes::app_id.eq(app).and(pushes::ended_ms.is_null())).count().get_result(c))?)
 }
 
-/// The app of the walk that is due first, and when that is.
-pub(in crate::moment::direct) fn first_due(conn: &mut Conn) -> Result<Option<(AppId, i64)>> {
+/// When the next walk falls due.
+pub(in crate::moment::direct) fn first_due_ms(conn: &mut Conn) -> Result<Option<i64>> {
     Ok(on!(conn, c => push_runs::table
         .filter(push_runs::done.eq(false))
         .order((push_runs::due_ms, push_runs::app_id, push_runs::push_id))
-        .select((push_runs::app_id, push_runs::due_ms)).first(c).optional())?)
+        .select(push_runs::due_ms).first(c).optional())?)
 }
 
-/// The walks of an app that are due, the earliest first.
+/// The app whose turn it is: the next one after this text, in the order of ids and round again, with a walk that is due.
+pub(in crate::moment::direct) fn next_app(conn: &mut Conn, after: &str, now_ms: i64) -> Result<Option<AppId>> {
+    for after in [after, ""] {
+        let due = push_runs::done.eq(false).and(push_runs::due_ms.le(now_ms)).and(push_runs::app_id.gt(after));
+        let app: Option<AppId> = on!(conn, c => push_runs::table
+            .filter(due).order(push_runs::app_id).select(push_runs::app_id).first(c).optional())?;
+        if app.is_some() {
+            return Ok(app);
+        }
+    }
+    Ok(None)
+}
+
+/// The walks of an app that are due, the earliest first: one that has just moved on stands behind those that wait.
 pub(in crate::moment::direct) fn due(conn: &mut Conn, app: AppId, (now_ms, limit): (i64, i64)) -> Result<Vec<RunRow>> {
     Ok(on!(conn, c => push_runs::table
         .filter(push_runs::done.eq(false).and(push_runs::due_ms.le(now_ms)).and(push_runs::app_id.eq(app)))
@@ -206,10 +230,16 @@ pub(in crate::moment::direct) fn met(
     Ok(rows.into_iter().filter_map(|(campaign, user)| Some((campaign?.uuid().into(), user))).collect())
 }
 
-/// Moves a walk on; false when somebody else has done so meanwhile.
-pub(in crate::moment::direct) fn advance(conn: &mut Conn, run: &RunRow, (to, done): (Option<UserId>, bool)) -> Result<bool> {
+/// Moves a walk on and queues it behind whoever is due by now; false when somebody else has done so meanwhile.
+pub(in crate::moment::direct) fn advance(
+    conn: &mut Conn,
+    run: &RunRow,
+    (to, done): (Option<UserId>, bool),
+    due_ms: i64,
+) -> Result<bool> {
     let at = push_runs::table.find((run.app_id, run.push_id, &run.zone)).filter(push_runs::done.eq(false));
-    let values = (push_runs::cursor_user_id.eq(to.or(run.cursor_user_id)), push_runs::done.eq(done));
+    let values =
+        (push_runs::cursor_user_id.eq(to.or(run.cursor_user_id)), push_runs::done.eq(done), push_runs::due_ms.eq(due_ms));
     let rows = match run.cursor_user_id {
         Some(user) => on!(conn, c => diesel::update(at.filter(push_runs::cursor_user_id.eq(user))).set(values).execute(c))?,
         None => on!(conn, c => diesel::update(at.filter(push_runs::cursor_user_id.is_null())).set(values).execute(c))?,
@@ -226,7 +256,7 @@ pub(in crate::moment::direct) fn postpone(conn: &mut Conn, run: &RunRow, due_ms:
 
 /// Ends a walk.
 pub(in crate::moment::direct) fn end_run(conn: &mut Conn, run: &RunRow) -> Result<bool> {
-    advance(conn, run, (None, true))
+    advance(conn, run, (None, true), run.due_ms)
 }
 
 /// Takes visited users off a list; false when somebody else has done so meanwhile.
@@ -294,43 +324,27 @@ pub(in crate::moment::direct) fn held(
         .load(c))?)
 }
 
-/// Pushes that have not ended, after one, in the order of apps and ids.
-pub(in crate::moment::direct) fn open_after(conn: &mut Conn, (app, id): (&str, &str), limit: i64) -> Result<Vec<PushRow>> {
-    let behind = pushes::app_id.gt(app).or(pushes::app_id.eq(app).and(pushes::id.gt(id)));
-    Ok(on!(conn, c => pushes::table
-        .filter(pushes::ended_ms.is_null().and(behind))
-        .order((pushes::app_id, pushes::id)).limit(limit).select(PushRow::as_select()).load(c))?)
-}
-
 /// Whether a push has still to visit somebody.
 pub(in crate::moment::direct) fn walks(conn: &mut Conn, app: AppId, id: PushId) -> Result<bool> {
     let open = push_runs::table.filter(push_runs::app_id.eq(app).and(push_runs::push_id.eq(id)).and(push_runs::done.eq(false)));
     Ok(on!(conn, c => open.count().get_result::<i64>(c))? > 0)
 }
 
-/// Moves the cursor behind which everything has ended; false when somebody else has done so meanwhile.
-pub(in crate::moment::direct) fn settle(conn: &mut Conn, row: &PushRow, to: &Settled<'_>) -> Result<bool> {
-    let at = pushes::table.find((row.app_id, row.id)).filter(pushes::ended_ms.is_null());
-    let (cursor, state) = (to.cursor.filter(|_| to.ended_ms.is_none()), to.state.name());
-    let values = (
-        pushes::cursor_user_id.eq(cursor),
-        pushes::settled.eq(Doc(to.tally.clone())),
-        pushes::ended_ms.eq(to.ended_ms),
-        pushes::state.eq(state),
-    );
-    // A cancellation that came in between is not undone: the next look sees it.
-    let at = at.filter(pushes::state.eq(&row.state));
-    let rows = match row.cursor_user_id {
-        Some(user) => on!(conn, c => diesel::update(at.filter(pushes::cursor_user_id.eq(user))).set(values).execute(c))?,
-        None => on!(conn, c => diesel::update(at.filter(pushes::cursor_user_id.is_null())).set(values).execute(c))?,
-    };
-    Ok(rows == 1)
+/// Whether a walk through a zone is not done.
+pub(in crate::moment::direct) fn walks_zones(conn: &mut Conn, app: AppId, id: PushId) -> Result<bool> {
+    let zones = push_runs::zone.ne_all([EVERYBODY, SCOUT]).and(push_runs::done.eq(false));
+    let open = push_runs::table.filter(push_runs::app_id.eq(app).and(push_runs::push_id.eq(id)).and(zones));
+    Ok(on!(conn, c => open.count().get_result::<i64>(c))? > 0)
 }
 
-/// See [`settle`].
-pub(in crate::moment::direct) struct Settled<'a> {
-    pub cursor: Option<UserId>,
-    pub tally: &'a Tally,
-    pub state: State,
-    pub ended_ms: Option<i64>,
+/// Whether all of these pushes are there and none was stopped.
+pub(in crate::moment) fn stand(conn: &mut Conn, app: AppId, ids: impl Iterator<Item = PushId>) -> Result<bool> {
+    let ids: HashSet<PushId> = ids.collect();
+    if ids.is_empty() {
+        return Ok(true);
+    }
+    let n: i64 = on!(conn, c => pushes::table
+        .filter(pushes::app_id.eq(app).and(among(pushes::id, &ids)).and(pushes::state.ne(State::Cancelled.name())))
+        .count().get_result(c))?;
+    Ok(usize::try_from(n).is_ok_and(|n| n == ids.len()))
 }
