@@ -7,6 +7,7 @@ use kairos::clock::HOUR_MS;
 use kairos::push::standin::{Fault, Rule};
 use serde_json::{Value, json};
 
+mod fair;
 mod many;
 
 /// A push to this audience with these fields changed.
@@ -407,7 +408,7 @@ both! {
         for id in [list, topic] {
             let out = read(world, &id).await;
             conserved(&out);
-            assert_eq!((&out["state"], &out["counts"]["users"], &out["visited"]), (&json!("done"), &json!(4), &json!(3)));
+            assert_eq!((&out["state"], &out["counts"]["users"], &out["visited"]), (&json!("done"), &json!(4), &json!(4)));
             assert_eq!(out["counts"]["suppressed"], json!({"closed": 1}));
         }
         stage.adds_up(world).await;

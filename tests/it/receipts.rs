@@ -2,6 +2,7 @@
 
 use crate::stage::{Good, Listener, Stage};
 use crate::world::{Caller, World};
+use kairos::push::standin::{Fault, Rule};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -137,11 +138,27 @@ both! {
         assert_eq!((&recall["recalls"], &recall["state"]), (&json!(message), &json!("queued")));
         let path = format!("/v1/messages/{}/receipts", recall["id"].as_str().unwrap());
         let done = json!({"kind": "delivered"});
-        world.post(&path, &who.person.token, done.clone()).await.refused(409, "not_sent");
-        let many = json!([{"message_id": recall["id"], "kind": "delivered"}]);
-        assert_eq!(send(world, &who.person.token, many).await, ["not_sent"]);
-        world.drain().await;
-        assert_eq!(world.post(&path, &who.person.token, done).await.good()["receipts"].as_array().unwrap().len(), 1);
+        let many = |message: &Value| json!([{"message_id": message["id"], "kind": "delivered"}]);
+        for _ in 0..2 {
+            // A recall is nothing that anybody sees.
+            world.post(&path, &who.person.token, done.clone()).await.refused(404, "not_found");
+            assert_eq!(send(world, &who.person.token, many(&recall)).await, ["not_found"]);
+            world.drain().await;
+        }
+        // The gateway is closed for half a minute.
+        let closed = Fault::Answer { status: 403, reason: "Forbidden".into(), retry_after_s: None, timestamp_ms: None };
+        stage.standin.inject(Rule::once(closed));
+        let (scapegoat, late) = (stage.listener(world).await, stage.listener(world).await);
+        for who in [&scapegoat, &late] {
+            stage.lands(world, who, 0).await;
+            world.drain().await;
+        }
+        let waiting = stage.messages(world, &late).await.remove(0);
+        let path = format!("/v1/messages/{}/receipts", waiting["id"].as_str().unwrap());
+        world.post(&path, &late.person.token, done.clone()).await.refused(409, "not_sent");
+        assert_eq!(send(world, &late.person.token, many(&waiting)).await, ["not_sent"]);
+        world.advance(Duration::from_secs(60)).await;
+        assert_eq!(world.post(&path, &late.person.token, done).await.good()["receipts"].as_array().unwrap().len(), 1);
     }
 
     async fn after_erasure_nobody_hears_a_receipt(world) {

@@ -24,21 +24,24 @@ impl Live {
     /// 404, 409 `has_ended`.
     pub async fn cancel_push(&self, app: AppId, id: PushId) -> Result<()> {
         let (platform, now_ms) = (&self.parts().platform, self.parts().platform.clock.now_ms());
-        platform
+        let ended = platform
             .store
             .write(move |conn| {
                 conn.serialise(commit::LOCK)?;
                 let row = store::get(conn, app, id)?.ok_or_else(|| Error::not_found("push"))?;
                 match row.state()? {
-                    State::Cancelled => Ok(()),
+                    State::Cancelled => Ok(row.ended_ms.is_some()),
                     State::Done => Err(Error::conflict("has_ended", "The push has ended and can no longer be cancelled.")),
                     State::Scheduled | State::Running => {
                         let stopped = store::stop(conn, app, id)?;
-                        if stopped { Ok(()) } else { Err(Error::Busy("the push ended while it was being cancelled")) }
+                        if stopped { Ok(false) } else { Err(Error::Busy("the push ended while it was being cancelled")) }
                     }
                 }
             })
             .await?;
+        if ended {
+            return Ok(());
+        }
         // From here on nothing is added to it. Should this be cut short, the look whether pushes have ended goes on with it.
         while platform.store.write(move |conn| refuse_held(conn, (app, id), now_ms)).await? {}
         let mut from: Option<UserId> = None;

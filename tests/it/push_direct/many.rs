@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 /// Makes users, the first of them with a phone; their ids.
-async fn crowd(world: &World, (users, phones): (usize, usize)) -> Vec<UserId> {
+pub async fn crowd(world: &World, (users, phones): (usize, usize)) -> Vec<UserId> {
     let (app, now_ms, ids) = (world.app.id, world.now_ms(), world.kairos.platform.ids.clone());
     let users: Vec<NewUser> = (0..users).map(|_| NewUser::bare(ids.next(), false, now_ms)).collect();
     let of: Vec<UserId> = users.iter().map(|user| user.id).collect();
