@@ -337,14 +337,14 @@ pub(in crate::moment::direct) fn walks_zones(conn: &mut Conn, app: AppId, id: Pu
     Ok(on!(conn, c => open.count().get_result::<i64>(c))? > 0)
 }
 
-/// Whether all of these pushes are there and none was stopped.
+/// Whether none of these pushes was stopped. What is no push, a Live Activity, is nobody's to stop here.
 pub(in crate::moment) fn stand(conn: &mut Conn, app: AppId, ids: impl Iterator<Item = PushId>) -> Result<bool> {
     let ids: HashSet<PushId> = ids.collect();
     if ids.is_empty() {
         return Ok(true);
     }
-    let n: i64 = on!(conn, c => pushes::table
-        .filter(pushes::app_id.eq(app).and(among(pushes::id, &ids)).and(pushes::state.ne(State::Cancelled.name())))
+    let stopped: i64 = on!(conn, c => pushes::table
+        .filter(pushes::app_id.eq(app).and(among(pushes::id, &ids)).and(pushes::state.eq(State::Cancelled.name())))
         .count().get_result(c))?;
-    Ok(usize::try_from(n).is_ok_and(|n| n == ids.len()))
+    Ok(stopped == 0)
 }
