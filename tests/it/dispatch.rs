@@ -507,7 +507,7 @@ both! {
         let post = narrow(world, 16).await;
         let fault = |fault, times| Rule { gateway: None, token: None, times: Some(times), fault };
         // More than the twenty that open it and what is in flight beside them: some are left for probes.
-        post.standin.inject(fault(answer(500, "InternalServerError"), 26));
+        post.standin.inject(fault(answer(500, "InternalServerError"), 32));
         post.standin.inject(fault(Fault::Slow { wait_ms: 20 }, 100));
         post.standin.inject(fault(Fault::Stall { wait_ms: 200 }, 3));
         post.standin.inject(fault(Fault::Slow { wait_ms: 700 }, 60));
