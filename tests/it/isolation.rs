@@ -131,6 +131,32 @@ async fn broadcast(world: &World, by: &Caller) -> (String, String) {
     (channel, broadcast["id"].as_str().unwrap().to_owned())
 }
 
+/// What a phone says of its Live Activities; the id of one that its app has begun.
+async fn activity(world: &World, me: &Caller, installation: &str) -> String {
+    let phone = format!("/v1/me/devices/{installation}");
+    world.put(&format!("{phone}/start-tokens/CanaryAttributes"), me, json!({"token": "c0ffee"})).await.expect(204);
+    let running = json!({"token": "c0ffee00", "attributes_type": "CanaryAttributes"});
+    let running = world.put(&format!("{phone}/activities/canary-run"), me, running).await.expect(200);
+    running["activity_id"].as_str().unwrap().to_owned()
+}
+
+async fn erasure(world: &World, by: &Caller) -> String {
+    let leaver = made(world, "/v1/users", by, json!({"external_id": "canary-gone"})).await;
+    world.delete(&format!("/v1/users/{leaver}"), by).await.expect(202)["erasure"]["id"].as_str().unwrap().to_owned()
+}
+
+async fn import(world: &World, by: &Caller) -> String {
+    let lines = "{\"external_id\": \"canary-moved\"}\n";
+    let import = world.call("POST", "/v1/users/import").by(by).text("application/x-ndjson", lines);
+    import.send().await.expect(202)["id"].as_str().unwrap().to_owned()
+}
+
+async fn push(world: &World, by: &Caller, user: &str) -> String {
+    let push = json!({"name": "canary push", "purpose": "marketing", "audience": {"user_ids": [user]}, "send_at": world.time(86_400),
+        "content": {"title": "canary", "body": "canary"}});
+    made(world, "/v1/pushes", by, push).await
+}
+
 /// An app with one of everything, made the way a real one is.
 pub async fn furnish(world: &mut World) -> House {
     let stage = Stage::set(world).await;
@@ -167,31 +193,20 @@ pub async fn furnish(world: &mut World) -> House {
     world.get("/v1/me/next-question", &listener.person.token).await;
     let (channel, broadcast) = broadcast(world, &by).await;
     let installation = format!("phone-{}", &listener.person.id[4..]);
-    let phone = format!("/v1/me/devices/{installation}");
-    let start_token = json!({"token": "c0ffee"});
-    world.put(&format!("{phone}/start-tokens/CanaryAttributes"), &listener.person.token, start_token).await.expect(204);
-    let running = json!({"token": "c0ffee00", "attributes_type": "CanaryAttributes"});
-    let running = world.put(&format!("{phone}/activities/canary-run"), &listener.person.token, running).await.expect(200);
-    let activity = running["activity_id"].as_str().unwrap().to_owned();
+    let activity = activity(world, &listener.person.token, &installation).await;
     let user = listener.person.id.clone();
     let session = world.get("/v1/me/sessions", &listener.person.token).await.expect(200);
     let session = session["items"][0]["id"].as_str().unwrap().to_owned();
     let acting = world.post(&format!("/v1/users/{user}/impersonate"), &by, json!({"reason": "ticket 7"})).await.expect(200);
     let looked_in = acting["session_id"].as_str().unwrap().to_owned();
-    let leaver = made(world, "/v1/users", &by, json!({"external_id": "canary-gone"})).await;
-    let erasure =
-        world.delete(&format!("/v1/users/{leaver}"), &by).await.expect(202)["erasure"]["id"].as_str().unwrap().to_owned();
+    let erasure = erasure(world, &by).await;
     let passkey = passkey(world, (&stage.app.id.to_string(), &user));
     let consents = world.get(&format!("/v1/users/{user}/consents/history"), &by).await.expect(200);
     let consent = consents["items"][0]["id"].as_str().unwrap().to_owned();
     world.put("/v1/identity-providers/google", &by, json!({"client_ids": ["canary-client"]})).await.expect(200);
     let identity = world.identity(&stage.app, &listener.person.id).await;
-    let import =
-        world.call("POST", "/v1/users/import").by(&by).text("application/x-ndjson", "{\"external_id\": \"canary-moved\"}\n");
-    let import = import.send().await.expect(202)["id"].as_str().unwrap().to_owned();
-    let push = json!({"name": "canary push", "purpose": "marketing", "audience": {"user_ids": [user]}, "send_at": world.time(86_400),
-        "content": {"title": "canary", "body": "canary"}});
-    let push = made(world, "/v1/pushes", &by, push).await;
+    let import = import(world, &by).await;
+    let push = push(world, &by, &user).await;
     world.drain().await;
     let samples = [
         ("/v1/pushes/{id}", vec![push]),
