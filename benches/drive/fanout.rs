@@ -58,6 +58,8 @@ fn against_h2load(engine: Engine, aim: &str) -> Value {
     let mut figure = Pairs::take(5, ours, || h2load(&standin, &jwt)).json(aim);
     figure["messages"] = json!(MESSAGES);
     figure["peak_mib_above_idle"] = json!(round(median(above_idle.into_inner())));
+    // The whole takes minutes: what is known is shown.
+    eprintln!("fanout on {engine:?}: {figure:#}");
     figure
 }
 
@@ -197,10 +199,11 @@ fn send(house: &House, standin: &StandIn) -> (Sample, f64) {
     let server: Server = house.serve(&settings(standin, house));
     let pid = server.pid();
     let (cpu, started) = (cpu_time_of(&pid), Instant::now());
-    let mut connection = Connection::open(server.address);
     let waiting = request("GET", "/metrics", "accept: */*", "");
     wait(standin, before + MESSAGES);
     let wall = started.elapsed();
+    // Opened now: one that is idle for long is closed.
+    let mut connection = Connection::open(server.address);
     // The books of the last batch are still being written; they belong to the cost.
     while accepted(&mut connection, &waiting) < MESSAGES {
         assert!(started.elapsed() < PATIENCE, "not all messages were settled");

@@ -70,7 +70,7 @@ impl House {
             admin(&format!("drop database if exists {database} with (force)"));
             admin(&format!("create database {database} template template0"));
             settings.push(("database_url", postgres_url(database)));
-            settings.push(("master_key", "b".repeat(64)));
+            settings.push(("master_key", "YmJi".repeat(10) + "YmI="));
         }
         let mut command = Command::new(BINARY);
         command.args(["app", "create", "--name", "Bench", "--json", "--data-dir"]).arg(&folder);
