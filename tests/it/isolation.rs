@@ -140,6 +140,11 @@ async fn activity(world: &World, me: &Caller, installation: &str) -> String {
     running["activity_id"].as_str().unwrap().to_owned()
 }
 
+/// The id of the first of a list.
+async fn first(world: &World, path: &str, by: &Caller) -> String {
+    world.get(path, by).await.expect(200)["items"][0]["id"].as_str().unwrap().to_owned()
+}
+
 async fn erasure(world: &World, by: &Caller) -> String {
     let leaver = made(world, "/v1/users", by, json!({"external_id": "canary-gone"})).await;
     world.delete(&format!("/v1/users/{leaver}"), by).await.expect(202)["erasure"]["id"].as_str().unwrap().to_owned()
@@ -195,14 +200,12 @@ pub async fn furnish(world: &mut World) -> House {
     let installation = format!("phone-{}", &listener.person.id[4..]);
     let activity = activity(world, &listener.person.token, &installation).await;
     let user = listener.person.id.clone();
-    let session = world.get("/v1/me/sessions", &listener.person.token).await.expect(200);
-    let session = session["items"][0]["id"].as_str().unwrap().to_owned();
+    let session = first(world, "/v1/me/sessions", &listener.person.token).await;
     let acting = world.post(&format!("/v1/users/{user}/impersonate"), &by, json!({"reason": "ticket 7"})).await.expect(200);
     let looked_in = acting["session_id"].as_str().unwrap().to_owned();
     let erasure = erasure(world, &by).await;
     let passkey = passkey(world, (&stage.app.id.to_string(), &user));
-    let consents = world.get(&format!("/v1/users/{user}/consents/history"), &by).await.expect(200);
-    let consent = consents["items"][0]["id"].as_str().unwrap().to_owned();
+    let consent = first(world, &format!("/v1/users/{user}/consents/history"), &by).await;
     world.put("/v1/identity-providers/google", &by, json!({"client_ids": ["canary-client"]})).await.expect(200);
     let identity = world.identity(&stage.app, &listener.person.id).await;
     let import = import(world, &by).await;
