@@ -36,7 +36,7 @@ pub mod recall;
 pub mod retry;
 mod room;
 mod route;
-mod sealing;
+pub mod sealing;
 mod sending;
 mod settle;
 pub mod share;

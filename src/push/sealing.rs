@@ -32,7 +32,7 @@ pub(super) fn keep_apart(clear: &Value, payload: &str) -> String {
 ///
 /// # Errors
 /// The reason why it can never be sent.
-pub(super) fn seal(gateway: Gateway, push: &Push, fresh: impl FnOnce() -> Fresh) -> Result<Option<Bytes>, &'static str> {
+pub fn seal(gateway: Gateway, push: &Push, fresh: impl FnOnce() -> Fresh) -> Result<Option<Bytes>, &'static str> {
     if !push.payload.starts_with(BEGINS.as_bytes()) {
         return Ok(None);
     }

@@ -5,7 +5,10 @@ use crate::stage::{Good, Stage, grant};
 use crate::world::{Person, World};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use kairos::push::sealing::seal;
 use kairos::push::standin::{Keyring, Row};
+use kairos::push::webpush::Fresh;
+use kairos::push::{Content, Gateway, Push, Stamp, render};
 use serde_json::{Value, json};
 
 const PLACEHOLDER: &str = "You have a new message";
@@ -54,6 +57,42 @@ fn arrived(stage: &Stage, token: &str) -> Row {
 fn opened(keys: &Keyring, row: &Row) -> Value {
     let body = URL_SAFE_NO_PAD.decode(row.sealed.as_ref().expect("sealed words")).unwrap();
     serde_json::from_slice(&keys.read(&body).expect("the phone can read them")).unwrap()
+}
+
+/// What leaves for a gateway, of a content with words for one person alone.
+fn leaves(gateway: Gateway, token: &str) -> String {
+    let content: Content = serde_json::from_value(secret()).unwrap();
+    let nil = uuid::Uuid::nil();
+    let stamp =
+        Stamp { message_id: nil.into(), decision_id: nil.into(), campaign_id: nil.into(), deadline_ms: 9_000_000_000_000 };
+    let push = Push {
+        id: nil.into(),
+        token: token.to_owned(),
+        topic: None,
+        collapse_id: "x".to_owned(),
+        deadline_ms: stamp.deadline_ms,
+        consent_until_ms: None,
+        head: None,
+        payload: render(gateway, &content, &stamp).into(),
+    };
+    assert!(String::from_utf8_lossy(&push.payload).contains("Bones"), "the inbox reads it in what is stored");
+    let sealed = seal(gateway, &push, || Fresh { private: [7; 32], salt: [9; 16] }).unwrap().expect("another payload");
+    String::from_utf8(sealed.to_vec()).unwrap()
+}
+
+#[test]
+fn not_one_word_leaves_in_the_clear() {
+    let shared = Keyring::make().unwrap().shared();
+    let with_keys = format!("abcd {} {}", shared["p256dh"].as_str().unwrap(), shared["auth"].as_str().unwrap());
+    for gateway in [Gateway::Apns, Gateway::Fcm] {
+        for token in ["abcd", &with_keys] {
+            let out = leaves(gateway, token);
+            for word in ["Bones", "results", "All is well", "x-ray", "clinic://", "ward", "kairos_clear"] {
+                assert!(!out.contains(word), "{word} in {out}");
+            }
+            assert!(out.contains(PLACEHOLDER) && out.contains("kairos_sealed") == token.contains(' '), "{out}");
+        }
+    }
 }
 
 both! {

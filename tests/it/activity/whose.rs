@@ -134,6 +134,10 @@ both! {
             assert_eq!((state(world, &id).await.as_str(), world.number(devices).await), ("ended", 1), "{wanted}");
         }
         assert_eq!(ask(world, &id, json!({})).await.expect(202)["results"], json!([]));
+        // A start token is under the same law: what is older than its registration says nothing of it.
+        stage.standin.inject(Rule::once(answers(410, "Unregistered", Some(now_ms - 120_000))));
+        started(world, &who).await;
+        assert_eq!(tokens(world).await, (1, 0));
         // A start token that is dead goes, and the device's own stays.
         world.clock.advance(Duration::from_secs(60));
         stage.standin.inject(Rule::once(answers(410, "Unregistered", Some(world.now_ms()))));
