@@ -31,7 +31,7 @@ pub struct Problem {
 /// Everything that can go wrong, by what the caller should do.
 ///
 /// A refusal by a gate, a silence, a dead token are values, not errors.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Error {
     /// The caller can mend it: wrong input, missing right, conflict. Not logged as an error.
     Refused(Box<Problem>),

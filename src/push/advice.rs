@@ -89,6 +89,10 @@ fn of_browsers(reason: &str) -> &'static str {
             "The push service does not believe our signature: check this server's clock, and that `subject` is an address \
              at which somebody can be reached."
         }
+        "subscriptions_not_found" => {
+            "This push service knows none of the subscriptions: check KAIROS_WEBPUSH_URL, and what answers there. No \
+             subscription was deleted."
+        }
         "unusable_key" => "The stored private key cannot sign: store it again, or make a new one with `rotate`.",
         _ => "Look the reason up in the push service's documentation; try again later.",
     }

@@ -300,7 +300,8 @@ impl Dispatcher {
             let claim = Claim { app, queue: &queue, serves: &serves, limit, fence: &fence, flights: &flights, clock: &clock };
             outbox::claim(conn, &claim)
         };
-        let claims = platform.store.write(claim).await?;
+        let claims =
+            if wish.queue.bulk { platform.store.write_patiently(claim).await? } else { platform.store.write(claim).await? };
         look.claims += 1;
         look.progress |= claims.ended || !claims.taken.is_empty();
         if claims.ended {

@@ -44,6 +44,11 @@ impl Health {
         self.suspected
     }
 
+    /// Whether a push was ever taken.
+    pub fn has_taken(&self) -> bool {
+        self.ever
+    }
+
     /// Whether a single refusal is about its token: much was taken lately, and hardly anything refused so.
     pub fn is_sound(&self) -> bool {
         !self.suspected && self.row == 0 && self.good >= LATELY_MIN && self.bad * 20 <= self.good + self.bad

@@ -25,6 +25,8 @@ use tokio::time::Instant;
 
 /// How long a lane pauses after its credential or settings were refused, in milliseconds.
 const PAUSE_MS: i64 = 30_000;
+/// The word for a subscription of which a server that has taken nothing yet says that it is not there.
+const NOT_FOUND: &str = "not_found";
 
 /// One app's way to one gateway under one key.
 pub(super) struct Lane {
@@ -253,7 +255,9 @@ impl Lane {
         });
         match end {
             End::Said { .. } if activity => end,
-            End::Said { status, verdict } => End::Said { status, verdict: self.of_token(verdict, user, handed_over_ms) },
+            End::Said { status, verdict } => {
+                End::Said { status, verdict: self.of_token((status, verdict), user, handed_over_ms) }
+            }
             End::Lost(_) | End::Held(_) => end,
         }
     }
@@ -314,8 +318,13 @@ impl Lane {
     }
 
     /// What a verdict on a push says of our tokens.
-    fn of_token(&self, verdict: Verdict, user: UserId, handed_over_ms: i64) -> Verdict {
+    fn of_token(&self, (status, verdict): (u16, Verdict), user: UserId, handed_over_ms: i64) -> Verdict {
         match verdict {
+            // A server that is no push service knows no path either: of one that has taken nothing yet it is no word on a
+            // subscription.
+            Verdict::Unregistered { .. } if status == 404 && self.gateway == Gateway::WebPush && !self.pulse.has_taken() => {
+                self.doubted(NOT_FOUND.into(), user, (handed_over_ms, self.now_ms()))
+            }
             Verdict::Accepted => {
                 if self.pulse.good() {
                     tracing::info!(gateway = self.gateway.word(), "the gateway knows our tokens again");
@@ -338,6 +347,7 @@ impl Lane {
             (Gateway::Apns, apns::BAD_DEVICE_TOKEN) => "bad_device_tokens",
             (Gateway::Apns, "device_token_not_for_topic") => "device_token_not_for_topic",
             (Gateway::Fcm, "sender_id_mismatch") => "sender_id_mismatch",
+            (Gateway::WebPush, NOT_FOUND) => "subscriptions_not_found",
             (Gateway::Apns | Gateway::Fcm | Gateway::WebPush, _) => return Verdict::Rejected(reason),
         };
         let (sound, suspected) = self.pulse.bad(user);

@@ -155,6 +155,11 @@ impl Pulse {
         self.mind().health.good()
     }
 
+    /// Whether a push to a token was ever taken.
+    pub(super) fn has_taken(&self) -> bool {
+        self.mind().health.has_taken()
+    }
+
     /// The gateway does not know a token of this user's. Answers whether a single one may be wrong, as far as was known before,
     /// and whether we are suspected by now. Each user speaks once: nobody pauses a lane by tokens that they have made up.
     pub(super) fn bad(&self, user: UserId) -> (bool, bool) {

@@ -206,7 +206,7 @@ async fn patiently(platform: &Platform, desk: &SharedDesk, which: Which) -> Resu
     let mut failures: u32 = 0;
     loop {
         let (desk, of) = (Arc::clone(desk), platform.clone());
-        let written = platform.store.write(move |conn| {
+        let written = platform.store.write_patiently(move |conn| {
             let mut desk = lock(&desk);
             match which {
                 Which::All => {

@@ -156,7 +156,7 @@ impl Conn {
         Ok(on!(self, c => c.batch_execute(sql))?)
     }
 
-    /// Begins a transaction; [`Conn::finish`] ends it.
+    /// Begins a transaction; [`Conn::keep`] or [`Conn::undo`] ends it.
     pub(super) fn begin(&mut self, access: Access) -> Result<()> {
         let (sqlite, postgres) = match access {
             Access::Bare => return Ok(()),
@@ -176,8 +176,33 @@ impl Conn {
     /// # Errors
     /// What the closure returns.
     pub fn savepoint<T>(&mut self, f: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        on!(self, c => AnsiTransactionManager::begin_transaction(c))?;
-        self.finish(f)
+        self.open_savepoint()?;
+        match f(self) {
+            Ok(value) => {
+                self.keep()?;
+                Ok(value)
+            }
+            Err(error) => match self.undo() {
+                Ok(()) => Err(error),
+                // The connection is of no more use; what was begun is undone by the database itself.
+                Err(_) => Err(Error::Busy("the database connection was lost")),
+            },
+        }
+    }
+
+    /// Begins what [`Conn::keep`] or [`Conn::undo`] ends, inside a transaction.
+    pub(super) fn open_savepoint(&mut self) -> Result<()> {
+        Ok(on!(self, c => AnsiTransactionManager::begin_transaction(c))?)
+    }
+
+    /// Commits the transaction; inside a savepoint, ends that.
+    pub(super) fn keep(&mut self) -> Result<()> {
+        Ok(on!(self, c => AnsiTransactionManager::commit_transaction(c))?)
+    }
+
+    /// Undoes the transaction; inside a savepoint, what was written since it was opened.
+    pub(super) fn undo(&mut self) -> Result<()> {
+        Ok(on!(self, c => AnsiTransactionManager::rollback_transaction(c))?)
     }
 
     /// Lets transactions that name the same key wait for one another until they end, also where no row exists yet to
@@ -192,21 +217,6 @@ impl Conn {
                 .execute(conn)?;
         }
         Ok(())
-    }
-
-    /// Runs the closure and commits what was begun, or undoes it when the closure fails.
-    pub(super) fn finish<T>(&mut self, f: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        match f(self) {
-            Ok(value) => {
-                on!(self, c => AnsiTransactionManager::commit_transaction(c))?;
-                Ok(value)
-            }
-            Err(error) => match on!(self, c => AnsiTransactionManager::rollback_transaction(c)) {
-                Ok(()) => Err(error),
-                // The connection is of no more use; what was begun is undone by the database itself.
-                Err(_) => Err(Error::Busy("the database connection was lost")),
-            },
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The database behind two verbs: `read` and `write`, one closure, one transaction, one hop to a dedicated thread.
 //!
 //! Outside it is async, inside it is plain synchronous diesel, so nobody can await a gateway inside a transaction.
-//! SQLite has one writer thread and a few readers; PostgreSQL a small pool of each.
+//! SQLite has one writer thread and a few readers; PostgreSQL a small pool of each (`threads.rs`).
 //! Documents are stored as JSON text (`Doc<T>`), not `jsonb`: they are read whole and typed, never searched inside,
 //! keep their key order, and need no second form for either database.
 
@@ -12,6 +12,7 @@ mod doc;
 mod group;
 mod migrate;
 pub mod schema;
+mod threads;
 
 pub use among::{Among, among};
 pub use closing::{Closing, closing, with_closing};
@@ -23,33 +24,22 @@ pub use migrate::{Migrations, down_all, migrate_up, pending};
 use crate::error::{Error, Result};
 use crate::planted::{Bug, planted};
 use conn::{Access, Target};
-use crossbeam_channel::{Receiver, Sender, TrySendError};
+use crossbeam_channel::{Sender, TrySendError};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use threads::{Done, End, Job, Jobs, spawn};
 use tokio::sync::oneshot;
 
 /// How many calls may wait for a database thread before callers are told to come back later.
 const QUEUE_LIMIT: usize = 8_192;
-
-/// What a database thread does.
-struct Job {
-    /// Inside a transaction that was begun for it, or by itself.
-    access: Access,
-    work: Box<dyn FnOnce(&mut Conn) -> Health + Send>,
-}
-
-/// Whether the connection can be used for the next job.
-#[derive(PartialEq, Eq)]
-enum Health {
-    Sound,
-    Doubtful,
-}
 
 /// A handle on the database; cheap to clone.
 #[derive(Clone)]
 pub struct Store {
     reads: Sender<Job>,
     writes: Sender<Job>,
+    /// What lets those go first.
+    patient: Sender<Job>,
     engine: Engine,
     target: Arc<Target>,
 }
@@ -88,14 +78,17 @@ impl Store {
         let writers = if engine == Engine::Sqlite { 1 } else { options.writers.max(1) };
         let target = Arc::new(target);
         let (writes, write_jobs) = crossbeam_channel::bounded(QUEUE_LIMIT);
+        let (patient, patient_jobs) = crossbeam_channel::bounded(QUEUE_LIMIT);
         let (reads, read_jobs) = crossbeam_channel::bounded(QUEUE_LIMIT);
         for n in 0..writers {
-            spawn(format!("db-write-{n}"), Arc::clone(&target), write_jobs.clone())?;
+            spawn(format!("db-write-{n}"), Arc::clone(&target), Jobs::new(write_jobs.clone(), patient_jobs.clone()))?;
         }
+        // No read is patient: nobody ever sends one.
+        let (_, no_jobs) = crossbeam_channel::bounded(0);
         for n in 0..options.readers.max(1) {
-            spawn(format!("db-read-{n}"), Arc::clone(&target), read_jobs.clone())?;
+            spawn(format!("db-read-{n}"), Arc::clone(&target), Jobs::new(read_jobs.clone(), no_jobs.clone()))?;
         }
-        Ok(Self { reads, writes, engine, target })
+        Ok(Self { reads, writes, patient, engine, target })
     }
 
     /// Which database this is, for the few places where SQL truly differs.
@@ -142,6 +135,14 @@ impl Store {
         self.write_then(f, |_| ()).await
     }
 
+    /// As [`Store::write`], for what is long and in no hurry: other writes go first, but for one in a few.
+    ///
+    /// # Errors
+    /// What the closure returns, or `Busy` when the database is away or its queue is full.
+    pub async fn write_patiently<T: Send + 'static>(&self, f: impl FnOnce(&mut Conn) -> Result<T> + Send + 'static) -> Result<T> {
+        run((&self.patient, Access::Write), closing::current(), (f, |_: &T| ())).await
+    }
+
     /// As [`Store::write`]; `then` is run right after the commit, also when the caller has gone away by then.
     ///
     /// # Errors
@@ -162,26 +163,34 @@ async fn run<T: Send + 'static>(
 ) -> Result<T> {
     let (reply, answer) = oneshot::channel();
     let work = Box::new(move |conn: &mut Conn| {
-        let work = || {
-            let done = match access {
-                Access::Bare => f(conn)?,
-                Access::Read | Access::Write => conn.finish(|conn| closing::closed(closing.as_ref(), conn, f))?,
-            };
+        let done = std::panic::catch_unwind(AssertUnwindSafe(|| match access {
+            Access::Bare => f(conn),
+            Access::Read | Access::Write => closing::closed(closing.as_ref(), conn, f),
+        }));
+        let end = match &done {
+            Ok(Ok(_)) => End::Kept,
+            Ok(Err(Error::Busy(_))) => End::Doubtful,
+            Ok(Err(_)) => End::Refused,
+            Err(_) => End::Panicked,
+        };
+        let done = done.unwrap_or_else(|_| Err(panicked()));
+        let after = move |done: T| {
             if let Some(closing) = &closing {
                 closing.committed();
             }
             then(&done);
-            Ok(done)
-        };
-        let result = std::panic::catch_unwind(AssertUnwindSafe(work));
-        let (result, health) = match result {
-            Ok(Err(Error::Busy(what))) => (Err(Error::Busy(what)), Health::Doubtful),
-            Ok(result) => (result, Health::Sound),
-            Err(_) => (Err(Error::broken("a database closure panicked")), Health::Doubtful),
+            done
         };
         // A caller that went away does not undo what was committed.
-        let _ = reply.send(result);
-        health
+        let tell = move |ended: Result<()>| {
+            let done = match (ended, done) {
+                (Ok(()), Ok(done)) => std::panic::catch_unwind(AssertUnwindSafe(|| after(done))).map_err(|_| panicked()),
+                // It may have refused because of what another one wrote, which is not there now.
+                (Err(error), Ok(_) | Err(Error::Refused(_))) | (_, Err(error)) => Err(error),
+            };
+            let _ = reply.send(done);
+        };
+        Done { end, tell: Box::new(tell) }
     });
     match queue.try_send(Job { access, work }) {
         Ok(()) => {}
@@ -191,34 +200,6 @@ async fn run<T: Send + 'static>(
     answer.await.unwrap_or(Err(Error::Busy("the database is away")))
 }
 
-fn spawn(name: String, target: Arc<Target>, jobs: Receiver<Job>) -> Result<()> {
-    let thread = move || {
-        let mut slot: Option<Conn> = None;
-        while let Ok(job) = jobs.recv() {
-            let mut conn = match begun(slot.take(), job.access, &target) {
-                Ok(conn) => conn,
-                // Dropping the job answers its caller with `Busy`.
-                Err(error) => {
-                    tracing::warn!(%error, "cannot reach the database");
-                    continue;
-                }
-            };
-            if (job.work)(&mut conn) == Health::Sound {
-                slot = Some(conn);
-            }
-        }
-    };
-    std::thread::Builder::new().name(name).spawn(thread).map(drop).map_err(Error::broken)
-}
-
-/// A connection, inside a new transaction unless none is wanted: the one at hand or, when it was lost while it lay idle, a new one.
-fn begun(at_hand: Option<Conn>, access: Access, target: &Target) -> Result<Conn> {
-    if let Some(mut conn) = at_hand
-        && conn.begin(access).is_ok()
-    {
-        return Ok(conn);
-    }
-    let mut conn = target.connect()?;
-    conn.begin(access)?;
-    Ok(conn)
+fn panicked() -> Error {
+    Error::broken("a database closure panicked")
 }

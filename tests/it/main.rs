@@ -78,6 +78,7 @@ mod retention;
 mod rule;
 mod secrets;
 mod sessions;
+mod sharing;
 mod sight;
 mod stage;
 mod standin;

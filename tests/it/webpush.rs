@@ -519,6 +519,36 @@ both! {
         assert_eq!(world.number("select count(*) from messages where state = 'queued'").await, 0);
     }
 
+    async fn a_server_that_is_no_push_service_deletes_no_subscription(world) {
+        let key = key(world).await;
+        let mut readers = Vec::new();
+        for _ in 0..12 {
+            readers.push(reader(world, MOZILLA, Some(&key)).await);
+        }
+        for reader in &readers {
+            world.standin.inject(Rule::once(fault(404, "", None)).to(reader.endpoint.clone()));
+        }
+        for (n, reader) in readers.iter().enumerate() {
+            let wanted = if n < 10 { "rejected:not_found" } else { "queued" };
+            assert_eq!(state(world, &sent(world, reader).await).await, wanted, "{n}");
+        }
+        assert_eq!(world.number("select count(*) from devices where token is null").await, 0);
+        let shown = world.get("/v1/push-credentials/webpush", &world.app.server).await.expect(200);
+        assert_eq!(shown["items"][0]["refused_reason"], json!("subscriptions_not_found"), "{shown}");
+        assert!(shown["items"][0]["warnings"][0]["message"].as_str().unwrap().contains("KAIROS_WEBPUSH_URL"), "{shown}");
+        // The first that waits shows that nothing has changed, the next one that it has, and then a 404 is a word again.
+        world.advance(Duration::from_secs(30)).await;
+        world.advance(Duration::from_secs(30)).await;
+        let fared = sent(world, &readers[0]).await;
+        assert_eq!(state(world, &fared).await, "queued");
+        world.advance(Duration::from_secs(30)).await;
+        assert_eq!(state(world, &fared).await, "accepted");
+        assert_eq!(world.number("select count(*) from devices where token is null").await, 0);
+        world.standin.inject(Rule::once(fault(404, "", None)).to(readers[1].endpoint.clone()));
+        assert_eq!(state(world, &sent(world, &readers[1]).await).await, "rejected:unregistered");
+        assert_eq!(world.number("select count(*) from devices where token is null").await, 1);
+    }
+
     async fn keys_change_and_subscriptions_keep_theirs_until_the_page_subscribes_again(world) {
         let put = async |body: Value| world.put("/v1/push-credentials/webpush", &world.app.server, body).await;
         let first = key(world).await;

@@ -183,8 +183,7 @@ impl Inner {
         let Some(claims) = self.signer.check(token).await? else { return Ok(None) };
         let (app_id, user_id, session_id) = (claims.aud, claims.sub, claims.sid);
         let found = self.platform.store.read(move |conn| store::session(conn, app_id, session_id)).await?;
-        let lives =
-            found.is_some_and(|(session, disabled)| session.user_id == user_id && session.ended_ms.is_none() && !disabled);
+        let lives = found.is_some_and(|(session, user)| user.id == user_id && session.ended_ms.is_none() && !user.disabled);
         if !lives {
             return Ok(None);
         }

@@ -9,7 +9,7 @@ use crate::people::account::caller::UserToken;
 use crate::people::account::departure::{self, Gone};
 use crate::people::account::keyring::CACHE_S;
 use crate::people::account::refresh::{self, Life, Presented, Verdict};
-use crate::people::account::store::{self, End, Session};
+use crate::people::account::store::{self, End};
 use crate::people::device;
 use crate::platform::Platform;
 use crate::store::Conn;
@@ -37,14 +37,11 @@ pub async fn refresh(caller: PublishableKey, accounts: web::Data<Accounts>, body
         let life = Life::of(life_days, &app::settings(conn, caller.app_id)?);
         let presented = Presented { generation, now_ms, life };
         let (verdict, session) = store::refresh(conn, caller.app_id, session_id, &presented)?;
-        let (mut user, mut gone) = (None, Gone::default());
-        if let Some(Session { user_id, .. }) = session {
-            user = store::user(conn, caller.app_id, user_id)?;
-            if verdict == Verdict::Reused {
-                gone.add(session_id, device::unbind(conn, caller.app_id, user_id, session_id)?);
-            }
+        let mut gone = Gone::default();
+        if let (Verdict::Reused, Some((_, user))) = (verdict, &session) {
+            gone.add(session_id, device::unbind(conn, caller.app_id, user.id, session_id)?);
         }
-        Ok(((verdict, session.zip(user)), gone))
+        Ok(((verdict, session), gone))
     };
     match accounts.write(caller.app_id, write).await? {
         (Verdict::Child(child), Some((session, user))) => answer(&accounts, user, (&session, child)),

@@ -1,7 +1,7 @@
 //! Sessions: begun, refreshed, ended.
 
 use super::super::refresh::{Presented, SessionState, Since, Verdict, judge};
-use super::users::user;
+use super::users::{User, user};
 use crate::app::Mode;
 use crate::error::{Error, Result};
 use crate::id::{AppId, SessionId, UserId};
@@ -95,12 +95,12 @@ pub fn insert_session(conn: &mut Conn, session: &Session) -> Result<()> {
     Ok(())
 }
 
-/// A session, and whether its user is disabled.
-pub fn session(conn: &mut Conn, app_id: AppId, id: SessionId) -> Result<Option<(Session, bool)>> {
+/// A session and its user.
+pub fn session(conn: &mut Conn, app_id: AppId, id: SessionId) -> Result<Option<(Session, User)>> {
     let found = on!(conn, c => sessions::table.find((app_id, id)).select(Session::as_select()).first(c).optional())?;
     let Some(session) = found else { return Ok(None) };
     let user = user(conn, app_id, session.user_id)?;
-    Ok(user.map(|user| (session, user.disabled)))
+    Ok(user.map(|user| (session, user)))
 }
 
 pub fn end_session(conn: &mut Conn, app_id: AppId, id: SessionId, (end, now_ms): (End, i64)) -> Result<()> {
@@ -149,31 +149,36 @@ pub fn name_session(conn: &mut Conn, app_id: AppId, id: SessionId, name: Option<
 pub fn keep_open(conn: &mut Conn, app_id: AppId, id: SessionId) -> Result<()> {
     conn.serialise(&format!("session:{id}"))?;
     match session(conn, app_id, id)? {
-        Some((session, disabled)) if session.ended_ms.is_none() && !disabled => Ok(()),
+        Some((session, user)) if session.ended_ms.is_none() && !user.disabled => Ok(()),
         _ => Err(Error::unauthorized("The session has ended: sign in again.")),
     }
 }
 
 /// Judges a refresh and moves the session on; a reuse ends it.
-pub fn refresh(conn: &mut Conn, app_id: AppId, id: SessionId, presented: &Presented) -> Result<(Verdict, Option<Session>)> {
+pub fn refresh(
+    conn: &mut Conn,
+    app_id: AppId,
+    id: SessionId,
+    presented: &Presented,
+) -> Result<(Verdict, Option<(Session, User)>)> {
     for _ in 0..REFRESH_TRIES {
-        let Some((session, disabled)) = session(conn, app_id, id)? else { return Ok((Verdict::Refused, None)) };
+        let Some((session, user)) = session(conn, app_id, id)? else { return Ok((Verdict::Refused, None)) };
         let state = SessionState {
             generation: session.generation,
             generation_ms: session.generation_ms,
             last_used_ms: session.last_used_ms,
             created_ms: session.created_ms,
             // Who acts for a user got no refresh token.
-            ended: disabled || session.ended_ms.is_some() || session.actor.is_some(),
+            ended: user.disabled || session.ended_ms.is_some() || session.actor.is_some(),
         };
         let verdict = judge(&state, presented);
         match verdict {
-            Verdict::Refused => return Ok((verdict, Some(session))),
+            Verdict::Refused => return Ok((verdict, Some((session, user)))),
             Verdict::Reused => {
                 end_session(conn, app_id, id, (End::RefreshReused, presented.now_ms))?;
-                return Ok((verdict, Some(session)));
+                return Ok((verdict, Some((session, user))));
             }
-            Verdict::Child(_) if advance(conn, &session, presented)? => return Ok((verdict, Some(session))),
+            Verdict::Child(_) if advance(conn, &session, presented)? => return Ok((verdict, Some((session, user)))),
             // Another refresh moved the session between the two statements: judge what it is now.
             Verdict::Child(_) => {}
         }
