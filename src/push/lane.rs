@@ -25,7 +25,7 @@ use tokio::time::Instant;
 
 /// How long a lane pauses after its credential or settings were refused, in milliseconds.
 const PAUSE_MS: i64 = 30_000;
-/// The word for a subscription of which a server that has taken nothing yet says that it is not there.
+/// The word for a subscription that is not there.
 const NOT_FOUND: &str = "not_found";
 
 /// One app's way to one gateway under one key.
@@ -240,8 +240,7 @@ impl Lane {
 
     /// What became of a push, and what follows from it for the pushes after it.
     pub(super) fn heard(&self, result: Result<Answer, Loss>, left: &Left<'_>) -> End {
-        let &Left { user, token, bearer, activity, when, first } = left;
-        let handed_over_ms = when.at_ms;
+        let &Left { user, token, bearer, activity, when: when @ Departure { at_ms: handed_over_ms, .. }, first } = left;
         let end = self.heard_as(result, (bearer, when), |answer, now_ms| match &self.client {
             Client::Apns { .. } => apns::judge(answer, now_ms),
             Client::Fcm { .. } => match fcm::judge(answer, handed_over_ms, now_ms) {
@@ -320,8 +319,7 @@ impl Lane {
     /// What a verdict on a push says of our tokens.
     fn of_token(&self, (status, verdict): (u16, Verdict), user: UserId, handed_over_ms: i64) -> Verdict {
         match verdict {
-            // A server that is no push service knows no path either: of one that has taken nothing yet it is no word on a
-            // subscription.
+            // Whatever is no push service knows no path either: before it has taken anything it says nothing of subscriptions.
             Verdict::Unregistered { .. } if status == 404 && self.gateway == Gateway::WebPush && !self.pulse.has_taken() => {
                 self.doubted(NOT_FOUND.into(), user, (handed_over_ms, self.now_ms()))
             }

@@ -5,6 +5,7 @@
 //! else's. What waits when it is asked back is cancelled and needs none; while the original is on its way, its recall
 //! waits to hear whether it was taken.
 
+use super::fcm;
 use super::message::{Gateway, State};
 use super::store::{self, Due, Original, Row};
 use crate::clock::HOUR_MS;
@@ -85,12 +86,18 @@ fn payload(original: &Original, id: MessageId, deadline_ms: i64) -> Result<Strin
             "message_id": id, "decision_id": decision_id, "campaign_id": campaign_id, "deadline_ms": deadline_ms,
             "recall": original.id, "collapse_id": collapse_id,
         } }),
-        // The key is that of the push that it concerns, so that a phone that was away gets only the later one; what shows
-        // nothing must not be in a hurry, which Google holds against those that are.
-        Gateway::Fcm => json!({ "android": { "collapseKey": collapse_id, "priority": "normal" }, "data": {
-            "kairos_message_id": id, "kairos_decision_id": decision_id, "kairos_campaign_id": campaign_id,
-            "kairos_deadline_ms": deadline_ms.to_string(), "kairos_recall": original.id, "kairos_collapse_id": collapse_id,
-        } }),
+        // What shows nothing must not be in a hurry, which Google holds against those that are.
+        Gateway::Fcm => {
+            let mut android = json!({ "priority": "normal" });
+            // Under the key of the push that it concerns a phone that was away gets only the later one.
+            if fcm::is_named(collapse_id) {
+                android["collapseKey"] = json!(collapse_id);
+            }
+            json!({ "android": android, "data": {
+                "kairos_message_id": id, "kairos_decision_id": decision_id, "kairos_campaign_id": campaign_id,
+                "kairos_deadline_ms": deadline_ms.to_string(), "kairos_recall": original.id, "kairos_collapse_id": collapse_id,
+            } })
+        }
         // While the push service still keeps the push, its recall takes its place, under the same topic.
         Gateway::WebPush => json!({ "tag": collapse_id, "data": { "kairos_message_id": id }, "kairos": {
             "message_id": id, "decision_id": decision_id, "campaign_id": campaign_id, "deadline_ms": deadline_ms,

@@ -234,8 +234,12 @@ async fn a_silent_push_is_data_alone_and_not_urgent() {
     let push = pushed(1, Gateway::Fcm, &content(json!({"silent": true, "data": {"sync": "now"}})));
     let outgoing = world.client.request(&push, &world.bearer().await, NOW_MS).unwrap();
     let body: Value = serde_json::from_slice(&outgoing.body).unwrap();
-    let wanted = json!({"collapseKey": push.id.to_string(), "priority": "normal", "ttl": "3600s"});
+    let wanted = json!({"priority": "normal", "ttl": "3600s"});
     assert_eq!((&body["message"]["android"], body["message"].get("notification")), (&wanted, None));
+    let named = pushed(1, Gateway::Fcm, &content(json!({"silent": true, "collapse_id": "score"})));
+    let outgoing = world.client.request(&named, &world.bearer().await, NOW_MS).unwrap();
+    let body: Value = serde_json::from_slice(&outgoing.body).unwrap();
+    assert_eq!(body["message"]["android"]["collapseKey"], json!("score"));
     assert_eq!(world.send(&push).await.unwrap().status, 200);
     let apple: Value = serde_json::from_slice(&pushed(1, Gateway::Apns, &content(json!({"silent": true}))).payload).unwrap();
     assert_eq!(apple["aps"], json!({"content-available": 1}));

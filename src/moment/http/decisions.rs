@@ -52,7 +52,8 @@ pub struct DecisionOut {
     /// The scheduled campaign, where there was no moment.
     #[serde(skip_serializing_if = "Option::is_none")]
     campaign_id: Option<CampaignId>,
-    /// The direct push, where there was neither; to its candidate and its messages it is campaign and offer.
+    /// The direct push, where there was neither; to its candidate and its messages it is campaign and offer. What a Live
+    /// Activity was told has none either: its messages name the activity.
     #[serde(skip_serializing_if = "Option::is_none")]
     push_id: Option<PushId>,
     candidates: Vec<CandidateOut>,
@@ -200,6 +201,7 @@ fn shown(conn: &mut Conn, app: AppId, rows: Vec<DecisionRow>) -> Result<Vec<Deci
         messages.entry(choice).or_default().push(message);
     }
     let firsts = store::first_hops(conn, app, &ids)?;
+    let pushes = store::pushes_there(conn, app, &rows.iter().filter_map(DecisionRow::push).collect::<Vec<_>>())?;
     let mut by_decision: HashMap<DecisionId, Vec<ChoiceOut>> = HashMap::new();
     for choice in choices {
         let message_ids = messages.remove(&choice.id).unwrap_or_default();
@@ -225,7 +227,7 @@ fn shown(conn: &mut Conn, app: AppId, rows: Vec<DecisionRow>) -> Result<Vec<Deci
                 user_id: row.user_id,
                 event_id: row.event_id,
                 campaign_id: row.campaign_id.filter(|_| push_id.is_none()),
-                push_id,
+                push_id: push_id.filter(|id| pushes.contains(id)),
                 candidates: row.candidates.0.into_iter().map(candidate_out).collect(),
                 test: row.test,
                 outcome: Outcome::named(&row.outcome).unwrap_or(Outcome::Silent),

@@ -21,7 +21,7 @@ pub(super) use message::{MessageFilter, MessageRow, first_hops, message, message
 pub(super) use question::{asked, note_asked, note_skipped, refused};
 pub(super) use read::{
     ChoiceRow, DecisionRow, Filter, MomentRow, choices_of, count_decisions, count_messages, decision, decision_ids, decisions,
-    faults, input_of, message_ids, moments, release_input_of,
+    faults, input_of, message_ids, moments, pushes_there, release_input_of,
 };
 pub(super) use recall::{
     CampaignRecall, bring_recalls_forward, campaign_recall, due_moments, held_of_decision, messages_of, next_recall_ms,

@@ -5,10 +5,11 @@ use crate::id::{AppId, CampaignId, ChoiceId, DecisionId, EventId, MessageId, Mom
 use crate::moment::commit::Hops;
 use crate::moment::decision::{Choice, Tried};
 use crate::on;
-use crate::store::schema::{choices, decisions, messages, moments};
-use crate::store::{Conn, Doc};
+use crate::store::schema::{choices, decisions, messages, moments, pushes};
+use crate::store::{Conn, Doc, among};
 use diesel::prelude::*;
 use serde_json::Value;
+use std::collections::HashSet;
 
 /// Ids of one statement.
 const IDS_MAX: usize = 500;
@@ -50,6 +51,15 @@ impl DecisionRow {
         let direct = self.moment_id.is_none() && self.candidates.0.iter().any(|tried| tried.version.is_direct());
         self.campaign_id.filter(|_| direct).map(|id| id.uuid().into())
     }
+}
+
+/// Those of these direct pushes that are there: the starts and updates of Live Activities are decided on as pushes are.
+pub(in crate::moment) fn pushes_there(conn: &mut Conn, app: AppId, ids: &[PushId]) -> Result<HashSet<PushId>> {
+    let found: Vec<PushId> = on!(conn, c => pushes::table
+        .filter(pushes::app_id.eq(app).and(among(pushes::id, ids)))
+        .select(pushes::id)
+        .load(c))?;
+    Ok(found.into_iter().collect())
 }
 
 /// A moment as it is stored.

@@ -1,5 +1,6 @@
 //! The block `android` of a message, and in it `notification`, in Google's names.
 
+use crate::id::{ChoiceId, MessageId};
 use crate::push::content::{Android, Content, LightSettings, Localised, Priority, Sound};
 use serde_json::{Map, Value, json};
 
@@ -28,9 +29,17 @@ pub(super) fn block(content: &Content, collapse_id: &str, shown: bool) -> Option
         notification.insert("tag".to_owned(), Value::from(tag));
         block.insert("notification".to_owned(), Value::Object(notification));
     }
-    block.insert("collapseKey".to_owned(), Value::from(collapse_id));
+    if shown || is_named(collapse_id) {
+        block.insert("collapseKey".to_owned(), Value::from(collapse_id));
+    }
     block.insert("priority".to_owned(), Value::from(priority.word()));
     Some(block)
+}
+
+/// Whether an author has named it. Of messages that only carry data Google keeps a hundred for a phone that is off, but four of
+/// those with a key: none of ours is worth that.
+pub(in crate::push) fn is_named(collapse_id: &str) -> bool {
+    collapse_id.parse::<ChoiceId>().is_err() && collapse_id.parse::<MessageId>().is_err()
 }
 
 /// What Google's phones show beside title, text and image; without the tag, unless the author names one.

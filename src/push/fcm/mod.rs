@@ -7,6 +7,7 @@ mod payload;
 mod quota;
 mod verdict;
 
+pub(in crate::push) use android::is_named;
 pub use client::Client;
 pub use credentials::{AccessToken, AccessTokens, Refused, ServiceAccount, exchange};
 pub(in crate::push) use payload::count;

@@ -198,6 +198,9 @@ both! {
         for word in ["canaryname", "canaryseat", "canarylater", "canaryown", &token(&who, "start"), &token(&who, "update")] {
             assert!(export.contains(word), "{word} in {export}");
         }
+        let decided = world.get(&format!("/v1/decisions?user={}", who.person.id), &world.app.server).await.expect(200);
+        let decided = decided["items"].as_array().unwrap();
+        assert!(decided.len() >= 2 && decided.iter().all(|decision| decision.get("push_id").is_none()), "there is no such push");
         world.delete(&format!("/v1/users/{}", who.person.id), &world.app.server).await.expect(202);
         for _ in 0..10 {
             world.advance(Duration::from_secs(61)).await;
