@@ -11,7 +11,7 @@ use super::words::Words;
 use super::{Campaign, Kind, Offer, Status, store};
 use crate::error::Result;
 use crate::id::{AppId, CampaignId, OfferId};
-use crate::store::Conn;
+use crate::store::{Conn, beside_others};
 use moka::sync::Cache;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -30,8 +30,8 @@ impl Default for Catalogue {
 }
 
 impl Catalogue {
-    /// What this app may say, as the transaction of `conn` sees it. Not for a transaction that has changed it itself:
-    /// that may yet be undone.
+    /// What this app may say, as the transaction of `conn` sees it. Not for a closure that has changed it itself: that may yet
+    /// be undone.
     ///
     /// # Errors
     /// What the database says.
@@ -41,7 +41,9 @@ impl Catalogue {
             return Ok(kept);
         }
         let made = Arc::new(Snapshot::load(conn, app, revision)?);
-        self.0.insert(app, Arc::clone(&made));
+        if !beside_others() {
+            self.0.insert(app, Arc::clone(&made));
+        }
         Ok(made)
     }
 }

@@ -29,7 +29,7 @@ async fn step(platform: &Platform) -> Result<Progress> {
     if !platform.store.read(look).await? {
         return Ok(Progress::Idle);
     }
-    let tidy = platform.store.write(move |conn| {
+    let tidy = platform.store.write_patiently(move |conn| {
         let expired = store::expire(conn, now_ms)?;
         store::wipe_kept(conn, kept_before_ms, now_ms)?;
         store::delete(conn, gone_before_ms)?;

@@ -68,7 +68,7 @@ async fn walk(parts: &Arc<Parts>, (run, users): (Run, Vec<UserId>), now_ms: i64)
     let shared = Arc::clone(parts);
     let decided: Vec<_> = made.iter().map(commit::Written::from).collect();
     let planned = store
-        .write(move |conn| {
+        .write_patiently(move |conn| {
             conn.serialise(commit::LOCK)?;
             let messages = write(conn, &shared, &stretch, &made)?;
             push::outbox::plan(conn, &shared.dispatcher, messages, now_ms)
@@ -92,7 +92,7 @@ async fn give_up(parts: &Arc<Parts>, (run, users): (Run, Vec<UserId>), now_ms: i
         campaign::run_advance(conn, &run, &users)?;
         Ok(silences)
     };
-    let silences = parts.platform.store.write(silent).await?;
+    let silences = parts.platform.store.write_patiently(silent).await?;
     commit::written(&parts.platform.stopwatch, &silences);
     Ok(())
 }
@@ -123,7 +123,7 @@ fn decide_all(stretch: &mut Stretch, parts: &Parts) -> Result<Vec<Made>> {
             trigger_needs: Vec::new(),
             test: false,
             terms: &stretch.terms,
-            latency: parts.latency(),
+            gateways: parts.gateways(),
             seed: u64::from_be_bytes(parts.platform.ids.bytes::<8>()),
             again: None,
             taken_back: &[],

@@ -24,7 +24,7 @@ pub mod url;
 pub mod wire;
 
 pub use exchange::{Answer, Flying, HandOver, Loss, Outgoing, Slot};
-pub use pool::{First, Limits, Pool, Room};
+pub use pool::{Limits, Pool, Room, Way};
 pub use retry_after::retry_after_ms;
 pub use tls::Trust;
 

@@ -40,13 +40,16 @@ impl Room {
     }
 }
 
-/// Which of the connections with a free slot come first.
+/// Over which connections slots are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum First {
-    /// Those that have proven good.
-    Warm,
-    /// One that has not: whoever is in no hurry finds out, and by that opens it for all.
-    Cold,
+pub enum Way {
+    /// The one that carries least, of those that have proven good: behind what a full one carries a request waits.
+    Emptiest,
+    /// One that has not proven good before all others: whoever is in no hurry finds out, and by that opens it for all. The last
+    /// of the others is left to those who are in a hurry; with `Everywhere` it comes last.
+    Broad,
+    /// See [`Way::Broad`].
+    Everywhere,
 }
 
 /// The connections to one gateway under one identity; cheap to clone.
@@ -109,21 +112,19 @@ impl Pool {
     /// Up to `n` slots that are free now. When there are fewer, one more connection is opened in the background, if
     /// the limits allow one.
     pub fn take(&self, n: usize) -> Vec<Slot> {
-        self.take_some((n, First::Warm), |room| room.free)
+        self.take_some(n, |room| (room.free, Way::Emptiest))
     }
 
-    /// As [`Pool::take`], no more than `allowed` says of the room that there is.
-    pub fn take_some(&self, (n, first): (usize, First), allowed: impl FnOnce(Room) -> usize) -> Vec<Slot> {
+    /// As [`Pool::take`], no more than `allowed` says of the room that there is, and over which connections.
+    pub fn take_some(&self, n: usize, allowed: impl FnOnce(Room) -> (usize, Way)) -> Vec<Slot> {
         let mut slots = Vec::new();
         let short = {
             let mut state = self.state();
             state.tidy();
             let room = state.room();
-            let allowed = allowed(room).min(n);
-            let cold = state.live.iter().filter(|live| first == First::Cold && !live.is_warm());
-            let rest = state.live.iter().filter(|live| first == First::Warm || live.is_warm());
-            for live in cold.chain(rest) {
-                while slots.len() < allowed && live.take() {
+            let (allowed, way) = allowed(room);
+            for live in state.in_order(way) {
+                while slots.len() < allowed.min(n) && live.take() {
                     slots.push(Slot::new(Arc::clone(live)));
                 }
             }
@@ -246,6 +247,21 @@ impl State {
         let of = |live: &Arc<Live>| (live.slots(), live.free());
         let (all, free) = self.live.iter().map(of).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
         Room { all, free }
+    }
+
+    /// The connections in the order in which they are asked for slots.
+    fn in_order(&self, way: Way) -> Vec<&Arc<Live>> {
+        let mut order: Vec<&Arc<Live>> = self.live.iter().collect();
+        if way == Way::Emptiest {
+            order.sort_by_key(|live| (!live.is_warm(), std::cmp::Reverse(live.free())));
+            return order;
+        }
+        order.sort_by_key(|live| live.is_warm());
+        let warm = order.iter().filter(|live| live.is_warm()).count();
+        if way == Way::Broad && warm > 1 {
+            order.pop();
+        }
+        order
     }
 
     fn tidy(&mut self) {

@@ -1,11 +1,10 @@
 //! The places of every app in memory, as new as the database at each use.
 
-use super::Place;
 use super::index::Index;
 use super::store;
 use crate::error::Result;
 use crate::id::AppId;
-use crate::store::Conn;
+use crate::store::{Conn, beside_others};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -25,23 +24,30 @@ impl Places {
         let revision = store::revision(conn, app)?;
         let shelf = Arc::clone(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(app).or_default());
         let mut shelf = shelf.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((known, index)) = shelf.as_mut() {
-            let changed = if *known < revision { store::changed(conn, app, *known..revision)? } else { Some(Vec::new()) };
-            if let Some(changed) = changed {
-                let now = if changed.is_empty() { Vec::new() } else { store::by_ids(conn, app, &changed)? };
+        let changed = match &*shelf {
+            Some((known, _)) if *known < revision => store::changed(conn, app, *known..revision)?,
+            Some((_, index)) => return Ok(Arc::clone(index)),
+            None => None,
+        };
+        let index = match (changed, &mut *shelf) {
+            (Some(changed), Some((_, shelved))) => {
+                let now = store::by_ids(conn, app, &changed)?;
+                // What others have changed in this transaction may yet be undone: it is left out of what is kept.
+                let mut own = beside_others().then(|| Arc::clone(shelved));
+                let index = own.as_mut().unwrap_or(shelved);
                 if !changed.is_empty() {
                     // Nobody looks into it as a rule, and nothing is copied.
                     let index = Arc::make_mut(index);
                     changed.into_iter().for_each(|id| index.remove(id));
                     now.into_iter().for_each(|place| index.put(place));
                 }
-                *known = revision.max(*known);
-                return Ok(Arc::clone(index));
+                Arc::clone(index)
             }
+            (None, _) | (_, None) => Arc::new(Index::new(if revision == 0 { Vec::new() } else { store::all(conn, app)? })),
+        };
+        if !beside_others() {
+            *shelf = Some((revision, Arc::clone(&index)));
         }
-        let all: Vec<Place> = if revision == 0 { Vec::new() } else { store::all(conn, app)? };
-        let index = Arc::new(Index::new(all));
-        *shelf = Some((revision, Arc::clone(&index)));
         Ok(index)
     }
 }

@@ -61,7 +61,7 @@ pub(super) async fn step(platform: &Platform) -> Result<Progress> {
     let (due, next_ms) = platform.store.read(move |conn| erasure::due(conn, now_ms)).await?;
     let Some(due) = due else { return Ok(next_ms.map_or(Progress::Idle, Progress::Until)) };
     let (key, erasure) = (platform.master_key.clone(), due.clone());
-    match platform.store.write(move |conn| work(conn, &key, (&erasure, now_ms))).await? {
+    match platform.store.write_patiently(move |conn| work(conn, &key, (&erasure, now_ms))).await? {
         Found::Rows => {}
         Found::Later => platform.store.scrub().await?,
         Found::Nothing => {

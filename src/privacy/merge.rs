@@ -30,7 +30,7 @@ use crate::worker::Progress;
 pub(super) async fn step(platform: &Platform) -> Result<Progress> {
     let now_ms = platform.clock.now_ms();
     let Some(begun) = platform.store.read(move |conn| merge::next(conn, now_ms)).await? else { return Ok(Progress::Idle) };
-    platform.store.write(move |conn| work(conn, &begun, now_ms)).await?;
+    platform.store.write_patiently(move |conn| work(conn, &begun, now_ms)).await?;
     platform.push_hint.nudge();
     Ok(Progress::More)
 }

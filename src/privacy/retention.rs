@@ -87,7 +87,7 @@ pub(super) async fn step(platform: &Platform) -> Result<Progress> {
         let (some, of) = (some.to_vec(), platform.clone());
         forgotten += platform
             .store
-            .write(move |conn| {
+            .write_patiently(move |conn| {
                 let mut rows = 0;
                 for (app, settings) in &some {
                     for class in &CLASSES {

@@ -30,7 +30,7 @@ use tokio::time::timeout;
 /// Most messages in one claim.
 pub(super) const BATCH: usize = 500;
 /// Most claims of bulk in one look: then what is not bulk is looked for again.
-const BULK_CLAIMS: usize = 4;
+const BULK_CLAIMS: usize = 1;
 /// How often a step looks again while a connection or a token is on its way, and how long for each.
 const LOOKS: usize = 8;
 const ON_ITS_WAY: Duration = Duration::from_secs(2);

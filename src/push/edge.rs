@@ -1,7 +1,9 @@
 //! What lanes of all apps share: whom connections trust, provider and access tokens by key, quotas by project.
 
 use super::credentials::Credential;
+use super::message::Gateway;
 use super::{apns, fcm, webpush};
+use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::outbound::{Limits, Pool, Target, Trust};
 use crate::people::device::Environment;
@@ -114,4 +116,9 @@ impl Edge {
         let hint = self.platform.push_hint.clone();
         Ok(Pool::new(Target::new(authority, instead, setting)?, self.trust.clone(), limits, move || hint.nudge()))
     }
+}
+
+/// Whether a server of the operator's choice answers for browsers' push services.
+pub(super) fn stands_in(gateway: Gateway, config: &Config) -> bool {
+    gateway == Gateway::WebPush && !config.webpush_url.is_empty()
 }

@@ -1,6 +1,6 @@
 //! A lane to a gateway: one app's credential, its connections, and what the gateway has said about them.
 
-use super::edge::Client;
+use super::edge::{Client, stands_in};
 use super::ending::{End, Held};
 use super::lanes::Serves;
 use super::message::{Gateway, Push};
@@ -15,7 +15,7 @@ use super::{apns, fcm, sealing, webpush};
 use crate::clock;
 use crate::error::Result;
 use crate::id::UserId;
-use crate::outbound::{Answer, First, Loss, Outgoing, Pool, Slot};
+use crate::outbound::{Answer, Loss, Outgoing, Pool, Slot};
 use crate::people::device::{Environment, FID_PREFIX};
 use crate::platform::Platform;
 use http::{HeaderValue, StatusCode};
@@ -25,8 +25,6 @@ use tokio::time::Instant;
 
 /// How long a lane pauses after its credential or settings were refused, in milliseconds.
 const PAUSE_MS: i64 = 30_000;
-/// The word for a subscription that is not there.
-const NOT_FOUND: &str = "not_found";
 
 /// One app's way to one gateway under one key.
 pub(super) struct Lane {
@@ -119,11 +117,10 @@ impl Lane {
             return Vec::new();
         }
         let turn = self.traffic.turn(bulk, now_ms);
-        let first = if bulk { First::Cold } else { First::Warm };
         let pooled = |n: usize| {
-            self.pool.take_some((n.min(gap.free), first), |room| {
+            self.pool.take_some(n.min(gap.free), |room| {
                 self.pulse.has_slots(room.all);
-                turn.of(room.within(gap))
+                (turn.of(room.within(gap)), turn.way(room))
             })
         };
         match &self.client {
@@ -319,9 +316,11 @@ impl Lane {
     /// What a verdict on a push says of our tokens.
     fn of_token(&self, (status, verdict): (u16, Verdict), user: UserId, handed_over_ms: i64) -> Verdict {
         match verdict {
-            // Whatever is no push service knows no path either: before it has taken anything it says nothing of subscriptions.
-            Verdict::Unregistered { .. } if status == 404 && self.gateway == Gateway::WebPush && !self.pulse.has_taken() => {
-                self.doubted(NOT_FOUND.into(), user, (handed_over_ms, self.now_ms()))
+            // What is no push service at all knows no path either: until it has taken a push it says nothing of subscriptions.
+            Verdict::Unregistered { .. }
+                if status == 404 && stands_in(self.gateway, &self.platform.config) && !self.pulse.has_taken() =>
+            {
+                self.doubted("not_found".into(), user, (handed_over_ms, self.now_ms()))
             }
             Verdict::Accepted => {
                 if self.pulse.good() {
@@ -345,7 +344,7 @@ impl Lane {
             (Gateway::Apns, apns::BAD_DEVICE_TOKEN) => "bad_device_tokens",
             (Gateway::Apns, "device_token_not_for_topic") => "device_token_not_for_topic",
             (Gateway::Fcm, "sender_id_mismatch") => "sender_id_mismatch",
-            (Gateway::WebPush, NOT_FOUND) => "subscriptions_not_found",
+            (Gateway::WebPush, "not_found") => "subscriptions_not_found",
             (Gateway::Apns | Gateway::Fcm | Gateway::WebPush, _) => return Verdict::Rejected(reason),
         };
         let (sound, suspected) = self.pulse.bad(user);

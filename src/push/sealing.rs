@@ -6,6 +6,7 @@
 //! reads them from the inbox.
 
 use super::content::Priority;
+use super::fcm;
 use super::message::{Gateway, Push};
 use super::webpush::{Fresh, PLAINTEXT_LIMIT_BYTES, Recipient, encrypt, padding};
 use crate::people::device::sealing_keys;
@@ -55,12 +56,13 @@ fn for_the_app(mut message: Map<String, Value>, sealed: Value, collapse_id: &str
     let shown = message.remove("notification").unwrap_or_default();
     let mut android = match message.remove("android") {
         Some(Value::Object(android)) => android,
-        _ => Map::from_iter([
-            ("collapseKey".to_owned(), Value::from(collapse_id)),
-            ("priority".to_owned(), Value::from(Priority::High.word())),
-        ]),
+        _ => Map::from_iter([("priority".to_owned(), Value::from(Priority::High.word()))]),
     };
     android.remove("notification");
+    android.remove("collapseKey");
+    if fcm::is_named(collapse_id) {
+        android.insert("collapseKey".to_owned(), Value::from(collapse_id));
+    }
     // The envelope looks for this block in front.
     let mut out = Map::from_iter([("android".to_owned(), Value::Object(android))]);
     if let Some(Value::Object(data)) = message.get_mut("data") {

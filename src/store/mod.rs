@@ -20,6 +20,7 @@ pub use conn::{Conn, Engine};
 pub use doc::Doc;
 pub use group::{GroupCommit, Limits};
 pub use migrate::{Migrations, down_all, migrate_up, pending};
+pub use threads::beside_others;
 
 use crate::error::{Error, Result};
 use crate::planted::{Bug, planted};

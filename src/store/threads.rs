@@ -7,6 +7,7 @@
 use super::conn::{Access, Conn, Engine, Target};
 use crate::error::{Error, Result};
 use crossbeam_channel::Receiver;
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,17 @@ use std::time::{Duration, Instant};
 const SHARE_LIMIT: usize = 64;
 /// A transaction that is older takes no more closures in: the first of them waits for its commit.
 const SHARE_AGE: Duration = Duration::from_millis(2);
+
+thread_local! {
+    /// See [`beside_others`].
+    static BESIDE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this closure may see what others have written in its transaction: that may yet be undone, and must not be kept in
+/// memory as what the database says.
+pub fn beside_others() -> bool {
+    BESIDE.get()
+}
 
 /// So many transactions go before one that is in no hurry.
 const TURNS: u32 = 8;
@@ -143,6 +155,8 @@ struct Shared {
     doubtful: bool,
     /// Whether nothing can be kept any more.
     lost: bool,
+    /// Whether diesel no longer knows how deep it is in the transaction.
+    raw: bool,
 }
 
 impl Shared {
@@ -152,7 +166,9 @@ impl Shared {
             (self.doubtful, self.lost) = (true, true);
             return End::Doubtful;
         }
+        BESIDE.set(self.kept);
         let Done { end, tell } = work(conn);
+        BESIDE.set(false);
         self.told.push(tell);
         match end {
             End::Kept => {
@@ -166,7 +182,13 @@ impl Shared {
                 // Those before it are committed, if the database still can.
                 self.lost |= !alone && conn.undo().is_err();
             }
-            End::Panicked => (self.doubtful, self.lost) = (true, true),
+            End::Panicked => {
+                self.doubtful = true;
+                // It may have left savepoints open inside its own, of which diesel still keeps count.
+                self.lost |=
+                    !alone && conn.batch("ROLLBACK TO SAVEPOINT diesel_savepoint_1; RELEASE diesel_savepoint_1").is_err();
+                self.raw = true;
+            }
         }
         if self.lost { End::Doubtful } else { end }
     }
@@ -177,7 +199,10 @@ impl Shared {
         let ended = match (self.lost, self.kept) {
             // The connection is dropped, and the database undoes what was begun.
             (true, _) => Err(LOST),
+            (false, true) if self.raw => conn.batch("COMMIT"),
             (false, true) => conn.keep(),
+            // The panic was alone, or nothing beside it is to be kept.
+            (false, false) if self.raw => Ok(()),
             (false, false) => conn.undo().map_err(|_| LOST),
         };
         let sound = ended.is_ok() && !self.doubtful;

@@ -22,7 +22,7 @@ pub(super) fn worker(platform: &Platform) -> Worker {
             if platform.store.read(store::oldest_end).await?.is_none_or(|end_ms| end_ms >= before_ms) {
                 return Ok(Progress::Idle);
             }
-            let forgotten = platform.store.write(move |conn| store::prune(conn, before_ms, BATCH)).await?;
+            let forgotten = platform.store.write_patiently(move |conn| store::prune(conn, before_ms, BATCH)).await?;
             Ok(if forgotten > 0 { Progress::More } else { Progress::Idle })
         }
     })

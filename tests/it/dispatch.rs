@@ -4,7 +4,7 @@ use crate::outbox::{Post, arrivals, message, phone_with, plan, post, queue, stat
 use crate::stage::{Good as _, Stage, minutes};
 use crate::world::{Caller, World};
 use kairos::clock::MINUTE_MS;
-use kairos::outbound::Room;
+use kairos::outbound::{Room, Way};
 use kairos::people::device::Environment;
 use kairos::push::breaker::{Breaker, FIRST_MS, LONGEST_MS, ROW};
 use kairos::push::share::Turn;
@@ -155,6 +155,9 @@ fn a_share_of_the_slots_is_free_for_one_and_another_kept_for_many() {
             assert_eq!(turn(false, busy, false), free, "{room:?}");
             assert_eq!(turn(false, 0, true), free - share.min(free), "{room:?}");
             assert_eq!(turn(false, share, true), free, "{room:?}");
+            let way = |bulk, bulk_in_flight| Turn { bulk, bulk_in_flight, bulk_waits: true }.way(room);
+            assert_eq!((way(false, 9), way(true, share)), (Way::Emptiest, Way::Broad), "{room:?}");
+            assert_eq!(way(true, 0), if share == 0 { Way::Broad } else { Way::Everywhere }, "{room:?}");
         }
     }
 }
