@@ -163,6 +163,45 @@ both! {
         assert_eq!(world.number("select count(*) from messages where state = 'accepted' and reason = 'cancelled'").await, 0);
     }
 
+    async fn cancelling_while_what_was_held_is_released_leaves_nothing_that_goes_out_later(world) {
+        let stage = Stage::set(world).await;
+        let mut people = Vec::new();
+        for _ in 0..12 {
+            let who = stage.listener(world).await;
+            wish(world, &who, json!({"quiet_hours": {"from": "09:00", "to": "11:00", "zone": "UTC"}})).await;
+            people.push(who.person.id.clone());
+        }
+        for round in 0..6_u64 {
+            let id = send(world, push(json!({"user_ids": people}), json!({"ttl_ms": 4 * HOUR_MS}))).await;
+            world.drain().await;
+            assert_eq!(read(world, &id).await["counts"]["held"], json!(12), "round {round}");
+            world.clock.advance(minutes(90));
+            let cancel = format!("/v1/pushes/{id}/cancel");
+            let (answer, ()) = tokio::join!(
+                async {
+                    for _ in 0..(round * 40) {
+                        tokio::task::yield_now().await;
+                    }
+                    world.post(&cancel, &world.app.server, json!({})).await
+                },
+                world.drain()
+            );
+            // It may have ended before it was stopped.
+            assert!([200, 409].contains(&answer.status), "{}", answer.text());
+            let arrived = stage.standin.ledger().len();
+            world.advance(minutes(1)).await;
+            world.drain().await;
+            let out = read(world, &id).await;
+            conserved(&out);
+            assert_eq!((&out["counts"]["held"], &out["counts"]["messages"]["waiting"]), (&json!(0), &json!(0)), "{out:#}");
+            assert!(out["ended_at"].is_string(), "{out:#}");
+            assert_eq!(stage.standin.ledger().len(), arrived, "what was stopped went out later");
+            // The next morning.
+            world.advance(minutes(24 * 60 - 91)).await;
+        }
+        stage.adds_up(world).await;
+    }
+
     async fn a_test_keys_push_swallows_no_live_one_and_leaves_the_icons_number(world) {
         let stage = Stage::set(world).await;
         let who = stage.listener(world).await;
