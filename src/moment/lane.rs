@@ -21,6 +21,7 @@ use crate::worker::Progress;
 use serde_json::json;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Work of one step.
 const BATCH: i64 = 256;
@@ -59,7 +60,7 @@ pub(super) async fn step(parts: &Arc<Parts>) -> Result<Progress> {
     if work.is_empty() {
         return Ok(Progress::Idle);
     }
-    let rows = work.clone();
+    let (rows, began) = (work.clone(), Instant::now());
     let gathered = parts.platform.store.read(move |conn| gather(conn, &catalogue, rows, now_ms)).await;
     let outcome = match gathered {
         Ok(batches) => {
@@ -69,7 +70,10 @@ pub(super) async fn step(parts: &Arc<Parts>) -> Result<Progress> {
         Err(error) => Err(error),
     };
     match outcome {
-        Ok(()) => Ok(Progress::More),
+        Ok(()) => {
+            parts.dispatcher.decided(began.elapsed());
+            Ok(Progress::More)
+        }
         Err(error) => {
             if parts.lanes.failed(&ids, error)? {
                 give_up(parts, work, now_ms).await?;

@@ -9,6 +9,7 @@ use super::latency::Latency;
 use super::look::{Look, Wish};
 use super::message::{Gateway, NewMessage};
 use super::outbox::{self, Claim};
+use super::pace::Pace;
 use super::route::Route;
 use super::settle::{self, Outcome};
 use super::store;
@@ -20,9 +21,9 @@ use crate::outbound::Slot;
 use crate::platform::Platform;
 use crate::platform::fence::Flight;
 use crate::worker::{Progress, Worker};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -53,6 +54,9 @@ pub(super) struct Inner {
     counted_ms: AtomicI64,
     /// Where the next look begins among the queues of bulk: they take turns.
     turn: AtomicUsize,
+    /// How much bulk may be in flight beside moments, and since when that is watched.
+    pace: Mutex<Pace>,
+    since: Instant,
     /// Whether this server stops: no step waits for anything any more.
     leaving: AtomicBool,
     /// Answers are awaited here, whoever hands over.
@@ -105,6 +109,8 @@ impl Dispatcher {
             latency: Latency::default(),
             counted_ms: AtomicI64::new(0),
             turn: AtomicUsize::new(0),
+            pace: Mutex::default(),
+            since: Instant::now(),
             leaving: AtomicBool::new(false),
             runtime: Handle::current(),
         })))
@@ -136,6 +142,20 @@ impl Dispatcher {
             self.0.platform.push_hint.nudge();
         }
         self.send(planned.sends);
+    }
+
+    /// Moments were decided, within this time: when that is long, what is said to many gives way.
+    pub fn decided(&self, took: Duration) {
+        self.pace().decided(took, self.0.flights.count(), self.0.since.elapsed());
+    }
+
+    /// How much of what is said to many may be in flight on a lane; none: whatever the lane bears.
+    pub(super) fn bulk_limit(&self) -> Option<usize> {
+        self.pace().limit(self.0.since.elapsed())
+    }
+
+    fn pace(&self) -> MutexGuard<'_, Pace> {
+        self.0.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// This server stops: the step in progress ends now. What waits is taken up at the next start.

@@ -61,7 +61,7 @@ pub struct WebPushIn {
     #[schema(value_type = Option<String>, max_length = 2048)]
     private_key: Option<Secret>,
     /// Makes a new key in the place of the present one, which goes on signing for the subscriptions made with it. Pages
-    /// have to subscribe again for the new one; ten keys are kept.
+    /// have to subscribe again for the new one; ten keys are kept. Within a minute it is the same call again.
     #[serde(default)]
     rotate: bool,
 }

@@ -29,6 +29,7 @@ mod look;
 mod message;
 mod news;
 pub mod outbox;
+pub mod pace;
 pub mod personal;
 pub mod proof;
 mod pulse;

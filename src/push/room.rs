@@ -21,7 +21,8 @@ impl Dispatcher {
         if bulk {
             lane.traffic.bulk_waits(now_ms);
         }
-        let slots = lane.take((BATCH, bulk), now_ms);
+        let most = self.bulk_limit().filter(|_| bulk).map_or(BATCH, |limit| limit.saturating_sub(lane.traffic.bulk()).min(BATCH));
+        let slots = lane.take((most, bulk), now_ms);
         let few = slots.len() < WORTH && lane.in_flight() > WORTH;
         // What goes before bulk would wait for slots that bulk fills again.
         let waits = few && !wish.before_bulk && lane.traffic.waits_for_more(now_ms, PATIENCE_MS);

@@ -38,6 +38,11 @@ impl Traffic {
         self.in_flight.load(Ordering::SeqCst)
     }
 
+    /// How much of that is said to a large audience.
+    pub(super) fn bulk(&self) -> usize {
+        self.bulk.load(Ordering::SeqCst)
+    }
+
     /// Whether to wait for more free slots: for so long and no longer, by then some of what is in flight should have been
     /// answered.
     pub(super) fn waits_for_more(&self, now_ms: i64, patience_ms: i64) -> bool {
@@ -58,7 +63,7 @@ impl Traffic {
     pub(super) fn turn(&self, bulk: bool, now_ms: i64) -> Turn {
         Turn {
             bulk,
-            bulk_in_flight: self.bulk.load(Ordering::SeqCst),
+            bulk_in_flight: self.bulk(),
             bulk_waits: self.bulk_seen_ms.load(Ordering::Relaxed).abs_diff(now_ms) < SEEN_MS,
         }
     }

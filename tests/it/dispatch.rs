@@ -7,6 +7,7 @@ use kairos::clock::MINUTE_MS;
 use kairos::outbound::{Room, Way};
 use kairos::people::device::Environment;
 use kairos::push::breaker::{Breaker, FIRST_MS, LONGEST_MS, ROW};
+use kairos::push::pace::{FLOOR as FLOOR_OF_BULK, Pace};
 use kairos::push::share::Turn;
 use kairos::push::standin::{Door, Fault, Row, Rule};
 use kairos::push::verdict::Reason;
@@ -140,6 +141,36 @@ fn a_gateway_that_stays_slow_gets_its_window_back() {
         answers(&mut window, 1_000, (n * 1_000, 800));
     }
     assert_eq!(window.limit(), 1_000);
+}
+
+#[test]
+fn what_is_said_to_many_gives_way_while_decisions_are_late_and_has_all_back_when_they_are_not() {
+    let ms = Duration::from_millis;
+    let mut pace = Pace::default();
+    for n in 0..50 {
+        pace.decided(ms(5), 0, ms(n));
+    }
+    pace.decided(ms(15), 1_500, ms(100));
+    assert_eq!(pace.limit(ms(100)), None, "three times the usual is not late");
+    pace.decided(ms(60), 1_500, ms(120));
+    assert_eq!(pace.limit(ms(120)), Some(750));
+    pace.decided(ms(60), 1_500, ms(130));
+    assert_eq!(pace.limit(ms(130)), Some(750), "what was begun before says nothing of the smaller one");
+    for n in 1..20 {
+        pace.decided(ms(60), 400, ms(120 + 20 * n));
+    }
+    assert_eq!(pace.limit(ms(500)), Some(FLOOR_OF_BULK), "never less");
+    pace.decided(ms(5), 128, ms(510));
+    assert_eq!(pace.limit(ms(710)), Some(160));
+    assert!(pace.limit(ms(2_000)).unwrap() > 500);
+    assert_eq!(pace.limit(ms(60_000)), None);
+    // A machine on which every decision takes long holds nothing back for that.
+    let mut slow = Pace::default();
+    for n in 0..50 {
+        slow.decided(ms(80), 0, ms(n));
+        slow.decided(ms(200), 1_500, ms(n));
+    }
+    assert_eq!(slow.limit(ms(60)), None);
 }
 
 #[test]

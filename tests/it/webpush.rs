@@ -557,6 +557,8 @@ both! {
         world.advance(Duration::from_secs(1)).await;
         let second = put(json!({"subject": CONTACT, "rotate": true})).await.expect(200)["public_key"].as_str().unwrap().to_owned();
         assert_ne!(second, first);
+        let again = put(json!({"subject": CONTACT, "rotate": true})).await.expect(200);
+        assert_eq!(again["public_key"], json!(second), "the same call again makes no third key");
         assert_eq!(world.get("/v1/webpush/key", &world.app.phone).await.expect(200)["public_key"], json!(second));
         let shown = world.get("/v1/push-credentials/webpush", &world.app.server).await.expect(200);
         assert_eq!((&shown["items"][0]["public_key"], &shown["items"][0]["earlier_public_keys"]), (&json!(second), &json!([first])));

@@ -1,6 +1,7 @@
 //! An app's VAPID keys as its back office sees them: made by us or brought along, and replaced.
 
 use super::vapid;
+use crate::clock::MINUTE_MS;
 use crate::config::Secret;
 use crate::error::{Error, Result};
 use crate::id::AppId;
@@ -20,6 +21,9 @@ pub struct VapidWish {
     pub rotate: bool,
 }
 
+/// A call to rotate that comes so soon after another one is that one again, whose answer was lost.
+const AGAIN_MS: i64 = MINUTE_MS;
+
 /// Stores the contact of an app's VAPID keys and makes the first of them, or another one when that is asked for. The
 /// public key that pages subscribe with from now on.
 ///
@@ -38,7 +42,7 @@ pub fn put_vapid(conn: &mut Conn, platform: &Platform, app: AppId, wish: VapidWi
     let private = match (&private_key, &before) {
         (Some(_), _) if rotate => return Err(refused(("rotate", "a new key is made, or yours is taken, not both"))),
         (Some(text), _) => Some(vapid::read(text.expose()).map_err(|why| refused(("private_key", why)))?),
-        (None, Some(_)) if !rotate => None,
+        (None, Some(before)) if !rotate || before.took_over_since(platform.clock.now_ms() - AGAIN_MS) => None,
         (None, _) => Some(vapid::make(&platform.ids)),
     };
     let keys = match (private, before) {

@@ -91,6 +91,11 @@ impl Keys {
         Ok(Self { subject, ..self })
     }
 
+    /// Whether the present one took another one's place after this time.
+    pub fn took_over_since(&self, ms: i64) -> bool {
+        self.keys.len() > 1 && self.keys.first().is_some_and(|present| present.since_ms > ms)
+    }
+
     /// The pairs, the present one first.
     ///
     /// # Errors

@@ -1,0 +1,65 @@
+//! How much of what is said to many is in flight while moments are being decided. Pure.
+//!
+//! A moment and a campaign share more than slots: the processors, the database's writer, the threads between them. How long
+//! it takes to decide a moment shows whether the campaign leaves it enough of all that, whatever the machine. While that is
+//! several times what it takes in quiet, the campaign is given half as much in flight, again and again; then more, bit by
+//! bit. On a machine with room for both nothing is held back.
+
+use std::time::Duration;
+
+/// Never less than this.
+pub const FLOOR: usize = 128;
+/// A decision within this time is never late.
+pub const LATE: Duration = Duration::from_millis(12);
+/// One is late that takes more than so many times what is usual.
+const TIMES_USUAL: u32 = 3;
+/// Weight of one decision in what is usual.
+const SHARE: f64 = 1.0 / 8.0;
+/// What is held back acts after a while.
+const PAUSE: Duration = Duration::from_millis(20);
+/// How long nothing is late before more is given.
+const EASE: Duration = Duration::from_millis(200);
+
+/// See the module; times are by a clock that only goes forward, since some beginning.
+#[derive(Debug, Clone)]
+pub struct Pace {
+    /// How much of it may be in flight on a lane; none: whatever the lane bears.
+    limit: Option<usize>,
+    /// How long a decision takes in quiet, in seconds; 0: nobody knows.
+    usual_s: f64,
+    changed_at: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { limit: None, usual_s: 0.0, changed_at: Duration::ZERO }
+    }
+}
+
+impl Pace {
+    /// Moments were decided within this time, while so many pushes were in flight.
+    pub fn decided(&mut self, took: Duration, in_flight: usize, at: Duration) {
+        if in_flight < FLOOR {
+            let took_s = took.as_secs_f64();
+            self.usual_s = if self.usual_s > 0.0 { self.usual_s + (took_s - self.usual_s) * SHARE } else { took_s };
+            return;
+        }
+        let late = took > LATE && took.as_secs_f64() > self.usual_s * f64::from(TIMES_USUAL);
+        if late && at >= self.changed_at + PAUSE {
+            self.limit = Some((self.limit(at).unwrap_or(in_flight).min(in_flight) / 2).max(FLOOR));
+            self.changed_at = at;
+        }
+    }
+
+    /// How much of what is said to many may be in flight on a lane; none: whatever the lane bears.
+    pub fn limit(&mut self, at: Duration) -> Option<usize> {
+        while let Some(limit) = self.limit
+            && at >= self.changed_at + EASE
+        {
+            // From where it is no longer felt it is none.
+            self.limit = Some(limit + limit / 4).filter(|limit| *limit < FLOOR * 64);
+            self.changed_at += EASE;
+        }
+        self.limit
+    }
+}
