@@ -56,14 +56,12 @@ pub(super) struct Known {
     stock: HashMap<OfferId, i64>,
 }
 
-/// What gateways are like: the predicted time from hand-over to the phone, in milliseconds, and what they take.
+/// Predicted time from hand-over to the phone, by gateway, in milliseconds.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Gateways {
+pub(super) struct Latency {
     pub apns_ms: i64,
     pub fcm_ms: i64,
     pub webpush_ms: i64,
-    /// Most bytes that a web push says.
-    pub webpush_bytes: usize,
 }
 
 /// What is to be decided about one user.
@@ -77,7 +75,7 @@ pub(super) struct Question<'a> {
     /// Whether a test key is behind it.
     pub test: bool,
     pub terms: &'a [Arc<Terms>],
-    pub gateways: Gateways,
+    pub latency: Latency,
     pub seed: u64,
     /// The decision whose held choice is looked at again, and that choice.
     pub again: Option<HeardBy>,
@@ -243,7 +241,7 @@ impl Known {
 
     /// The whole input of one decision; nothing when there is no such user.
     pub fn input(&self, question: Question<'_>) -> Option<Input> {
-        let Question { user_id, moment, mut facts, trigger_needs, test, terms, gateways, seed, again, taken_back, only } =
+        let Question { user_id, moment, mut facts, trigger_needs, test, terms, latency, seed, again, taken_back, only } =
             question;
         let person = self.people.get(&user_id)?;
         let hidden: Vec<BTreeSet<String>> = terms.iter().map(|t| self.hidden(person, t.offer.partner_id)).collect();
@@ -277,7 +275,7 @@ impl Known {
         Some(Input {
             now_ms: self.now_ms,
             seed,
-            latency_ms: gateways.latency_ms(&devices),
+            latency_ms: latency.of(&devices),
             moment,
             facts,
             user: self.who(person, devices, terms),
@@ -286,7 +284,6 @@ impl Known {
                 overall: self.settings.caps.overall.clone(),
                 per_category: self.settings.caps.per_category.clone(),
                 min_gap_ms: self.settings.min_gap_ms,
-                webpush_bytes: Some(gateways.webpush_bytes),
             },
             heard,
             beside,
@@ -326,11 +323,11 @@ impl Known {
     }
 }
 
-impl Gateways {
+impl Latency {
     /// The figure for a user: that of the slower of the gateways that reach the user's devices.
-    fn latency_ms(self, devices: &[Device]) -> i64 {
-        let reached = devices.iter().filter(|d| d.has_token).map(|d| Gateway::of(d.platform));
-        let slowest = reached.map(|g| match g {
+    fn of(self, devices: &[Device]) -> i64 {
+        let gateways = devices.iter().filter(|d| d.has_token).map(|d| Gateway::of(d.platform));
+        let slowest = gateways.map(|g| match g {
             Gateway::Apns => self.apns_ms,
             Gateway::Fcm => self.fcm_ms,
             Gateway::WebPush => self.webpush_ms,

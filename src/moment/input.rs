@@ -130,9 +130,6 @@ pub struct Limits {
     pub per_category: BTreeMap<String, Vec<Cap>>,
     /// Least time between two messages to a user.
     pub min_gap_ms: i64,
-    /// Most bytes that a web push says, by the server's setting; absent: what the standard allows.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub webpush_bytes: Option<usize>,
 }
 
 /// One choice that counts in caps.

@@ -1,7 +1,7 @@
 //! The lanes: each event, for each user whom it concerns, in order: what becomes of it, and which moments it opens.
 
 use super::commit::{self, Hops, Made, stale};
-use super::context::{Gateways, Known, Question};
+use super::context::{Known, Latency, Question};
 use super::input::{Input, Opening};
 use super::live::Parts;
 use super::store::{self, NewMoment, OpenMoment, WaitingChoice};
@@ -64,14 +64,14 @@ pub(super) async fn step(parts: &Arc<Parts>) -> Result<Progress> {
     let gathered = parts.platform.store.read(move |conn| gather(conn, &catalogue, rows, now_ms)).await;
     let outcome = match gathered {
         Ok(batches) => {
-            let judge = |batch| judge(batch, &parts.platform.ids, parts.gateways());
+            let judge = |batch| judge(batch, &parts.platform.ids, parts.latency());
             commit(parts, batches.into_iter().map(judge).collect(), now_ms).await
         }
         Err(error) => Err(error),
     };
     match outcome {
         Ok(()) => {
-            parts.dispatcher.decided(began.elapsed());
+            parts.dispatcher.decided(ids.len(), began.elapsed());
             Ok(Progress::More)
         }
         Err(error) => {
@@ -126,8 +126,8 @@ fn gather_app(
 }
 
 /// Judges the work of one app in its order; later work sees what came of earlier.
-fn judge(batch: Batch, ids: &Ids, gateways: Gateways) -> Judged {
-    let mut court = Court { batch, ids, gateways, made: Vec::new(), superseded: Vec::new() };
+fn judge(batch: Batch, ids: &Ids, latency: Latency) -> Judged {
+    let mut court = Court { batch, ids, latency, made: Vec::new(), superseded: Vec::new() };
     let (mut done, mut settlements) = (Vec::new(), Vec::new());
     for row in std::mem::take(&mut court.batch.work) {
         let Some(event) = court.batch.events.get(&row.event_id).cloned() else {
@@ -148,7 +148,7 @@ fn judge(batch: Batch, ids: &Ids, gateways: Gateways) -> Judged {
 struct Court<'a> {
     batch: Batch,
     ids: &'a Ids,
-    gateways: Gateways,
+    latency: Latency,
     made: Vec<Made>,
     superseded: Vec<Superseded>,
 }
@@ -256,7 +256,7 @@ impl Court<'_> {
             trigger_needs: needs.to_vec(),
             test: event.test,
             terms: &terms,
-            gateways: self.gateways,
+            latency: self.latency,
             seed,
             again: None,
             taken_back: &taken_back,

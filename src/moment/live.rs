@@ -2,7 +2,7 @@
 
 use super::care::Care;
 use super::commit::is_stale;
-use super::context::Gateways;
+use super::context::Latency;
 use super::{direct, feedback, lane, recall, release, walk};
 use crate::campaign::Catalogue;
 use crate::error::Result;
@@ -132,14 +132,9 @@ impl Live {
 }
 
 impl Parts {
-    /// What the gateways are like now.
-    pub fn gateways(&self) -> Gateways {
+    /// The predicted latency of the gateways.
+    pub fn latency(&self) -> Latency {
         let of = |gateway| self.dispatcher.latency_p95_ms(gateway);
-        Gateways {
-            apns_ms: of(Gateway::Apns),
-            fcm_ms: of(Gateway::Fcm),
-            webpush_ms: of(Gateway::WebPush),
-            webpush_bytes: self.platform.config.webpush_payload_limit_bytes,
-        }
+        Latency { apns_ms: of(Gateway::Apns), fcm_ms: of(Gateway::Fcm), webpush_ms: of(Gateway::WebPush) }
     }
 }

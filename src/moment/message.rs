@@ -18,9 +18,7 @@ pub fn words(input: &Input, terms: &Terms, device: &Device, view: &View<'_>) -> 
         detail: Some(failure.to_string()),
         field: Some(failure.part),
     })?;
-    let gateway = Gateway::of(device.platform);
-    let limit_bytes = input.limits.webpush_bytes.filter(|_| gateway == Gateway::WebPush);
-    words.fits_within(gateway, limit_bytes).map_err(|large| Refused {
+    words.fits(Gateway::of(device.platform)).map_err(|large| Refused {
         reason: Refusal::PayloadTooLarge,
         detail: Some(large.to_string()),
         field: Some(large.field),

@@ -172,7 +172,7 @@ fn look(batch: &mut Batch, parts: &Parts, row: HeldRow, terms: Option<Arc<Terms>
             trigger_needs: first.trigger_needs.iter().map(|met| met.need.clone()).collect(),
             test: first.test,
             terms: std::slice::from_ref(terms),
-            gateways: parts.gateways(),
+            latency: parts.latency(),
             seed: first.seed,
             again: Some(again),
             taken_back: &[],

@@ -123,7 +123,7 @@ fn decide_all(stretch: &mut Stretch, parts: &Parts) -> Result<Vec<Made>> {
             trigger_needs: Vec::new(),
             test: false,
             terms: &stretch.terms,
-            gateways: parts.gateways(),
+            latency: parts.latency(),
             seed: u64::from_be_bytes(parts.platform.ids.bytes::<8>()),
             again: None,
             taken_back: &[],

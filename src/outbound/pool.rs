@@ -3,6 +3,7 @@
 use super::connection::{self, Change, Live, OnChange, Opening};
 use super::exchange::{Answer, HandOver, Loss, Outgoing, Slot};
 use super::{Target, Trust};
+use std::cmp::Reverse;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -123,12 +124,14 @@ impl Pool {
             state.tidy();
             let room = state.room();
             let (allowed, way) = allowed(room);
-            for live in state.in_order(way) {
+            let order = state.in_order(way);
+            let short = order.iter().map(|live| live.free()).sum::<usize>() < n;
+            for live in order {
                 while slots.len() < allowed.min(n) && live.take() {
                     slots.push(Slot::new(Arc::clone(live)));
                 }
             }
-            room.free < n
+            short
         };
         if short {
             self.grow();
@@ -252,13 +255,12 @@ impl State {
     /// The connections in the order in which they are asked for slots.
     fn in_order(&self, way: Way) -> Vec<&Arc<Live>> {
         let mut order: Vec<&Arc<Live>> = self.live.iter().collect();
-        if way == Way::Emptiest {
-            order.sort_by_key(|live| (!live.is_warm(), std::cmp::Reverse(live.free())));
-            return order;
+        // What they say changes while it is read.
+        match way {
+            Way::Emptiest => order.sort_by_cached_key(|live| (!live.is_warm(), Reverse(live.free()))),
+            Way::Broad | Way::Everywhere => order.sort_by_cached_key(|live| live.is_warm()),
         }
-        order.sort_by_key(|live| live.is_warm());
-        let warm = order.iter().filter(|live| live.is_warm()).count();
-        if way == Way::Broad && warm > 1 {
+        if way == Way::Broad && order.iter().filter(|live| live.is_warm()).count() > 1 {
             order.pop();
         }
         order

@@ -144,9 +144,9 @@ impl Dispatcher {
         self.send(planned.sends);
     }
 
-    /// Moments were decided, within this time: when that is long, what is said to many gives way.
-    pub fn decided(&self, took: Duration) {
-        self.pace().decided(took, self.0.flights.count(), self.0.since.elapsed());
+    /// So many moments were decided together within this time: when that is long, what is said to many gives way.
+    pub fn decided(&self, many: usize, took: Duration) {
+        self.pace().decided((many, took), self.0.flights.count(), self.0.since.elapsed());
     }
 
     /// How much of what is said to many may be in flight on a lane; none: whatever the lane bears.
@@ -191,12 +191,16 @@ impl Dispatcher {
 
     /// Berths for those of these messages that are due now, as far as there are any.
     pub(super) fn board(&self, messages: &[NewMessage], now_ms: i64) -> Vec<Option<Berth>> {
+        let bulk_limit = self.bulk_limit();
         let board = |message: &NewMessage| {
             if message.due_ms > now_ms || message.deadline_ms <= now_ms {
                 return None;
             }
             let route = Route::of(message, self.config());
             let lane = self.0.lanes.opened((message.app_id, route), message.topic.as_ref())?;
+            if message.bulk && bulk_limit.is_some_and(|limit| lane.traffic.bulk() >= limit) {
+                return None;
+            }
             let slot = lane.take((1, message.bulk), now_ms).pop()?;
             let flight = self.0.platform.fence.enter(message.app_id, message.user_id);
             Some(Berth { aboard: self.0.flights.board(message.id), lane: Ride::begin(&lane, message.bulk), slot, flight })
@@ -322,8 +326,9 @@ impl Dispatcher {
         };
         let claims =
             if wish.queue.bulk { platform.store.write_patiently(claim).await? } else { platform.store.write(claim).await? };
-        look.claims += 1;
-        look.progress |= claims.ended || !claims.taken.is_empty();
+        let moved = claims.ended || !claims.taken.is_empty();
+        look.claims += usize::from(moved);
+        look.progress |= moved;
         if claims.ended {
             platform.feedback_hint.nudge();
         }
@@ -342,7 +347,7 @@ impl Dispatcher {
         if wish.queue.route.gateway == Gateway::WebPush {
             self.0.runtime.spawn_blocking(move || me.send(sends));
         } else {
-            self.0.runtime.spawn(async move { me.send(sends) });
+            self.0.runtime.spawn(me.send_claim(sends));
         }
         Ok(())
     }

@@ -14,13 +14,16 @@ use crate::outbound::{Flying, HandOver, Slot};
 use crate::planted::{Bug, planted};
 use crate::platform::fence::Flight;
 use crate::platform::stopwatch::Hop;
-use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use http::HeaderValue;
 use std::time::Duration;
 
 /// After so many answers of a large batch the next ones are claimed, without waiting until these are settled.
 const ROOM: usize = 250;
+
+/// So many are handed over before others have their turn.
+const BREATH: usize = 32;
 
 /// A claimed message on its way to the hand-over.
 pub(super) struct Ready {
@@ -53,17 +56,34 @@ impl Dispatcher {
             return;
         }
         let me = self.clone();
-        self.0.runtime.spawn(async move {
-            let mut flying = flying;
-            let mut answers = 0_usize;
-            while let Some(outcome) = flying.next().await {
-                me.tell(outcome);
-                answers += 1;
-                if answers.is_multiple_of(ROOM) {
-                    me.0.platform.push_hint.nudge();
+        self.0.runtime.spawn(async move { me.hear(flying).await });
+    }
+
+    /// The same for a claim, with a pause after every few: an async thread is not held for as long as five hundred take.
+    pub(super) async fn send_claim(self, sends: Vec<Ready>) {
+        let mut flying = FuturesUnordered::new();
+        for (n, ready) in sends.into_iter().enumerate() {
+            if n > 0 && n.is_multiple_of(BREATH) {
+                tokio::task::yield_now().await;
+                while let Some(Some(outcome)) = flying.next().now_or_never() {
+                    self.tell(outcome);
                 }
             }
-        });
+            flying.extend(self.hand_over(ready).map(|airborne| self.answer(airborne)));
+        }
+        self.hear(flying).await;
+    }
+
+    /// Waits for all answers, and tells what became of each as it comes.
+    async fn hear(&self, mut flying: FuturesUnordered<impl Future<Output = Outcome>>) {
+        let mut answers = 0_usize;
+        while let Some(outcome) = flying.next().await {
+            self.tell(outcome);
+            answers += 1;
+            if answers.is_multiple_of(ROOM) {
+                self.0.platform.push_hint.nudge();
+            }
+        }
     }
 
     /// The last check and the hand-over, in one breath.

@@ -129,7 +129,7 @@ impl Lane {
                 if self.fcm_bearer(client, now_ms).is_none() {
                     return Vec::new();
                 }
-                let granted = quota.take(n, now_ms);
+                let granted = quota.take((n, bulk), now_ms);
                 let slots = pooled(granted);
                 quota.give_back(granted - slots.len());
                 slots

@@ -12,9 +12,14 @@ pub const FLOOR: usize = 128;
 /// A decision within this time is never late.
 pub const LATE: Duration = Duration::from_millis(12);
 /// One is late that takes more than so many times what is usual.
-const TIMES_USUAL: u32 = 3;
-/// Weight of one decision in what is usual.
-const SHARE: f64 = 1.0 / 8.0;
+const TIMES_USUAL: f64 = 3.0;
+/// What is taken for usual before anything is known, in seconds.
+const USUAL_S: f64 = 0.005;
+/// Weight of one decision in what is usual: in quiet, and where all that can be held back is held back and it is late still.
+const QUIET_SHARE: f64 = 1.0 / 8.0;
+const FLOOR_SHARE: f64 = 1.0 / 64.0;
+/// So many are decided in the time of one: what they share weighs most.
+const TOGETHER: usize = 8;
 /// What is held back acts after a while.
 const PAUSE: Duration = Duration::from_millis(20);
 /// How long nothing is late before more is given.
@@ -25,29 +30,35 @@ const EASE: Duration = Duration::from_millis(200);
 pub struct Pace {
     /// How much of it may be in flight on a lane; none: whatever the lane bears.
     limit: Option<usize>,
-    /// How long a decision takes in quiet, in seconds; 0: nobody knows.
+    /// How long a decision takes in quiet, in seconds.
     usual_s: f64,
     changed_at: Duration,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { limit: None, usual_s: 0.0, changed_at: Duration::ZERO }
+        Self { limit: None, usual_s: USUAL_S, changed_at: Duration::ZERO }
     }
 }
 
 impl Pace {
-    /// Moments were decided within this time, while so many pushes were in flight.
-    pub fn decided(&mut self, took: Duration, in_flight: usize, at: Duration) {
+    /// So many moments were decided together within this time, while so many pushes were in flight.
+    pub fn decided(&mut self, (many, took): (usize, Duration), in_flight: usize, at: Duration) {
+        #[expect(clippy::cast_precision_loss, reason = "a few hundred")]
+        let took_s = took.as_secs_f64() * TOGETHER as f64 / many.max(TOGETHER) as f64;
         if in_flight < FLOOR {
-            let took_s = took.as_secs_f64();
-            self.usual_s = if self.usual_s > 0.0 { self.usual_s + (took_s - self.usual_s) * SHARE } else { took_s };
+            self.usual_s += (took_s - self.usual_s) * QUIET_SHARE;
             return;
         }
-        let late = took > LATE && took.as_secs_f64() > self.usual_s * f64::from(TIMES_USUAL);
-        if late && at >= self.changed_at + PAUSE {
-            self.limit = Some((self.limit(at).unwrap_or(in_flight).min(in_flight) / 2).max(FLOOR));
-            self.changed_at = at;
+        let late = took_s > LATE.as_secs_f64() && took_s > self.usual_s * TIMES_USUAL;
+        if !late || at < self.changed_at + PAUSE {
+            return;
+        }
+        let limit = self.limit(at).unwrap_or(in_flight).min(in_flight);
+        if limit <= FLOOR {
+            self.usual_s += (took_s - self.usual_s) * FLOOR_SHARE;
+        } else {
+            (self.limit, self.changed_at) = (Some((limit / 2).max(FLOOR)), at);
         }
     }
 

@@ -22,6 +22,9 @@ impl Dispatcher {
             lane.traffic.bulk_waits(now_ms);
         }
         let most = self.bulk_limit().filter(|_| bulk).map_or(BATCH, |limit| limit.saturating_sub(lane.traffic.bulk()).min(BATCH));
+        if most < BATCH {
+            look.due(now_ms + LATER_MS);
+        }
         let slots = lane.take((most, bulk), now_ms);
         let few = slots.len() < WORTH && lane.in_flight() > WORTH;
         // What goes before bulk would wait for slots that bulk fills again.

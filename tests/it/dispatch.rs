@@ -148,29 +148,38 @@ fn what_is_said_to_many_gives_way_while_decisions_are_late_and_has_all_back_when
     let ms = Duration::from_millis;
     let mut pace = Pace::default();
     for n in 0..50 {
-        pace.decided(ms(5), 0, ms(n));
+        pace.decided((1, ms(5)), 0, ms(n));
     }
-    pace.decided(ms(15), 1_500, ms(100));
+    pace.decided((1, ms(15)), 1_500, ms(100));
     assert_eq!(pace.limit(ms(100)), None, "three times the usual is not late");
-    pace.decided(ms(60), 1_500, ms(120));
+    pace.decided((80, ms(100)), 1_500, ms(110));
+    assert_eq!(pace.limit(ms(110)), None, "eighty at once may take longer");
+    pace.decided((1, ms(60)), 1_500, ms(120));
     assert_eq!(pace.limit(ms(120)), Some(750));
-    pace.decided(ms(60), 1_500, ms(130));
+    pace.decided((1, ms(60)), 1_500, ms(130));
     assert_eq!(pace.limit(ms(130)), Some(750), "what was begun before says nothing of the smaller one");
-    for n in 1..20 {
-        pace.decided(ms(60), 400, ms(120 + 20 * n));
+    for n in 1..5 {
+        pace.decided((1, ms(60)), 400, ms(120 + 20 * n));
     }
-    assert_eq!(pace.limit(ms(500)), Some(FLOOR_OF_BULK), "never less");
-    pace.decided(ms(5), 128, ms(510));
-    assert_eq!(pace.limit(ms(710)), Some(160));
+    assert_eq!(pace.limit(ms(200)), Some(FLOOR_OF_BULK), "never less");
+    pace.decided((1, ms(5)), 128, ms(310));
+    assert_eq!(pace.limit(ms(360)), Some(160));
     assert!(pace.limit(ms(2_000)).unwrap() > 500);
     assert_eq!(pace.limit(ms(60_000)), None);
-    // A machine on which every decision takes long holds nothing back for that.
+    // On a machine on which every decision takes long that is usual: nothing is held back for it.
     let mut slow = Pace::default();
     for n in 0..50 {
-        slow.decided(ms(80), 0, ms(n));
-        slow.decided(ms(200), 1_500, ms(n));
+        slow.decided((1, ms(80)), 0, ms(n));
     }
-    assert_eq!(slow.limit(ms(60)), None);
+    slow.decided((1, ms(200)), 1_500, ms(100));
+    assert_eq!(slow.limit(ms(100)), None);
+    // Also when it has never seen quiet: what holding back does not mend is no longer late.
+    let mut busy = Pace::default();
+    for n in 0..400 {
+        busy.decided((1, ms(80)), 1_500, ms(20 * n));
+        busy.decided((1, ms(80)), FLOOR_OF_BULK, ms(20 * n + 19));
+    }
+    assert_eq!(busy.limit(ms(20_000)), None);
 }
 
 #[test]

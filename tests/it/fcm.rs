@@ -121,7 +121,7 @@ const RATES: Rates = Rates { per_minute: 600_000, ramp_s: 60 };
 
 /// Takes as much as there is, ten times a second, for so long; how much that was in each second.
 fn drained(quota: &fcm::Quota, seconds: i64) -> Vec<usize> {
-    let take = |now_ms: i64| std::iter::repeat_with(|| quota.take(500, now_ms)).take_while(|n| *n > 0).sum::<usize>();
+    let take = |now_ms: i64| std::iter::repeat_with(|| quota.take((500, true), now_ms)).take_while(|n| *n > 0).sum::<usize>();
     (0..seconds).map(|s| (0..10).map(|tenth| take(NOW_MS + s * 1_000 + tenth * 100)).sum()).collect()
 }
 
@@ -142,39 +142,39 @@ fn a_large_campaign_begins_slowly_and_never_exceeds_the_quota_in_any_minute() {
     assert!(at_once.windows(60).all(|minute| minute.iter().sum::<usize>() <= 600_000));
     // What is small goes at once, however slow the start is, and what was not used comes back.
     let small = fcm::Quota::new(RATES, NOW_MS);
-    assert_eq!(small.take(500, NOW_MS), 500);
+    assert_eq!(small.take((500, true), NOW_MS), 500);
     small.give_back(500);
-    assert_eq!(small.take(500, NOW_MS), 500);
+    assert_eq!(small.take((500, true), NOW_MS), 500);
     // Who stops wanting more begins slowly again, a minute later.
     let again = fcm::Quota::new(RATES, NOW_MS);
     drained(&again, 70);
-    assert!(again.take(500, NOW_MS + 140_000) > 0);
-    let rested: usize = (0..10).map(|tenth| again.take(5_000, NOW_MS + 140_000 + tenth * 100)).sum();
+    assert!(again.take((500, true), NOW_MS + 140_000) > 0);
+    let rested: usize = (0..10).map(|tenth| again.take((5_000, true), NOW_MS + 140_000 + tenth * 100)).sum();
     assert!(rested < 2_000, "{rested}");
     let none = fcm::Quota::new(Rates { per_minute: 0, ramp_s: 60 }, NOW_MS);
-    assert_eq!((none.take(1_000_000, NOW_MS), none.empty_until_ms(NOW_MS)), (1_000_000, None));
+    assert_eq!((none.take((1_000_000, true), NOW_MS), none.empty_until_ms(NOW_MS)), (1_000_000, None));
 }
 
 #[test]
 fn a_campaign_leaves_something_for_a_moment_and_waits_until_there_is_more() {
     let quota = fcm::Quota::new(RATES, NOW_MS);
-    while quota.take(500, NOW_MS) > 0 {}
-    assert_eq!(quota.take(1, NOW_MS), 1, "a single push finds what was kept for it");
+    while quota.take((500, true), NOW_MS) > 0 {}
+    assert_eq!(quota.take((1, false), NOW_MS), 1, "a single push finds what was kept for it");
     let until_ms = quota.empty_until_ms(NOW_MS).unwrap();
     assert!((NOW_MS + 1..NOW_MS + 1_000).contains(&until_ms), "{}", until_ms - NOW_MS);
-    assert!(quota.take(500, until_ms) > 0);
+    assert!(quota.take((500, true), until_ms) > 0);
     // Single refusals are of a device; many in a row are the project's, and all wait as long as Google says.
     for _ in 0..9 {
         quota.exceeded(Some(30_000), until_ms);
     }
     quota.accepted();
     quota.exceeded(Some(30_000), until_ms);
-    assert!(quota.take(1, until_ms + 500) > 0);
+    assert!(quota.take((1, false), until_ms + 500) > 0);
     for _ in 0..10 {
         quota.exceeded(Some(30_000), until_ms);
     }
-    assert_eq!((quota.take(1, until_ms + 29_999), quota.empty_until_ms(until_ms)), (0, Some(until_ms + 30_000)));
-    assert_eq!(quota.take(1, until_ms + 30_001), 1);
+    assert_eq!((quota.take((1, false), until_ms + 29_999), quota.empty_until_ms(until_ms)), (0, Some(until_ms + 30_000)));
+    assert_eq!(quota.take((1, false), until_ms + 30_001), 1);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::gateway::{self, PATIENCE, push, wired, wired_with};
 use futures_util::future::join_all;
 use kairos::outbound::wire::Frames;
-use kairos::outbound::{HandOver, Limits, Loss, Pool, Target, Trust};
+use kairos::outbound::{HandOver, Limits, Loss, Pool, Target, Trust, Way};
 use kairos::push::Gateway;
 use kairos::push::standin::{Fault, GoneTo, Rule};
 use std::collections::HashSet;
@@ -21,6 +21,29 @@ async fn many_pushes_at_once_from_a_cold_start_all_arrive_once() {
     assert_eq!((ledger.len(), tokens.len()), (400, 400));
     // A client that opened many streams before its first success would have met refusals.
     assert!(ledger.iter().all(|row| row.answer == "200"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_connection_is_left_to_those_who_are_in_a_hurry() {
+    let world = wired_with(Limits { streams: 50, connections: 3 }).await;
+    for round in 0..40 {
+        if world.pool.free() == 150 {
+            break;
+        }
+        let pushes: Vec<_> = (1..=200).map(|n| push(round * 200 + n, Gateway::Apns)).collect();
+        join_all(pushes.iter().map(|p| world.send(p))).await;
+    }
+    assert_eq!(world.pool.free(), 150, "three connections are there and have proven good");
+    let take = |n: usize, way: Way| world.pool.take_some(n, |room| (room.free, way));
+    let many = take(1_000, Way::Broad);
+    assert_eq!(many.len(), 100);
+    let one = take(1, Way::Emptiest);
+    assert_eq!((one.len(), world.pool.free()), (1, 49), "it does not wait behind the many");
+    assert!(take(1_000, Way::Broad).is_empty());
+    assert_eq!(take(1_000, Way::Everywhere).len(), 49);
+    drop(many);
+    let next = take(2, Way::Emptiest);
+    assert_eq!((next.len(), world.pool.free()), (2, 147));
 }
 
 #[tokio::test]
@@ -167,4 +190,25 @@ async fn the_time_that_a_slot_takes_is_bounded() {
     assert_eq!(world.pool.slot(Instant::now() + Duration::from_millis(50)).await.err(), Some(Loss::Unsent("no_connection")));
     drop(held);
     assert!(world.pool.slot(Instant::now() + gateway::PATIENCE).await.is_ok());
+}
+
+/// What is said to many opens all connections but the last by itself: the one that it leaves alone is no room for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_open_every_connection_that_they_need() {
+    let world = wired_with(Limits { streams: 50, connections: 4 }).await;
+    let until = Instant::now() + PATIENCE;
+    let mut slots = Vec::new();
+    while slots.len() < 150 {
+        assert!(Instant::now() < until, "{} slots", slots.len());
+        let mut some = world.pool.take_some(50, |room| (room.free, Way::Broad));
+        if some.len() > 1 {
+            slots.append(&mut some);
+        } else if let Some(slot) = some.pop() {
+            // Whatever is new proves itself with its first push.
+            let outgoing = world.apns.request(&push(1, Gateway::Apns), world.clock.now_ms()).unwrap().0;
+            slot.hand_over(|| Ok::<_, ()>(outgoing)).unwrap().answer(PATIENCE).await.unwrap();
+        }
+        tokio::task::yield_now().await;
+    }
+    assert_eq!((slots.len(), world.pool.free()), (150, 50));
 }

@@ -631,15 +631,6 @@ both! {
             world.drain().await;
             assert_eq!(state(world, &message).await, wanted, "{length}");
         }
-        // What is too long for this server's browsers is known when the words are made, with the field.
-        let purpose = json!({"key": "told", "name": "Told", "basis": "contract", "version": "1", "texts": {"en": "x"}});
-        world.post("/v1/purposes", &world.app.server, purpose).await.expect(201);
-        for (length, wanted) in [(2_000, json!({})), (2_700, json!({"payload_too_large": 1}))] {
-            let push = json!({"purpose": "told", "audience": {"user_ids": [reader.person.id]}, "ttl_ms": 60_000,
-                "content": {"body": "x".repeat(length)}, "validate_only": true});
-            let out = world.post("/v1/pushes", &world.app.server, push).await.expect(200);
-            assert_eq!(out["suppressed"], wanted, "{out}");
-        }
         // The last second is no time to live.
         let message = self::message(world, &reader.phone, |m| m.deadline_ms = m.due_ms + 999);
         plan(world, &message).await;

@@ -7,7 +7,7 @@ use crate::campaign::{Curve, When};
 use crate::error::Result;
 use crate::id::{AppId, DecisionId, MessageId, PushId, UserId};
 use crate::moment::commit::{self, Hops, Made, stale};
-use crate::moment::context::{Gateways, Known, Question};
+use crate::moment::context::{Known, Latency, Question};
 use crate::moment::decision::{Outcome, Reason};
 use crate::moment::input::{Facts, Opening};
 use crate::moment::live::{Live, Parts};
@@ -71,7 +71,7 @@ pub(super) fn decide(
     (parts, now_ms): (&Parts, &dyn Fn(i64) -> i64),
 ) -> Result<Judged> {
     let mut judged = Judged::default();
-    let gateways: Gateways = parts.gateways();
+    let latency: Latency = parts.latency();
     for target in targets {
         let user = target.user_id;
         if known.person(user).is_none() {
@@ -93,7 +93,7 @@ pub(super) fn decide(
             trigger_needs: Vec::new(),
             test: push.test,
             terms: std::slice::from_ref(&push.terms),
-            gateways,
+            latency,
             seed: u64::from_be_bytes(parts.platform.ids.bytes::<8>()),
             again: None,
             taken_back: &[],

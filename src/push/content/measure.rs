@@ -54,15 +54,7 @@ impl Content {
     /// # Errors
     /// What is too large.
     pub fn fits(&self, gateway: Gateway) -> Result<(), Box<TooLarge>> {
-        self.fits_within(gateway, None)
-    }
-
-    /// The same where this server allows no more than so many bytes.
-    ///
-    /// # Errors
-    /// What is too large.
-    pub fn fits_within(&self, gateway: Gateway, allowed_bytes: Option<usize>) -> Result<(), Box<TooLarge>> {
-        let limit_bytes = self.limit_bytes(gateway).min(allowed_bytes.unwrap_or(usize::MAX));
+        let limit_bytes = self.limit_bytes(gateway);
         if self.bytes_at_most().is_some_and(|bytes| bytes <= limit_bytes) {
             return Ok(());
         }

@@ -69,8 +69,8 @@ impl Quota {
         quota
     }
 
-    /// Takes up to `n`; give back what is not used.
-    pub fn take(&self, n: usize, now_ms: i64) -> usize {
+    /// Takes up to `n`, of a claim or of what is said to `many`, which leave some for single ones; give back what is not used.
+    pub fn take(&self, (n, many): (usize, bool), now_ms: i64) -> usize {
         let mut state = self.filled(now_ms);
         if clock::is_ahead(state.paused_until_ms, now_ms, PAUSE_LIMIT_MS) {
             return 0;
@@ -78,7 +78,7 @@ impl Quota {
         if self.rates.per_minute == 0 {
             return n;
         }
-        let kept = if n > 1 { self.kept(&state) } else { 0.0 };
+        let kept = if many || n > 1 { self.kept(&state) } else { 0.0 };
         let there = whole(state.level - kept);
         let worth = if n > 1 { whole(state.flow * WORTH_S).clamp(1, n) } else { 1 };
         if n > 1 {

@@ -42,12 +42,15 @@ pub fn put_vapid(conn: &mut Conn, platform: &Platform, app: AppId, wish: VapidWi
     let private = match (&private_key, &before) {
         (Some(_), _) if rotate => return Err(refused(("rotate", "a new key is made, or yours is taken, not both"))),
         (Some(text), _) => Some(vapid::read(text.expose()).map_err(|why| refused(("private_key", why)))?),
-        (None, Some(before)) if !rotate || before.took_over_since(platform.clock.now_ms() - AGAIN_MS) => None,
+        (None, Some(before)) if !rotate || before.rotated_within(AGAIN_MS, platform.clock.now_ms()) => None,
         (None, _) => Some(vapid::make(&platform.ids)),
     };
     let keys = match (private, before) {
         (None, Some(before)) => before.with_subject(subject),
-        (Some(private), before) => vapid::Keys::new(subject, &private, before, platform.clock.now_ms()),
+        (Some(private), before) => {
+            let keys = vapid::Keys::new(subject, &private, before, platform.clock.now_ms());
+            keys.map(|keys| if rotate { keys.rotated() } else { keys })
+        }
         (None, None) => return Err(Error::broken("no key was made")),
     };
     let new = NewCredential::webpush(&keys.map_err(refused)?)?;

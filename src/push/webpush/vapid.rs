@@ -3,7 +3,7 @@
 //! A subscription takes only pushes that are signed by the key that it was made with, so a key that was replaced is kept
 //! for those made before. A token is good for one push service; the lane to it keeps the one in hand.
 
-use crate::clock::{DAY_MS, HOUR_MS};
+use crate::clock::{self, DAY_MS, HOUR_MS};
 use crate::id::Ids;
 use crate::people::device::web::{MadeWith, POINT_BYTES, key_id};
 use base64::Engine as _;
@@ -39,6 +39,9 @@ struct Kept {
     private: String,
     /// Since when it is the present one, UTC milliseconds.
     since_ms: i64,
+    /// Whether it was made in another one's place.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    rotated: bool,
 }
 
 /// A key pair that is ready to sign.
@@ -76,7 +79,7 @@ impl Keys {
         let mut keys = before.map_or_else(Vec::new, |before| before.keys);
         if keys.first().is_none_or(|present| present.private != private) {
             // A key that comes back stands twice: those who subscribed under it before know it by that time.
-            keys.insert(0, Kept { private, since_ms: now_ms });
+            keys.insert(0, Kept { private, since_ms: now_ms, rotated: false });
             keys.truncate(KEYS_MAX);
         }
         Ok(Self { subject, keys })
@@ -91,9 +94,17 @@ impl Keys {
         Ok(Self { subject, ..self })
     }
 
-    /// Whether the present one took another one's place after this time.
-    pub fn took_over_since(&self, ms: i64) -> bool {
-        self.keys.len() > 1 && self.keys.first().is_some_and(|present| present.since_ms > ms)
+    /// The same keys, the present one of which was made in another one's place.
+    #[must_use]
+    pub fn rotated(mut self) -> Self {
+        self.keys.first_mut().into_iter().for_each(|present| present.rotated = true);
+        self
+    }
+
+    /// Whether the present one was made in another one's place in the last so many milliseconds.
+    pub fn rotated_within(&self, within_ms: i64, now_ms: i64) -> bool {
+        let present = self.keys.first().filter(|present| present.rotated);
+        present.is_some_and(|present| clock::is_ahead(present.since_ms + within_ms, now_ms, within_ms))
     }
 
     /// The pairs, the present one first.
