@@ -21,12 +21,13 @@ use serde_json::{Map, Value};
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
-    let figures: [(&str, fn() -> Value); 8] = [
+    let figures: [(&str, fn() -> Value); 9] = [
         ("core", core::run),
         ("lookup", lookup::run),
         ("ingest", ingest::run),
         ("latency", latency::run),
         ("fanout", fanout::run),
+        ("beside", fanout::beside),
         ("signin", signin::run),
         ("account", account::run),
         ("footprint", footprint::run),
