@@ -76,7 +76,7 @@ impl Pulse {
         pulse
     }
 
-    /// How many pushes may be in flight, and how many may go beside those that are when `wanted` would like to.
+    /// How many pushes may be in flight, and how many may go beside those that are; `wanted` would like to.
     pub(super) fn room(&self, (wanted, in_flight): (usize, usize), now_ms: i64) -> Room {
         let mut mind = self.mind();
         if mind.breaker.until_ms(now_ms).is_some() {

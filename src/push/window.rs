@@ -54,11 +54,11 @@ impl Window {
         self.limit
     }
 
-    /// How many of `wanted` pushes may go beside those in flight.
+    /// How many pushes may go beside those in flight; `wanted` are asked for.
     pub fn room(&mut self, wanted: usize, in_flight: usize) -> usize {
         let room = self.limit.saturating_sub(in_flight);
         self.felt |= room < wanted;
-        wanted.min(room)
+        room
     }
 
     /// An answer has come, whatever it says. Answers whether the window has shrunk.

@@ -200,6 +200,10 @@ fn a_share_of_the_slots_is_free_for_one_and_another_kept_for_many() {
             assert_eq!(way(true, 0), if share == 0 { Way::Broad } else { Way::Everywhere }, "{room:?}");
         }
     }
+    // Who asks for one of many free slots has it, however little of the other side is in flight.
+    let (mut window, room) = (Window::new(2_000), Room { all: 2_000, free: 1_990 });
+    let gap = Room { all: window.limit(), free: window.room(1, 10) };
+    assert!(Turn { bulk: false, bulk_in_flight: 10, bulk_waits: true }.of(room.within(gap)) > 0);
 }
 
 #[test]
