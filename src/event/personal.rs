@@ -39,9 +39,10 @@ const EVENT: &[crate::platform::personal::Column] = &[
 /// See `platform::personal`. The lanes come last: their table has no index by user, and is short.
 pub const ROOM: Room = Room {
     tables: &[
-        Table { name: "events", section: "events", key: "id", whose: OF_USER, shows: EVENT, finish: None },
+        Table { name: "events", shown_in: None, section: "events", key: "id", whose: OF_USER, shows: EVENT, finish: None },
         Table {
             name: "events",
+            shown_in: None,
             section: "events_before_you_were_known",
             key: "id",
             whose: "user_id is null and thing_id is null and subject in (select $2 \
@@ -52,6 +53,7 @@ pub const ROOM: Room = Room {
         },
         Table {
             name: "links",
+            shown_in: None,
             section: "links",
             key: "id",
             whose: OF_USER,
@@ -68,6 +70,7 @@ pub const ROOM: Room = Room {
         },
         Table {
             name: "lane_work",
+            shown_in: None,
             section: "events_being_judged",
             key: "id",
             whose: OF_USER,

@@ -7,6 +7,7 @@ use crate::platform::personal::{OF_USER, Room, Table, hand_over, plain, time};
 pub const ROOM: Room = Room {
     tables: &[Table {
         name: "mails",
+        shown_in: None,
         section: "mails",
         key: "id",
         whose: OF_USER,

@@ -9,7 +9,7 @@ use crate::id::{AppId, CampaignId, ChoiceId, DecisionId, MomentId, PushId};
 use crate::on;
 use crate::platform::personal::{Merge, OF_USER, Room, Table, document, flag, hand_over, packed, plain, time};
 use crate::push::State;
-use crate::store::schema::{choices, decisions, inbox, messages, moments, receipts};
+use crate::store::schema::{choices, decisions, inbox, message_bodies, messages, moments, receipts};
 use crate::store::{Conn, among};
 use diesel::prelude::*;
 use diesel::sql_types::Text;
@@ -26,6 +26,7 @@ pub const ROOM: Room = Room {
     tables: &[
         Table {
             name: "questions",
+            shown_in: None,
             section: "questions",
             key: "attribute",
             whose: OF_USER,
@@ -34,6 +35,7 @@ pub const ROOM: Room = Room {
         },
         Table {
             name: "push_targets",
+            shown_in: None,
             section: "pushes_to_come",
             key: "push_id",
             whose: OF_USER,
@@ -42,6 +44,7 @@ pub const ROOM: Room = Room {
         },
         Table {
             name: "moments",
+            shown_in: None,
             section: "moments",
             key: "id",
             whose: OF_USER,
@@ -59,6 +62,7 @@ pub const ROOM: Room = Room {
         },
         Table {
             name: "decisions",
+            shown_in: None,
             section: "decisions",
             key: "id",
             whose: OF_USER,
@@ -80,6 +84,7 @@ pub const ROOM: Room = Room {
         },
         Table {
             name: "choices",
+            shown_in: None,
             section: "choices",
             key: "id",
             whose: OF_USER,
@@ -100,6 +105,7 @@ pub const ROOM: Room = Room {
         },
         Table {
             name: "receipts",
+            shown_in: None,
             section: "receipts",
             key: "(message_id || ' ' || kind)",
             whose: "message_id in (select id from messages where app_id = $1 and user_id = $2)",
@@ -108,6 +114,7 @@ pub const ROOM: Room = Room {
         },
         Table {
             name: "inbox",
+            shown_in: None,
             section: "inbox",
             key: "choice_id",
             whose: OF_USER,
@@ -209,7 +216,8 @@ fn forget(conn: &mut Conn, app: AppId, ids: &[DecisionId]) -> Result<usize> {
         .filter(receipts::app_id.eq(app).and(receipts::message_id.eq_any(own().select(messages::id))))).execute(c))?;
     on!(conn, c => diesel::delete(inbox::table
         .filter(inbox::app_id.eq(app).and(inbox::choice_id.eq_any(own().select(messages::choice_id))))).execute(c))?;
-    on!(conn, c => diesel::delete(own()).execute(c))?;
+    on!(conn, c => diesel::delete(message_bodies::table
+        .filter(message_bodies::app_id.eq(app).and(among(message_bodies::decision_id, &ids)))).execute(c))?;
     on!(conn, c => diesel::delete(choices::table
         .filter(choices::app_id.eq(app).and(among(choices::decision_id, &ids)))).execute(c))?;
     let of: Vec<(Option<MomentId>, Option<CampaignId>)> = on!(conn, c => decisions::table

@@ -12,6 +12,7 @@ pub const ROOM: Room = Room {
     tables: &[
         Table {
             name: "positions",
+            shown_in: None,
             section: "positions",
             key: "subject_id",
             whose: OF_USER,
@@ -20,6 +21,7 @@ pub const ROOM: Room = Room {
         },
         Table {
             name: "place_states",
+            shown_in: None,
             section: "places",
             key: "(subject_id || ' ' || place_id)",
             whose: OF_USER,

@@ -89,6 +89,8 @@ impl Budget {
 pub struct Table {
     /// Its name.
     pub name: &'static str,
+    /// The view whose rows an export shows instead of its own.
+    pub shown_in: Option<&'static str>,
     /// The name of its rows in an export.
     pub section: &'static str,
     /// What tells its rows apart in an app, as an SQL text.
@@ -201,6 +203,7 @@ pub fn page(
     };
     let fields: Vec<String> = table.shows.iter().map(|column| column.field(engine)).collect();
     let Table { name, key, whose, .. } = table;
+    let name = table.shown_in.unwrap_or(name);
     let query = format!(
         "select {key} as at, {object}({}){text} as item from {name} where app_id = $1 and {whose} and {key} > $3 order by {key} limit $4",
         fields.join(", ")

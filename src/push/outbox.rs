@@ -1,6 +1,6 @@
 //! The outbox: messages planned in their decision's transaction, claimed in batches under free stream slots.
 
-use super::dispatch::{Dispatcher, Planned};
+use super::dispatch::{Berth, Dispatcher, Planned};
 use super::ending::{Next, Tried, unknown};
 use super::flights::{Aboard, Flights, Stray};
 use super::hand_over::Ready;
@@ -34,23 +34,24 @@ pub fn plan(conn: &mut Conn, dispatcher: &Dispatcher, mut messages: Vec<NewMessa
     let mut berths = dispatcher.board(&messages, now_ms);
     unboard_changed(conn, &messages, &mut berths)?;
     let mut planned = Planned::default();
-    let mut rows = Vec::with_capacity(messages.len());
-    for (message, berth) in messages.into_iter().zip(berths) {
-        let queue = Queue::of(&message, dispatcher.config());
-        let row = Row::new(&message, &queue, (berth.is_some(), now_ms))?;
+    let row = |(message, berth): (&NewMessage, &Option<Berth>)| {
+        let queue = Queue::of(message, dispatcher.config());
+        Row::new(message, &queue, (berth.is_some(), now_ms))
+    };
+    let mut rows = messages.iter().zip(&berths).map(row).collect::<Result<Vec<Row>>>()?;
+    let numbers = store::insert(conn, &mut rows)?;
+    for ((berth, n), (row, message)) in berths.into_iter().zip(numbers).zip(rows.iter().zip(&messages)) {
         match berth {
-            Some(berth) => planned.sends.push(berth.ready(Claimed::of_row(&row, &message))),
+            Some(berth) => planned.sends.push(berth.ready(row.claimed(n, message))),
             None => planned.queued = true,
         }
-        rows.push(row);
     }
-    store::insert(conn, &rows)?;
     Ok(planned)
 }
 
 /// Lets go of the berths whose consent epoch or device is no longer what the decision saw: the claim looks again.
 /// The fences were entered before the epochs are read here.
-fn unboard_changed(conn: &mut Conn, messages: &[NewMessage], berths: &mut [Option<super::dispatch::Berth>]) -> Result<()> {
+fn unboard_changed(conn: &mut Conn, messages: &[NewMessage], berths: &mut [Option<Berth>]) -> Result<()> {
     let mut by_app: BTreeMap<AppId, Vec<usize>> = BTreeMap::new();
     for (n, message) in messages.iter().enumerate() {
         if berths.get(n).is_some_and(Option::is_some) {
@@ -129,7 +130,7 @@ impl Epochs {
 pub fn insert_many(conn: &mut Conn, dispatcher: &Dispatcher, messages: &[NewMessage], now_ms: i64) -> Result<()> {
     let rows: Result<Vec<Row>> =
         messages.iter().map(|m| Row::new(m, &Queue::of(m, dispatcher.config()), (false, now_ms))).collect();
-    store::insert(conn, &rows?)
+    store::insert(conn, &mut rows?).map(|_| ())
 }
 
 /// Ends what waits of a campaign as `cancelled`, for this reason. What is being sent at this moment goes its way, but is not tried again.
@@ -185,7 +186,7 @@ pub(super) fn claim(conn: &mut Conn, claim: &Claim<'_>) -> Result<Claims> {
     due.retain(|d| {
         let alive = d.deadline_ms > now_ms || planted(Bug::NoDeadlineCheck);
         if !alive {
-            ends.expired.push(d.id);
+            ends.expired.push(d.n);
         }
         alive
     });
@@ -198,18 +199,18 @@ pub(super) fn claim(conn: &mut Conn, claim: &Claim<'_>) -> Result<Claims> {
     due.retain(|d| {
         let alive = holders.hold((d.device_id, d.user_id, &d.token), d.is_activity());
         if !alive {
-            ends.token_dead.push(d.id);
+            ends.token_dead.push(d.n);
         }
         alive
     });
     let unwanted = wish::ask(conn, app, &mut due, (&holders.devices, now_ms))?;
-    store::end(conn, app, (&ends.expired, State::Expired, "deadline"), now_ms)?;
-    store::end(conn, app, (&ends.revoked, State::Revoked, "consent"), now_ms)?;
-    store::end(conn, app, (&ends.lapsed, State::Revoked, "consent_expired"), now_ms)?;
-    store::end(conn, app, (&ends.token_dead, State::TokenDead, "token_dead"), now_ms)?;
-    store::end(conn, app, (&ends.recalls, State::Cancelled, recall::NOTHING), now_ms)?;
-    let moved: Vec<MessageId> = due.iter().map(|d| d.id).collect();
-    if store::start(conn, app, &moved, now_ms)? != moved.len() {
+    store::end(conn, (&ends.expired, State::Expired, "deadline"), now_ms)?;
+    store::end(conn, (&ends.revoked, State::Revoked, "consent"), now_ms)?;
+    store::end(conn, (&ends.lapsed, State::Revoked, "consent_expired"), now_ms)?;
+    store::end(conn, (&ends.token_dead, State::TokenDead, "token_dead"), now_ms)?;
+    store::end(conn, (&ends.recalls, State::Cancelled, recall::NOTHING), now_ms)?;
+    let moved: Vec<i64> = due.iter().map(|d| d.n).collect();
+    if store::start(conn, &moved, now_ms)? != moved.len() {
         // Somebody else has moved one since it was read: nothing is claimed, the next step looks again.
         return Err(Error::Busy("a message was claimed twice at once"));
     }
@@ -222,15 +223,16 @@ pub(super) fn claim(conn: &mut Conn, claim: &Claim<'_>) -> Result<Claims> {
     Ok(Claims { taken, ended })
 }
 
+/// Messages that end unsent, by their numbers.
 #[derive(Default)]
 struct Ends {
-    expired: Vec<MessageId>,
-    revoked: Vec<MessageId>,
+    expired: Vec<i64>,
+    revoked: Vec<i64>,
     /// Their consent has ended by itself.
-    lapsed: Vec<MessageId>,
-    token_dead: Vec<MessageId>,
+    lapsed: Vec<i64>,
+    token_dead: Vec<i64>,
     /// Recalls of what was never shown.
-    recalls: Vec<MessageId>,
+    recalls: Vec<i64>,
 }
 
 impl Ends {
@@ -268,11 +270,11 @@ fn consented(conn: &mut Conn, app: AppId, (due, ends): (&mut Vec<Due>, &mut Ends
             Ok(records) => {
                 allowed.until_ms = ledger.until_ms(&records);
                 allowed.consent_ids = records;
-                store::allow(conn, app, message.id, (&allowed, epochs.of(message.user_id)))?;
+                store::allow(conn, message.n, (&allowed, epochs.of(message.user_id)))?;
                 message.until_ms = allowed.until_ms;
                 kept.push(message);
             }
-            Err(Reason::Expired) => ends.lapsed.push(message.id),
+            Err(Reason::Expired) => ends.lapsed.push(message.n),
             Err(
                 Reason::NotGranted
                 | Reason::Withdrawn
@@ -280,7 +282,7 @@ fn consented(conn: &mut Conn, app: AppId, (due, ends): (&mut Vec<Due>, &mut Ends
                 | Reason::AgeGate
                 | Reason::UnknownPurpose
                 | Reason::AccountDisabled,
-            ) => ends.revoked.push(message.id),
+            ) => ends.revoked.push(message.n),
         }
     }
     *due = kept;
@@ -342,7 +344,7 @@ fn end_unknown(conn: &mut Conn, row: &Stranded, (reason, now_ms): (&'static str,
     Ok(())
 }
 
-impl super::dispatch::Berth {
+impl Berth {
     fn ready(self, claimed: Claimed) -> Ready {
         Ready { claimed, aboard: self.aboard, slot: Some(self.slot), flight: self.flight, lane: Some(self.lane) }
     }

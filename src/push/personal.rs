@@ -4,15 +4,16 @@ use crate::error::Result;
 use crate::id::{AppId, UserId};
 use crate::on;
 use crate::platform::personal::{Merge, OF_USER, Room, Table, document, flag, hand_over, plain, time};
-use crate::store::Conn;
-use crate::store::schema::messages;
+use crate::store::schema::{message_bodies, message_states, messages};
+use crate::store::{Conn, among_numbers};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 
 /// See `platform::personal`. Messages go with their decisions, which `moment` forgets.
 pub const ROOM: Room = Room {
     tables: &[Table {
-        name: "messages",
+        name: "message_bodies",
+        shown_in: Some("messages"),
         section: "messages",
         key: "id",
         whose: OF_USER,
@@ -54,7 +55,7 @@ pub const ROOM: Room = Room {
         Ok(())
     }),
     turn_over: Some(turn_over),
-    absorb: Some(|conn, merge, budget| hand_over(conn, ("messages", "id"), merge, budget)),
+    absorb: Some(|conn, merge, budget| hand_over(conn, ("message_bodies", "id"), merge, budget)),
 };
 
 /// Ends what waits for a user who leaves as `token_dead`; what is being sent goes its way, but is not tried again.
@@ -62,11 +63,12 @@ pub const ROOM: Room = Room {
 /// # Errors
 /// What the database says.
 pub fn stop(conn: &mut Conn, app: AppId, user: UserId, now_ms: i64) -> Result<()> {
-    let query = "update messages set stop_reason = 'user_left', \
+    let query = "update message_states set stop_reason = 'user_left', \
         reason = case when state = 'sending' then reason else 'user_left' end, \
         ended_ms = case when state = 'sending' then ended_ms else $1 end, \
         state = case when state = 'sending' then state else 'token_dead' end \
-        where app_id = $2 and user_id = $3 and state in ('queued', 'retry_at', 'sending')";
+        where n in (select n from message_bodies where app_id = $2 and user_id = $3) \
+        and state in ('queued', 'retry_at', 'sending')";
     on!(conn, c => diesel::sql_query(query)
         .bind::<BigInt, _>(now_ms)
         .bind::<Text, _>(app)
@@ -84,9 +86,18 @@ fn flying(conn: &mut Conn, app: AppId, user: UserId) -> Result<bool> {
 /// What waits goes to the account, along with the devices: it is sent where the device and its token are the account's
 /// and the account's ledger allows it, and ends as `token_dead` or `revoked` else, as any other message does.
 fn turn_over(conn: &mut Conn, merge: &Merge) -> Result<()> {
-    let waits = messages::table
-        .filter(messages::app_id.eq(merge.app).and(messages::user_id.eq(merge.from)))
-        .filter(messages::state.eq_any(["queued", "retry_at"]));
-    on!(conn, c => diesel::update(waits).set(messages::user_id.eq(merge.into)).execute(c))?;
+    let of_user = message_bodies::app_id.eq(merge.app).and(message_bodies::user_id.eq(merge.from));
+    let waits = message_states::table
+        .filter(message_states::n.eq_any(message_bodies::table.filter(of_user).select(message_bodies::n)))
+        .filter(message_states::state.eq_any(["queued", "retry_at"]))
+        .select(message_states::n);
+    // Whoever claims them meanwhile has them, or waits.
+    let those: Vec<i64> = match conn {
+        Conn::Sqlite(c) => waits.load(c)?,
+        Conn::Postgres(c) => waits.for_update().load(c)?,
+    };
+    on!(conn, c => diesel::update(message_bodies::table.filter(among_numbers(message_bodies::n, those)))
+        .set(message_bodies::user_id.eq(merge.into))
+        .execute(c))?;
     Ok(())
 }

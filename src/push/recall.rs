@@ -72,7 +72,7 @@ pub fn recall(conn: &mut Conn, app: AppId, wanted: &[MessageId], (ids, now_ms): 
         let payload = payload(original, id, deadline_ms)?;
         rows.push(Row::recall(app, original, (id, token, payload), (deadline_ms, now_ms)));
     }
-    let recalled = store::insert_recalls(conn, &rows)?;
+    let recalled = store::insert_recalls(conn, &mut rows)?;
     store::note_recalled(conn, app, &originals.iter().map(|o| o.id).collect::<Vec<_>>(), now_ms)?;
     Ok(Recalled { cancelled, recalled })
 }
@@ -109,7 +109,7 @@ fn payload(original: &Original, id: MessageId, deadline_ms: i64) -> Result<Strin
 
 /// Asks for the recalls among these how their originals have fared: those still on their way are asked again later,
 /// those that were never shown need no recall.
-pub(super) fn ask(conn: &mut Conn, app: AppId, (due, ends): (&mut Vec<Due>, &mut Vec<MessageId>), now_ms: i64) -> Result<()> {
+pub(super) fn ask(conn: &mut Conn, app: AppId, (due, ends): (&mut Vec<Due>, &mut Vec<i64>), now_ms: i64) -> Result<()> {
     let originals: Vec<MessageId> = due.iter().filter_map(Due::recalls).collect();
     if originals.is_empty() {
         return Ok(());
@@ -121,14 +121,14 @@ pub(super) fn ask(conn: &mut Conn, app: AppId, (due, ends): (&mut Vec<Due>, &mut
         match states.get(&original).and_then(|word| State::parse(word)) {
             Some(State::Accepted | State::Unknown) => true,
             Some(State::Queued | State::Sending | State::RetryAt) => {
-                later.push(d.id);
+                later.push(d.n);
                 false
             }
             Some(State::Rejected | State::Expired | State::Revoked | State::TokenDead | State::Cancelled) | None => {
-                ends.push(d.id);
+                ends.push(d.n);
                 false
             }
         }
     });
-    store::ask_later(conn, app, &later, now_ms + LATER_MS)
+    store::ask_later(conn, &later, now_ms + LATER_MS)
 }

@@ -8,7 +8,7 @@ use super::retry::Pauses;
 use super::route::{Queue, Route};
 use super::store::{self, Claimed, Settled, Settlement};
 use crate::error::{Error, Result};
-use crate::id::{AppId, DeviceId};
+use crate::id::{AppId, DeviceId, UserId};
 use crate::people::device::{self, Environment};
 use crate::platform::Platform;
 use crate::store::Conn;
@@ -104,6 +104,7 @@ struct Written {
 /// Another try through Apple's other host.
 struct Elsewhere {
     app: AppId,
+    user: UserId,
     device: DeviceId,
     token: String,
     queue: Queue,
@@ -114,7 +115,7 @@ struct Elsewhere {
 impl Elsewhere {
     /// Whether this token was taken where it was refused now.
     fn is_known(&self, conn: &mut Conn) -> Result<bool> {
-        store::is_proven(conn, self.app, self.device, (&self.token, self.queue.route.environment.other()))
+        store::is_proven(conn, self.app, (self.user, self.device), (&self.token, self.queue.route.environment.other()))
     }
 }
 
@@ -150,7 +151,7 @@ fn written(platform: &Platform, outcome: Outcome, now_ms: i64) -> Written {
         let retry = claimed.settlement(&again, Some(attempt(&again)), now_ms);
         next = again;
         let instead = std::mem::replace(&mut settlement, retry);
-        Elsewhere { app, device, token: claimed.push.token.clone(), queue: Queue { route, bulk: claimed.bulk }, instead }
+        Elsewhere { app, user: claimed.user_id, device, token: claimed.push.token.clone(), queue: Queue { route, bulk: claimed.bulk }, instead }
     });
     // Apple forgets the token of an activity that is over, and says no more than that it does not know it.
     if claimed.activity && elsewhere.is_none() && is_unknown(&end) {
@@ -265,7 +266,7 @@ fn write_one(conn: &mut Conn, one: &Written, killed: &mut Killed) -> Result<Sett
         }
         let settled = store::settle_one(conn, &one.settlement)?;
         if settled == Settled::Written {
-            store::reroute(conn, elsewhere.app, (one.settlement.id(), &elsewhere.queue))?;
+            store::reroute(conn, &one.settlement, &elsewhere.queue)?;
         }
         return Ok(settled);
     }

@@ -6,7 +6,7 @@
 use super::store::{self, Due};
 use crate::app::{self, Settings};
 use crate::error::Result;
-use crate::id::{AppId, DeviceId, MessageId, UserId};
+use crate::id::{AppId, DeviceId, UserId};
 use crate::people::consent::Channel;
 use crate::people::device::Hold;
 use crate::people::profile::{self, Preferences, QuietTime, Topics, quiet};
@@ -105,7 +105,7 @@ pub(super) fn ask(
     let quiet = settings.quiet_hours.is_some() || wishes.values().any(|w| w.quiet_hours.is_some());
     let zones = if quiet { profile::time_zones(conn, app, &users)? } else { HashMap::new() };
     let nothing_said = Preferences::default();
-    let (mut later, mut ends) = (BTreeMap::<i64, Vec<MessageId>>::new(), BTreeMap::<&str, (State, Vec<MessageId>)>::new());
+    let (mut later, mut ends) = (BTreeMap::<i64, Vec<i64>>::new(), BTreeMap::<&str, (State, Vec<i64>)>::new());
     let mut kept = Vec::with_capacity(due.len());
     for message in std::mem::take(due) {
         if !waited(&message) {
@@ -118,17 +118,17 @@ pub(super) fn ask(
         let asked = Asked { wishes, profile_zone, device_zone, topics: &topics, settings: &settings };
         match Wish::of(&asked, &message.what()?, now_ms) {
             Wish::Go => kept.push(message),
-            Wish::Quiet(at_ms) if at_ms < message.deadline_ms => later.entry(at_ms).or_default().push(message.id),
-            Wish::Quiet(_) => ends.entry("quiet_hours").or_insert((State::Expired, Vec::new())).1.push(message.id),
-            Wish::No(why) => ends.entry(why).or_insert((State::Cancelled, Vec::new())).1.push(message.id),
+            Wish::Quiet(at_ms) if at_ms < message.deadline_ms => later.entry(at_ms).or_default().push(message.n),
+            Wish::Quiet(_) => ends.entry("quiet_hours").or_insert((State::Expired, Vec::new())).1.push(message.n),
+            Wish::No(why) => ends.entry(why).or_insert((State::Cancelled, Vec::new())).1.push(message.n),
         }
     }
     *due = kept;
     for (at_ms, ids) in &later {
-        store::postpone(conn, app, (ids, *at_ms))?;
+        store::postpone(conn, (ids, *at_ms))?;
     }
     for (why, (state, ids)) in &ends {
-        store::end(conn, app, (ids, *state, why), now_ms)?;
+        store::end(conn, (ids, *state, why), now_ms)?;
     }
     Ok(!ends.is_empty())
 }

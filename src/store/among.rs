@@ -7,50 +7,52 @@ use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::serialize::{self, IsNull, Output, ToSql};
-use diesel::sql_types::{Array, Bool, Text};
+use diesel::sql_types::{Array, BigInt, Bool, Text};
+use serde::Serialize;
 use diesel::sqlite::Sqlite;
 
 /// Whether a column of text holds one of these.
-pub fn among<C>(column: C, these: impl IntoIterator<Item = impl ToString>) -> Among<C> {
+pub fn among<C>(column: C, these: impl IntoIterator<Item = impl ToString>) -> Among<C, String> {
     Among { column, these: List(these.into_iter().map(|one| one.to_string()).collect()) }
 }
 
+/// Whether a column of numbers holds one of these.
+pub fn among_numbers<C>(column: C, these: impl IntoIterator<Item = i64>) -> Among<C, i64> {
+    Among { column, these: List(these.into_iter().collect()) }
+}
+
 /// See [`among`].
-#[derive(Debug, Clone, QueryId)]
-pub struct Among<C> {
+#[derive(Debug, Clone)]
+pub struct Among<C, T> {
     column: C,
-    these: List,
+    these: List<T>,
 }
 
 #[derive(Debug, Clone)]
-struct List(Vec<String>);
-
-impl QueryId for List {
-    type QueryId = Self;
-    const HAS_STATIC_QUERY_ID: bool = true;
-}
+struct List<T>(Vec<T>);
 
 /// A JSON array, which SQLite's `json_each` takes apart.
-impl ToSql<Text, Sqlite> for List {
+impl<T: Serialize + std::fmt::Debug> ToSql<Text, Sqlite> for List<T> {
     fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Sqlite>) -> serialize::Result {
         out.set_value(serde_json::to_string(&self.0)?);
         Ok(IsNull::No)
     }
 }
 
-impl<C: Expression<SqlType = Text>> Expression for Among<C> {
-    type SqlType = Bool;
+impl<C: QueryId, T: 'static> QueryId for Among<C, T> {
+    type QueryId = Among<C::QueryId, T>;
+    const HAS_STATIC_QUERY_ID: bool = C::HAS_STATIC_QUERY_ID;
 }
 
-impl<C: AppearsOnTable<Source>, Source> AppearsOnTable<Source> for Among<C> where Self: Expression {}
+impl<C: AppearsOnTable<Source>, T, Source> AppearsOnTable<Source> for Among<C, T> where Self: Expression {}
 
-impl<C: SelectableExpression<Source>, Source> SelectableExpression<Source> for Among<C> where Self: AppearsOnTable<Source> {}
+impl<C: SelectableExpression<Source>, T, Source> SelectableExpression<Source> for Among<C, T> where Self: AppearsOnTable<Source> {}
 
-impl<C: ValidGrouping<Clause>, Clause> ValidGrouping<Clause> for Among<C> {
+impl<C: ValidGrouping<Clause>, T, Clause> ValidGrouping<Clause> for Among<C, T> {
     type IsAggregate = C::IsAggregate;
 }
 
-impl<C: QueryFragment<Sqlite>> QueryFragment<Sqlite> for Among<C> {
+impl<C: QueryFragment<Sqlite>, T: Serialize + std::fmt::Debug> QueryFragment<Sqlite> for Among<C, T> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
         self.column.walk_ast(out.reborrow())?;
         out.push_sql(" in (select value from json_each(");
@@ -60,12 +62,23 @@ impl<C: QueryFragment<Sqlite>> QueryFragment<Sqlite> for Among<C> {
     }
 }
 
-impl<C: QueryFragment<Pg>> QueryFragment<Pg> for Among<C> {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        self.column.walk_ast(out.reborrow())?;
-        out.push_sql(" = any(");
-        out.push_bind_param::<Array<Text>, _>(&self.these.0)?;
-        out.push_sql(")");
-        Ok(())
-    }
+macro_rules! of {
+    ($item:ty, $sql:ty) => {
+        impl<C: Expression<SqlType = $sql>> Expression for Among<C, $item> {
+            type SqlType = Bool;
+        }
+
+        impl<C: QueryFragment<Pg>> QueryFragment<Pg> for Among<C, $item> {
+            fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+                self.column.walk_ast(out.reborrow())?;
+                out.push_sql(" = any(");
+                out.push_bind_param::<Array<$sql>, _>(&self.these.0)?;
+                out.push_sql(")");
+                Ok(())
+            }
+        }
+    };
 }
+
+of!(String, Text);
+of!(i64, BigInt);

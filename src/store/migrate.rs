@@ -108,6 +108,11 @@ const FILES: &[(&str, &str, &str)] = &[
         include_str!("../../migrations/2026-11-29_webpush/up.sql"),
         include_str!("../../migrations/2026-11-29_webpush/down.sql"),
     ),
+    (
+        "2026-11-29_standing",
+        include_str!("../../migrations/2026-11-29_standing/up.sql"),
+        include_str!("../../migrations/2026-11-29_standing/down.sql"),
+    ),
 ];
 
 /// The embedded migrations as diesel sees them, for one database.

@@ -14,7 +14,7 @@ mod migrate;
 pub mod schema;
 mod threads;
 
-pub use among::{Among, among};
+pub use among::{Among, among, among_numbers};
 pub use closing::{Closing, closing, with_closing};
 pub use conn::{Conn, Engine};
 pub use doc::Doc;
@@ -69,9 +69,9 @@ impl Store {
         if planted(Bug::NoEdgeTrigger) {
             let sqlite = first.engine() == Engine::Sqlite;
             first.batch(if sqlite {
-                "drop trigger if exists messages_edge"
+                "drop trigger if exists message_states_edge"
             } else {
-                "drop trigger if exists messages_edge on messages"
+                "drop trigger if exists message_states_edge on message_states"
             })?;
         }
         drop(first);

@@ -607,7 +607,59 @@ diesel::table! {
 }
 
 diesel::table! {
+    message_bodies (n) {
+        n -> BigInt,
+        app_id -> Text,
+        id -> Text,
+        decision_id -> Text,
+        choice_id -> Text,
+        user_id -> Text,
+        device_id -> Text,
+        campaign_id -> Text,
+        offer_id -> Text,
+        platform -> Text,
+        token -> Text,
+        environment -> Text,
+        test -> Bool,
+        payload -> Text,
+        head -> Nullable<Text>,
+        collapse_id -> Text,
+        mode -> Text,
+        consent -> Text,
+        consent_epoch -> BigInt,
+        app_consent_epoch -> BigInt,
+        created_ms -> BigInt,
+        activity_id -> Text,
+        recalls -> Text,
+        recalled_ms -> Nullable<BigInt>,
+        inbox_until_ms -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    message_states (n) {
+        n -> BigInt,
+        app_id -> Text,
+        route -> Text,
+        topic -> Nullable<Text>,
+        state -> Text,
+        reason -> Nullable<Text>,
+        stop_reason -> Nullable<Text>,
+        attempt -> BigInt,
+        attempts -> Text,
+        due_ms -> BigInt,
+        deadline_ms -> BigInt,
+        consent_until_ms -> Nullable<BigInt>,
+        sending_ms -> Nullable<BigInt>,
+        ended_ms -> Nullable<BigInt>,
+        settled -> Bool,
+    }
+}
+
+diesel::table! {
+    /// The view of both: to be read, never to be written.
     messages (app_id, id) {
+        n -> BigInt,
         app_id -> Text,
         id -> Text,
         decision_id -> Text,
@@ -623,6 +675,7 @@ diesel::table! {
         test -> Bool,
         route -> Text,
         payload -> Text,
+        head -> Nullable<Text>,
         collapse_id -> Text,
         mode -> Text,
         consent -> Text,
@@ -641,7 +694,6 @@ diesel::table! {
         settled -> Bool,
         consent_until_ms -> Nullable<BigInt>,
         activity_id -> Text,
-        head -> Nullable<Text>,
         recalls -> Text,
         recalled_ms -> Nullable<BigInt>,
         inbox_until_ms -> Nullable<BigInt>,
@@ -1124,6 +1176,8 @@ diesel::allow_tables_to_appear_in_same_query!(
     versions,
     choices,
     push_credentials,
+    message_bodies,
+    message_states,
     messages,
     receipts,
     inbox,

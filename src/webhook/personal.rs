@@ -11,6 +11,7 @@ use crate::store::Conn;
 pub const ROOM: Room = Room {
     tables: &[Table {
         name: "webhook_deliveries",
+        shown_in: None,
         section: "told_to_servers",
         key: "id",
         whose: OF_USER,

@@ -582,7 +582,7 @@ both! {
         let again = post.message(world, |m| (m.due_ms, m.mode) = (m.due_ms + MINUTE_MS, Mode::AtLeastOnce));
         plan(world, &once).await;
         plan(world, &again).await;
-        let sql = "update messages set state = 'sending', attempt = 1, sending_ms = due_ms";
+        let sql = "update message_states set state = 'sending', attempt = 1, sending_ms = due_ms";
         world.kairos.platform.store.write(move |conn| conn.batch(sql)).await.unwrap();
         world.restart(|_| {}).await;
         world.drain().await;
@@ -637,7 +637,7 @@ both! {
         let again = post.message(world, |m| (m.due_ms, m.mode) = (m.due_ms + HOUR_MS / 2, Mode::AtLeastOnce));
         plan(world, &once).await;
         plan(world, &again).await;
-        let sql = "update messages set state = 'sending', attempt = 1, sending_ms = due_ms";
+        let sql = "update message_states set state = 'sending', attempt = 1, sending_ms = due_ms";
         world.kairos.platform.store.write(move |conn| conn.batch(sql)).await.unwrap();
         world.advance(Duration::from_secs(15)).await;
         assert_eq!((state(world, &once).await, state(world, &again).await), ("sending".into(), "sending".into()));
@@ -652,7 +652,7 @@ both! {
         plan(world, &message).await;
         world.drain().await;
         for state in ["queued", "sending", "retry_at", "rejected", "unknown"] {
-            let sql = format!("update messages set state = '{state}'");
+            let sql = format!("update message_states set state = '{state}'");
             assert!(world.kairos.platform.store.write(move |conn| conn.batch(&sql)).await.is_err(), "{state}");
         }
     }
@@ -707,7 +707,7 @@ fn a_claim_whose_commit_was_not_heard_of_is_taken_up() {
 const TWICE_IN_TROUBLE: &str = "create sequence tries; create function trouble() returns trigger language plpgsql as $$ \
     declare n bigint; begin n := nextval('tries'); if n = 1 then raise exception 'never'; end if; \
     if n = 2 then raise exception using errcode = '53100', message = 'No space left on device'; end if; return new; end $$; \
-    create trigger trouble before update on messages for each row when (new.state = 'accepted') execute function trouble()";
+    create trigger trouble before update on message_states for each row when (new.state = 'accepted') execute function trouble()";
 
 /// A batch of ends is refused; while they are tried one by one the database is away for a moment.
 #[test]

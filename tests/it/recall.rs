@@ -167,7 +167,11 @@ both! {
             world.drain().await;
             assert_eq!(recalls(&stage).iter().filter(|row| row.token == who.token).count(), 0, "nobody knows yet");
             let (state, reason) = if accepted { ("accepted", "null") } else { ("rejected", "'bad_topic'") };
-            let end = format!("update messages set state = '{state}', reason = {reason}, ended_ms = {} where id = '{id}'", world.now_ms());
+            let end = format!(
+                "update message_states set state = '{state}', reason = {reason}, ended_ms = {} where {}",
+                world.now_ms(),
+                of(&id)
+            );
             world.kairos.platform.store.write(move |conn| conn.batch(&end)).await.unwrap();
             world.advance(minutes(1)).await;
             let own = recall_of(world, &stage, &who, &json!({"id": id})).await;
@@ -272,6 +276,11 @@ fn later(retry_after_s: i64) -> Rule {
     Rule::once(Fault::Answer { status: 503, reason, retry_after_s: Some(retry_after_s), timestamp_ms: None })
 }
 
+/// The state of a message.
+fn of(id: &str) -> String {
+    format!("n in (select n from message_bodies where id = '{id}')")
+}
+
 /// A message of somebody's that is being sent, as far as the database knows; its id.
 async fn hold(world: &World, stage: &Stage, who: &Listener) -> String {
     stage.lands(world, who, 0).await;
@@ -279,9 +288,10 @@ async fn hold(world: &World, stage: &Stage, who: &Listener) -> String {
     let id = stage.messages(world, who).await[0]["id"].as_str().unwrap().to_owned();
     // The end was never written: the edges of a message's life allow no way back, a copy begins where it was.
     let rewind = format!(
-        "create temp table held as select * from messages where id = '{id}'; delete from messages where id = '{id}'; \
+        "create temp table held as select * from message_states where {of}; delete from message_states where {of}; \
          update held set state = 'sending', ended_ms = null, reason = null, settled = false; \
-         insert into messages select * from held; drop table held"
+         insert into message_states select * from held; drop table held",
+        of = of(&id)
     );
     world.kairos.platform.store.write(move |conn| conn.batch(&rewind)).await.unwrap();
     id

@@ -104,7 +104,7 @@ fn a_full_disk_loses_no_answer_of_a_gateway() {
     run(Db::Postgres, async |world| {
         let stage = stage(world).await;
         let who = stage.listener(world).await;
-        let full = "create trigger full_disk before update on messages for each row when (new.state = 'retry_at') \
+        let full = "create trigger full_disk before update on message_states for each row when (new.state = 'retry_at') \
             execute function full_disk()";
         run_sql(world, format!("{FULL} {full}")).await;
         stage.standin.inject(away(1));
@@ -114,7 +114,7 @@ fn a_full_disk_loses_no_answer_of_a_gateway() {
             while world.number("select last_value from refusals").await < 2 {
                 tokio::task::yield_now().await;
             }
-            store.write(|conn| conn.batch("drop trigger full_disk on messages")).await.unwrap();
+            store.write(|conn| conn.batch("drop trigger full_disk on message_states")).await.unwrap();
         };
         tokio::join!(world.drain(), freed);
         world.drain().await;
@@ -130,19 +130,19 @@ fn a_claim_that_was_undone_once_does_not_excuse_a_second_hand_over() {
     run(Db::Postgres, async |world| {
         let stage = stage(world).await;
         let who = stage.listener(world).await;
-        let undone = "create constraint trigger undone after update on messages deferrable initially deferred for each row \
+        let undone = "create constraint trigger undone after update on message_states deferrable initially deferred for each row \
             when (new.state = 'sending') execute function full_disk()";
         run_sql(world, format!("{FULL} {undone}")).await;
         stage.lands(world, &who, 0).await;
         assert!(world.kairos.drain().await.is_err());
         assert!(stage.arrived(&who).is_empty());
-        let refused = "drop trigger undone on messages; create or replace function refuse() returns trigger language plpgsql as \
-            $$ begin raise exception 'never'; end $$; create trigger refuse before update on messages for each row \
+        let refused = "drop trigger undone on message_states; create or replace function refuse() returns trigger language plpgsql as \
+            $$ begin raise exception 'never'; end $$; create trigger refuse before update on message_states for each row \
             when (new.state = 'accepted') execute function refuse()";
         run_sql(world, refused.to_owned()).await;
         let _ = world.kairos.drain().await;
         assert_eq!(stage.arrived(&who).len(), 1);
-        run_sql(world, "drop trigger refuse on messages".to_owned()).await;
+        run_sql(world, "drop trigger refuse on message_states".to_owned()).await;
         for _ in 0..3 {
             world.advance(Duration::from_secs(16)).await;
         }

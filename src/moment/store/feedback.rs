@@ -4,13 +4,14 @@ use crate::error::Result;
 use crate::id::{AppId, CampaignId, ChoiceId, MessageId, OfferId, UserId};
 use crate::moment::input::is_direct;
 use crate::on;
-use crate::store::Conn;
-use crate::store::schema::{choices, messages};
+use crate::store::schema::{choices, message_states, messages};
+use crate::store::{Conn, among_numbers};
 use diesel::prelude::*;
 
 /// An ended message that nobody has looked at.
 #[derive(Debug, Clone, Queryable)]
 pub(in crate::moment) struct Ended {
+    n: i64,
     pub app_id: AppId,
     pub id: MessageId,
     pub choice_id: ChoiceId,
@@ -22,13 +23,14 @@ pub(in crate::moment) struct Ended {
     pub recalls: String,
 }
 
-/// Ended messages that nobody has looked at, in id order.
+/// Ended messages that nobody has looked at, the oldest first.
 pub(in crate::moment) fn ended(conn: &mut Conn, limit: i64) -> Result<Vec<Ended>> {
     Ok(on!(conn, c => messages::table
         .filter(messages::settled.eq(false).and(messages::ended_ms.is_not_null()))
-        .order(messages::id)
+        .order(messages::n)
         .limit(limit)
         .select((
+            messages::n,
             messages::app_id,
             messages::id,
             messages::choice_id,
@@ -66,10 +68,10 @@ pub(in crate::moment) fn stop_counting(conn: &mut Conn, app: AppId, choice: Choi
 /// These ended messages have been looked at.
 pub(in crate::moment) fn mark_settled(conn: &mut Conn, rows: &[Ended]) -> Result<()> {
     for chunk in rows.chunks(500) {
-        let ids: Vec<MessageId> = chunk.iter().map(|m| m.id).collect();
-        on!(conn, c => diesel::update(messages::table)
-            .filter(messages::id.eq_any(&ids).and(messages::settled.eq(false)).and(messages::ended_ms.is_not_null()))
-            .set(messages::settled.eq(true))
+        let those = among_numbers(message_states::n, chunk.iter().map(|m| m.n));
+        on!(conn, c => diesel::update(message_states::table)
+            .filter(those.and(message_states::settled.eq(false)).and(message_states::ended_ms.is_not_null()))
+            .set(message_states::settled.eq(true))
             .execute(c))?;
     }
     Ok(())

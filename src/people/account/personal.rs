@@ -19,6 +19,7 @@ pub const ROOM: Room = Room {
     tables: &[
         Table {
             name: "challenges",
+            shown_in: None,
             section: "mailed_secrets",
             key: "id",
             whose: OF_ADDRESS,
@@ -27,6 +28,7 @@ pub const ROOM: Room = Room {
         },
         Table {
             name: "emails",
+            shown_in: None,
             section: "emails",
             key: "email",
             whose: OF_USER,
@@ -35,6 +37,7 @@ pub const ROOM: Room = Room {
         },
         Table {
             name: "totps",
+            shown_in: None,
             section: "authenticator_apps",
             key: "user_id",
             whose: OF_USER,
@@ -43,6 +46,7 @@ pub const ROOM: Room = Room {
         },
         Table {
             name: "recovery_codes",
+            shown_in: None,
             section: "recovery_codes",
             key: "code_hash",
             whose: OF_USER,
@@ -51,6 +55,7 @@ pub const ROOM: Room = Room {
         },
         Table {
             name: "passkeys",
+            shown_in: None,
             section: "passkeys",
             key: "id",
             whose: OF_USER,
@@ -67,6 +72,7 @@ pub const ROOM: Room = Room {
         },
         Table {
             name: "identities",
+            shown_in: None,
             section: "identities",
             key: "id",
             whose: OF_USER,
@@ -87,6 +93,7 @@ pub const ROOM: Room = Room {
         },
         Table {
             name: "passwords",
+            shown_in: None,
             section: "accounts",
             key: "user_id",
             whose: OF_USER,
@@ -95,6 +102,7 @@ pub const ROOM: Room = Room {
         },
         Table {
             name: "foreign_passwords",
+            shown_in: None,
             section: "brought_in_accounts",
             key: "user_id",
             whose: OF_USER,
@@ -103,6 +111,7 @@ pub const ROOM: Room = Room {
         },
         Table {
             name: "sessions",
+            shown_in: None,
             section: "sessions",
             key: "id",
             whose: OF_USER,

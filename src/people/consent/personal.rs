@@ -15,6 +15,7 @@ pub const ROOM: Room = Room {
     tables: &[
         Table {
             name: "consents",
+            shown_in: None,
             section: "consents",
             key: "id",
             whose: OF_USER,
@@ -39,6 +40,7 @@ pub const ROOM: Room = Room {
         },
         Table {
             name: "ages",
+            shown_in: None,
             section: "age",
             key: "user_id",
             whose: OF_USER,

@@ -16,6 +16,7 @@ pub const ROOM: Room = Room {
     tables: &[
         Table {
             name: "start_tokens",
+            shown_in: None,
             section: "live_activity_start_tokens",
             key: "(device_id || ' ' || attributes_type)",
             whose: OF_USER,
@@ -24,6 +25,7 @@ pub const ROOM: Room = Room {
         },
         Table {
             name: "activity_devices",
+            shown_in: None,
             section: "live_activities",
             key: "(activity_id || ' ' || device_id)",
             whose: OF_USER,
@@ -40,6 +42,7 @@ pub const ROOM: Room = Room {
         },
         Table {
             name: "devices",
+            shown_in: None,
             section: "devices",
             key: "id",
             whose: OF_USER,

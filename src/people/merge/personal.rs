@@ -12,6 +12,7 @@ use diesel::prelude::*;
 pub const ROOM: Room = Room {
     tables: &[Table {
         name: "merges",
+        shown_in: None,
         section: "known_before_as",
         key: "from_id",
         whose: "into_id = $2 and ended_ms is not null",

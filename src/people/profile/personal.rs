@@ -15,6 +15,7 @@ pub const ROOM: Room = Room {
     tables: &[
         Table {
             name: "preferences",
+            shown_in: None,
             section: "preferences",
             key: "user_id",
             whose: OF_USER,
@@ -29,6 +30,7 @@ pub const ROOM: Room = Room {
         },
         Table {
             name: "users",
+            shown_in: None,
             section: "profile",
             key: "id",
             whose: "id = $2",

@@ -1,4 +1,8 @@
 //! The tables of the outbox: messages and gateway credentials.
+//!
+//! A message is two rows of one number: `message_bodies`, wide and written once, and `message_states`, narrow and
+//! written at each step of its life. What waits is found, claimed and ended by its number; whoever only reads asks the
+//! view `messages`. What both rows decide together is decided under the lock of the state.
 
 mod credentials;
 mod ends;
@@ -20,9 +24,10 @@ use super::verdict::Reason;
 use crate::error::{Error, Result};
 use crate::id::{AppId, CampaignId, ChoiceId, DecisionId, DeviceId, MessageId, OfferId, UserId};
 use crate::store::Conn;
-use crate::store::schema::messages;
+use crate::store::schema::{message_bodies, message_states};
 use diesel::prelude::*;
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 /// Ids in one statement.
 const CHUNK: usize = 500;
@@ -32,10 +37,16 @@ const WAITS: &str = "state in ('queued', 'retry_at')";
 const FLIES: &str = "state = 'sending'";
 
 /// A message as it is inserted.
-#[derive(Insertable)]
-#[diesel(table_name = messages)]
-#[diesel(treat_none_as_default_value = false)]
 pub(super) struct Row {
+    body: Body,
+    state: Standing,
+}
+
+/// What it says, to whom, and why.
+#[derive(Insertable)]
+#[diesel(table_name = message_bodies)]
+#[diesel(treat_none_as_default_value = false)]
+struct Body {
     app_id: AppId,
     id: MessageId,
     decision_id: DecisionId,
@@ -47,36 +58,44 @@ pub(super) struct Row {
     platform: Cow<'static, str>,
     token: String,
     environment: Cow<'static, str>,
-    topic: Option<String>,
     test: bool,
-    route: Cow<'static, str>,
     payload: String,
+    head: Option<String>,
     collapse_id: String,
     mode: &'static str,
     consent: String,
     consent_epoch: i64,
     app_consent_epoch: i64,
+    created_ms: i64,
+    activity_id: String,
+    recalls: String,
+    inbox_until_ms: Option<i64>,
+}
+
+/// Where it stands.
+#[derive(Insertable)]
+#[diesel(table_name = message_states)]
+#[diesel(treat_none_as_default_value = false)]
+struct Standing {
+    /// 0 until the body is inserted.
+    n: i64,
+    app_id: AppId,
+    route: Cow<'static, str>,
+    topic: Option<String>,
     state: &'static str,
-    reason: Option<String>,
     attempt: i64,
     attempts: &'static str,
     due_ms: i64,
     deadline_ms: i64,
-    created_ms: i64,
-    sending_ms: Option<i64>,
-    ended_ms: Option<i64>,
-    settled: bool,
     consent_until_ms: Option<i64>,
-    activity_id: String,
-    head: Option<String>,
-    recalls: String,
-    inbox_until_ms: Option<i64>,
+    sending_ms: Option<i64>,
+    settled: bool,
 }
 
 impl Row {
     /// The row of a message that is claimed at once (`sending`), or waits.
     pub(super) fn new(message: &NewMessage, queue: &Queue, (sending, now_ms): (bool, i64)) -> Result<Self> {
-        Ok(Self {
+        let body = Body {
             app_id: message.app_id,
             id: message.id,
             decision_id: message.decision_id,
@@ -89,37 +108,69 @@ impl Row {
             token: message.token.clone(),
             // Where it goes, which for a test is not always where the device is at home.
             environment: queue.route.environment.name().into(),
-            topic: message.topic.clone(),
             test: message.test,
-            route: queue.word(),
             payload: message.payload(),
+            head: message.head(),
             collapse_id: message.collapse_id.clone(),
             mode: message.mode.word(),
             consent: serde_json::to_string(&message.allowed).map_err(Error::broken)?,
             consent_epoch: message.consent_epoch,
             app_consent_epoch: message.app_consent_epoch,
+            created_ms: now_ms,
+            activity_id: message.activity.as_ref().map(|shown| shown.activity_id.to_string()).unwrap_or_default(),
+            recalls: String::new(),
+            inbox_until_ms: message.content.inbox_until_ms,
+        };
+        let state = Standing {
+            n: 0,
+            app_id: message.app_id,
+            route: queue.word(),
+            topic: message.topic.clone(),
             state: if sending { State::Sending.word() } else { State::Queued.word() },
-            reason: None,
             attempt: i64::from(sending),
             attempts: "[]",
             due_ms: message.due_ms,
             deadline_ms: message.deadline_ms,
-            created_ms: now_ms,
-            sending_ms: sending.then_some(now_ms),
-            ended_ms: None,
-            settled: false,
             consent_until_ms: message.allowed.until_ms,
-            activity_id: message.activity.as_ref().map(|shown| shown.activity_id.to_string()).unwrap_or_default(),
-            head: message.head(),
-            recalls: String::new(),
-            inbox_until_ms: message.content.inbox_until_ms,
-        })
+            sending_ms: sending.then_some(now_ms),
+            settled: false,
+        };
+        Ok(Self { body, state })
+    }
+
+    /// The message as it is sent, if it was claimed at once.
+    pub(super) fn claimed(&self, n: i64, message: &NewMessage) -> Claimed {
+        let Self { body, state } = self;
+        Claimed {
+            n,
+            app_id: body.app_id,
+            user_id: body.user_id,
+            device_id: body.device_id,
+            gateway: message.gateway,
+            activity: !body.activity_id.is_empty(),
+            push: Push {
+                id: body.id,
+                token: body.token.clone(),
+                topic: state.topic.clone(),
+                collapse_id: body.collapse_id.clone(),
+                deadline_ms: state.deadline_ms,
+                consent_until_ms: state.consent_until_ms,
+                head: body.head.clone(),
+                payload: body.payload.clone().into(),
+            },
+            mode: message.mode,
+            bulk: message.bulk,
+            attempt: 1,
+            started_ms: body.created_ms,
+            attempts: "[]".to_owned(),
+        }
     }
 }
 
 /// A message that is being sent.
 #[derive(Debug, Clone)]
 pub(super) struct Claimed {
+    n: i64,
     pub(super) app_id: AppId,
     pub(super) user_id: UserId,
     pub(super) device_id: DeviceId,
@@ -136,31 +187,6 @@ pub(super) struct Claimed {
 }
 
 impl Claimed {
-    pub(super) fn of_row(row: &Row, message: &NewMessage) -> Self {
-        Self {
-            app_id: row.app_id,
-            user_id: row.user_id,
-            device_id: row.device_id,
-            gateway: message.gateway,
-            activity: !row.activity_id.is_empty(),
-            push: Push {
-                id: row.id,
-                token: row.token.clone(),
-                topic: row.topic.clone(),
-                collapse_id: row.collapse_id.clone(),
-                deadline_ms: row.deadline_ms,
-                consent_until_ms: row.consent_until_ms,
-                head: row.head.clone(),
-                payload: row.payload.clone().into(),
-            },
-            mode: message.mode,
-            bulk: message.bulk,
-            attempt: 1,
-            started_ms: row.created_ms,
-            attempts: "[]".to_owned(),
-        }
-    }
-
     /// Whether Apple's other host did not know its token: then this is the second host.
     pub(super) fn was_unknown_elsewhere(&self) -> bool {
         self.attempts.len() > 2 && self.attempts.contains("\"bad_device_token\"")
@@ -173,7 +199,7 @@ impl Claimed {
     /// What is written at the end of this attempt; an attempt that never left is not listed.
     pub(super) fn settlement(&self, next: &Next, listed: Option<Attempt>, now_ms: i64) -> Settlement {
         let attempts = Attempts { before: self.attempts.clone(), last: listed };
-        Settlement::new((self.app_id, self.push.id), (self.attempt, attempts), next, now_ms)
+        Settlement::new((self.app_id, self.n), (self.attempt, attempts), next, now_ms)
     }
 }
 
@@ -199,7 +225,8 @@ impl Attempts {
 /// What is written at the end of an attempt.
 #[derive(Debug, Clone)]
 pub(super) struct Settlement {
-    id: MessageId,
+    /// The message's number.
+    n: i64,
     fate: Fate,
 }
 
@@ -216,14 +243,9 @@ struct Fate {
 }
 
 impl Settlement {
-    fn new((app_id, id): (AppId, MessageId), (attempt, attempts): (i64, Attempts), next: &Next, now_ms: i64) -> Self {
+    fn new((app_id, n): (AppId, i64), (attempt, attempts): (i64, Attempts), next: &Next, now_ms: i64) -> Self {
         let Next { state, reason, due_ms, .. } = next.clone();
-        Self { id, fate: Fate { app_id, attempt, attempts, state, reason, due_ms, now_ms } }
-    }
-
-    /// The message.
-    pub(super) fn id(&self) -> MessageId {
-        self.id
+        Self { n, fate: Fate { app_id, attempt, attempts, state, reason, due_ms, now_ms } }
     }
 
     /// Whether the message waits again.
@@ -232,21 +254,41 @@ impl Settlement {
     }
 }
 
-pub(super) fn insert(conn: &mut Conn, rows: &[Row]) -> Result<()> {
+/// Writes messages; answers their numbers.
+pub(super) fn insert(conn: &mut Conn, rows: &mut [Row]) -> Result<Vec<i64>> {
     match conn {
         // Cached single-row statements are the fastest form on SQLite, one statement for many rows on PostgreSQL.
         Conn::Sqlite(c) => {
-            for row in rows {
-                diesel::insert_into(messages::table).values(row).execute(c)?;
+            for Row { body, state } in &mut *rows {
+                state.n = diesel::insert_into(message_bodies::table).values(&*body).returning(message_bodies::n).get_result(c)?;
+                diesel::insert_into(message_states::table).values(&*state).execute(c)?;
             }
         }
         Conn::Postgres(c) => {
-            for chunk in rows.chunks(CHUNK) {
-                diesel::insert_into(messages::table).values(chunk).execute(c)?;
+            for chunk in rows.chunks_mut(CHUNK) {
+                let bodies: Vec<&Body> = chunk.iter().map(|row| &row.body).collect();
+                let numbers = diesel::insert_into(message_bodies::table)
+                    .values(bodies)
+                    .returning((message_bodies::id, message_bodies::n))
+                    .get_results(c)?;
+                diesel::insert_into(message_states::table).values(numbered(chunk, numbers)).execute(c)?;
             }
         }
     }
-    Ok(())
+    Ok(rows.iter().map(|row| row.state.n).collect())
+}
+
+/// The states of the rows whose bodies have got a number.
+fn numbered(rows: &mut [Row], numbers: Vec<(MessageId, i64)>) -> Vec<&Standing> {
+    let numbers: HashMap<MessageId, i64> = numbers.into_iter().collect();
+    let mut states = Vec::with_capacity(numbers.len());
+    for Row { body, state } in rows {
+        if let Some(n) = numbers.get(&body.id) {
+            state.n = *n;
+            states.push(&*state);
+        }
+    }
+    states
 }
 
 fn mode(word: &str) -> Result<Mode> {

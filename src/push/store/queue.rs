@@ -8,11 +8,12 @@ use crate::push::lanes::Serves;
 use crate::push::message::{Allowed, Mode, Push, State};
 use crate::push::route::Queue;
 use crate::push::wish::What;
-use crate::store::schema::messages;
-use crate::store::{Conn, Doc, among};
+use crate::store::schema::{message_bodies, message_states};
+use crate::store::{Among, Conn, Doc, among, among_numbers};
 use diesel::dsl::{not, sql};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Text};
+use std::collections::HashMap;
 
 /// Where something waits, and since or until when the first of it is due.
 #[derive(Debug, QueryableByName)]
@@ -29,9 +30,9 @@ pub(in crate::push) struct Waiting {
 /// next route of the same app and the next app are asked for apart: compared as a pair, SQLite would walk the whole queue.
 pub(in crate::push) fn waiting(conn: &mut Conn) -> Result<Vec<Waiting>> {
     let query = format!(
-        "select app_id, route, due_ms from (select app_id, route, due_ms from messages where {WAITS} and app_id = $1 \
+        "select app_id, route, due_ms from (select app_id, route, due_ms from message_states where {WAITS} and app_id = $1 \
          and route > $2 order by route, due_ms limit 1) as of_this_app union all \
-         select app_id, route, due_ms from (select app_id, route, due_ms from messages where {WAITS} and app_id > $1 \
+         select app_id, route, due_ms from (select app_id, route, due_ms from message_states where {WAITS} and app_id > $1 \
          order by app_id, route, due_ms limit 1) as of_the_next order by app_id, route limit 1"
     );
     let mut all: Vec<Waiting> = Vec::new();
@@ -51,16 +52,12 @@ pub(in crate::push) fn waiting(conn: &mut Conn) -> Result<Vec<Waiting>> {
 
 /// How many messages wait.
 pub(in crate::push) fn depth(conn: &mut Conn) -> Result<i64> {
-    Ok(on!(conn, c => messages::table.filter(sql::<Bool>(WAITS)).count().get_result(c))?)
+    Ok(on!(conn, c => message_states::table.filter(sql::<Bool>(WAITS)).count().get_result(c))?)
 }
-
-type DueColumns = (
-    (MessageId, UserId, DeviceId, String, Option<String>, String, String),
-    (String, String, i64, i64, i64, String, i64, i64, Option<i64>, Option<String>, String, String),
-);
 
 /// A due message.
 pub(in crate::push) struct Due {
+    pub(in crate::push) n: i64,
     pub(in crate::push) id: MessageId,
     pub(in crate::push) user_id: UserId,
     pub(in crate::push) device_id: DeviceId,
@@ -105,6 +102,7 @@ impl Due {
 
     pub(in crate::push) fn claimed(self, (app_id, queue): (AppId, &Queue), now_ms: i64) -> Claimed {
         Claimed {
+            n: self.n,
             app_id,
             user_id: self.user_id,
             device_id: self.device_id,
@@ -129,43 +127,34 @@ impl Due {
     }
 }
 
-/// Messages that are due, the longest due first. On PostgreSQL they are locked, and those that another node has locked
-/// are left to it.
+/// Where a due message stands.
+type States = (i64, Option<String>, i64, String, i64, Option<i64>);
+/// What it says.
+type Bodies = (
+    (i64, MessageId, UserId, DeviceId, String, String, Option<String>, String),
+    (String, String, i64, i64, i64, String, String),
+);
+
+/// Messages that are due, the longest due first. On PostgreSQL their states are locked, and those that another node has
+/// locked are left to it; therefore their words are asked for apart.
 pub(in crate::push) fn due(
     conn: &mut Conn,
     app: AppId,
     (queue, serves): (&Queue, &Serves),
     (now_ms, limit): (i64, usize),
 ) -> Result<Vec<Due>> {
-    let query = messages::table
-        .filter(messages::app_id.eq(app).and(messages::route.eq(queue.word())).and(messages::due_ms.le(now_ms)))
-        .filter(sql::<Bool>(WAITS))
-        .order((messages::due_ms, messages::id))
+    let of_queue = message_states::app_id.eq(app).and(message_states::route.eq(queue.word()));
+    let query = message_states::table
+        .filter(of_queue.and(message_states::due_ms.le(now_ms)).and(sql::<Bool>(WAITS)))
+        .order((message_states::due_ms, message_states::n))
         .limit(i64::try_from(limit).unwrap_or(i64::MAX))
         .select((
-            (
-                messages::id,
-                messages::user_id,
-                messages::device_id,
-                messages::token,
-                messages::topic,
-                messages::payload,
-                messages::collapse_id,
-            ),
-            (
-                messages::mode,
-                messages::consent,
-                messages::consent_epoch,
-                messages::app_consent_epoch,
-                messages::attempt,
-                messages::attempts,
-                messages::deadline_ms,
-                messages::created_ms,
-                messages::consent_until_ms,
-                messages::head,
-                messages::recalls,
-                messages::activity_id,
-            ),
+            message_states::n,
+            message_states::topic,
+            message_states::attempt,
+            message_states::attempts,
+            message_states::deadline_ms,
+            message_states::consent_until_ms,
         ));
     macro_rules! load {
         ($query:expr) => {
@@ -175,34 +164,55 @@ pub(in crate::push) fn due(
             }
         };
     }
-    let among = |topics: &[String]| among(messages::topic.assume_not_null(), topics);
-    let rows: Vec<DueColumns> = match serves {
+    let among = |topics: &[String]| among(message_states::topic.assume_not_null(), topics);
+    let states: Vec<States> = match serves {
         Serves::All => load!(query),
-        Serves::Only(topics) => load!(query.filter(messages::topic.is_not_null().and(among(topics)))),
-        Serves::But(topics) => load!(query.filter(messages::topic.is_null().or(not(among(topics))))),
+        Serves::Only(topics) => load!(query.filter(message_states::topic.is_not_null().and(among(topics)))),
+        Serves::But(topics) => load!(query.filter(message_states::topic.is_null().or(not(among(topics))))),
     };
-    rows.into_iter().map(read).collect()
+    if states.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut bodies = bodies(conn, states.iter().map(|state| state.0))?;
+    let whole = |state: States| bodies.remove(&state.0).map(|body| read(state, body));
+    states.into_iter().filter_map(whole).collect()
 }
 
-fn read(columns: DueColumns) -> Result<Due> {
-    let ((id, user_id, device_id, token, topic, payload, collapse_id), rest) = columns;
-    let (
-        word,
-        consent,
-        consent_epoch,
-        app_consent_epoch,
-        attempt,
-        attempts,
-        deadline_ms,
-        created_ms,
-        until_ms,
-        head,
-        recalls,
-        activity_id,
-    ) = rest;
+fn bodies(conn: &mut Conn, numbers: impl Iterator<Item = i64>) -> Result<HashMap<i64, Bodies>> {
+    let rows: Vec<Bodies> = on!(conn, c => message_bodies::table
+        .filter(among_numbers(message_bodies::n, numbers))
+        .select((
+            (
+                message_bodies::n,
+                message_bodies::id,
+                message_bodies::user_id,
+                message_bodies::device_id,
+                message_bodies::token,
+                message_bodies::payload,
+                message_bodies::head,
+                message_bodies::collapse_id,
+            ),
+            (
+                message_bodies::mode,
+                message_bodies::consent,
+                message_bodies::consent_epoch,
+                message_bodies::app_consent_epoch,
+                message_bodies::created_ms,
+                message_bodies::recalls,
+                message_bodies::activity_id,
+            ),
+        ))
+        .load(c))?;
+    Ok(rows.into_iter().map(|row| (row.0.0, row)).collect())
+}
+
+fn read((n, topic, attempt, attempts, deadline_ms, until_ms): States, body: Bodies) -> Result<Due> {
+    let ((_, id, user_id, device_id, token, payload, head, collapse_id), rest) = body;
+    let (word, consent, consent_epoch, app_consent_epoch, created_ms, recalls, activity_id) = rest;
     let epochs = (consent_epoch, app_consent_epoch);
     let mode = mode(&word)?;
     Ok(Due {
+        n,
         id,
         user_id,
         device_id,
@@ -224,17 +234,24 @@ fn read(columns: DueColumns) -> Result<Due> {
     })
 }
 
+/// Those of these numbers.
+fn those(numbers: &[i64]) -> AmongNumbers {
+    among_numbers(message_states::n, numbers.iter().copied())
+}
+
+type AmongNumbers = Among<message_states::n, i64>;
+
 /// Moves due messages to `sending`, unless their deadline or the end of their consent has passed; answers how many were
 /// moved.
-pub(in crate::push) fn start(conn: &mut Conn, app: AppId, ids: &[MessageId], now_ms: i64) -> Result<usize> {
-    Ok(on!(conn, c => diesel::update(messages::table
-            .filter(messages::app_id.eq(app).and(among(messages::id, ids)))
-            .filter(sql::<Bool>(WAITS).and(messages::deadline_ms.gt(now_ms)))
-            .filter(messages::consent_until_ms.is_null().or(messages::consent_until_ms.gt(now_ms))))
+pub(in crate::push) fn start(conn: &mut Conn, numbers: &[i64], now_ms: i64) -> Result<usize> {
+    let consented = message_states::consent_until_ms.is_null().or(message_states::consent_until_ms.gt(now_ms));
+    Ok(on!(conn, c => diesel::update(message_states::table
+            .filter(those(numbers).and(sql::<Bool>(WAITS)))
+            .filter(message_states::deadline_ms.gt(now_ms).and(consented)))
         .set((
-            messages::state.eq(State::Sending.word()),
-            messages::attempt.eq(messages::attempt + 1),
-            messages::sending_ms.eq(now_ms),
+            message_states::state.eq(State::Sending.word()),
+            message_states::attempt.eq(message_states::attempt + 1),
+            message_states::sending_ms.eq(now_ms),
         ))
         .execute(c))?)
 }
@@ -242,54 +259,55 @@ pub(in crate::push) fn start(conn: &mut Conn, app: AppId, ids: &[MessageId], now
 /// Ends waiting messages.
 pub(in crate::push) fn end(
     conn: &mut Conn,
-    app: AppId,
-    (ids, state, reason): (&[MessageId], State, &str),
+    (numbers, state, reason): (&[i64], State, &str),
     now_ms: i64,
 ) -> Result<()> {
-    if ids.is_empty() {
+    if numbers.is_empty() {
         return Ok(());
     }
-    on!(conn, c => diesel::update(messages::table.filter(messages::app_id.eq(app).and(among(messages::id, ids))))
-        .set((messages::state.eq(state.word()), messages::reason.eq(reason), messages::ended_ms.eq(now_ms)))
+    on!(conn, c => diesel::update(message_states::table.filter(those(numbers)))
+        .set((
+            message_states::state.eq(state.word()),
+            message_states::reason.eq(reason),
+            message_states::ended_ms.eq(now_ms),
+        ))
         .execute(c))?;
     Ok(())
 }
 
 /// Lets waiting messages wait on.
-pub(in crate::push) fn postpone(conn: &mut Conn, app: AppId, (ids, due_ms): (&[MessageId], i64)) -> Result<()> {
-    on!(conn, c => diesel::update(messages::table.filter(messages::app_id.eq(app).and(among(messages::id, ids))))
-        .set((messages::due_ms.eq(due_ms), messages::reason.eq("quiet_hours")))
+pub(in crate::push) fn postpone(conn: &mut Conn, (numbers, due_ms): (&[i64], i64)) -> Result<()> {
+    on!(conn, c => diesel::update(message_states::table.filter(those(numbers)))
+        .set((message_states::due_ms.eq(due_ms), message_states::reason.eq("quiet_hours")))
         .execute(c))?;
     Ok(())
 }
 
 /// Ends what waits and has passed its deadline, at most a chunk; answers how many there were.
 pub(in crate::push) fn expire(conn: &mut Conn, (app, queue): (AppId, &Queue), now_ms: i64) -> Result<usize> {
-    let late: Vec<MessageId> = on!(conn, c => messages::table
-        .filter(messages::app_id.eq(app).and(messages::route.eq(queue.word())).and(messages::due_ms.le(now_ms)))
-        .filter(sql::<Bool>(WAITS).and(messages::deadline_ms.le(now_ms)))
+    let of_queue = message_states::app_id.eq(app).and(message_states::route.eq(queue.word()));
+    let late: Vec<i64> = on!(conn, c => message_states::table
+        .filter(of_queue.and(message_states::due_ms.le(now_ms)))
+        .filter(sql::<Bool>(WAITS).and(message_states::deadline_ms.le(now_ms)))
         .limit(500)
-        .select(messages::id)
+        .select(message_states::n)
         .load(c))?;
-    end(conn, app, (&late, State::Expired, "deadline"), now_ms)?;
+    end(conn, (&late, State::Expired, "deadline"), now_ms)?;
     Ok(late.len())
 }
 
 /// Writes the consent under which a waiting message may still go.
-pub(in crate::push) fn allow(
-    conn: &mut Conn,
-    app: AppId,
-    id: MessageId,
-    (allowed, epochs): (&Allowed, (i64, i64)),
-) -> Result<()> {
+pub(in crate::push) fn allow(conn: &mut Conn, n: i64, (allowed, epochs): (&Allowed, (i64, i64))) -> Result<()> {
     let consent = Doc(allowed.clone());
-    on!(conn, c => diesel::update(messages::table.filter(messages::app_id.eq(app).and(messages::id.eq(id))))
+    on!(conn, c => diesel::update(message_bodies::table.find(n))
         .set((
-            messages::consent.eq(&consent),
-            messages::consent_epoch.eq(epochs.0),
-            messages::app_consent_epoch.eq(epochs.1),
-            messages::consent_until_ms.eq(allowed.until_ms),
+            message_bodies::consent.eq(&consent),
+            message_bodies::consent_epoch.eq(epochs.0),
+            message_bodies::app_consent_epoch.eq(epochs.1),
         ))
+        .execute(c))?;
+    on!(conn, c => diesel::update(message_states::table.find(n))
+        .set(message_states::consent_until_ms.eq(allowed.until_ms))
         .execute(c))?;
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Recalls in the database: what they take back, and the rows by which they go out.
 
-use super::{CHUNK, FLIES, Row, WAITS};
+use super::{Body, CHUNK, FLIES, Row, Standing, WAITS, numbered};
 use crate::error::Result;
 use crate::id::{AppId, CampaignId, ChoiceId, DecisionId, DeviceId, MessageId, OfferId, UserId};
 use crate::on;
@@ -8,8 +8,8 @@ use crate::people::device::Platform;
 use crate::push::content::Head;
 use crate::push::message::{Mode, State};
 use crate::push::webpush;
-use crate::store::schema::messages;
-use crate::store::{Conn, among};
+use crate::store::schema::{message_bodies, message_states, messages};
+use crate::store::{Conn, among, among_numbers};
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::Bool;
@@ -54,7 +54,7 @@ impl Row {
             Some(Platform::Web) => Some(webpush::NORMAL.to_owned()),
             Some(Platform::Android) | None => None,
         };
-        Self {
+        let body = Body {
             app_id,
             id,
             decision_id: of.decision_id,
@@ -66,31 +66,34 @@ impl Row {
             platform: of.platform.into(),
             token,
             environment: of.environment.into(),
-            topic: of.topic,
             test: of.test,
-            route: of.route.into(),
             payload,
+            head,
             collapse_id: of.collapse_id,
             mode: Mode::AtMostOnce.word(),
             consent: of.consent,
             consent_epoch: of.consent_epoch,
             app_consent_epoch: of.app_consent_epoch,
+            created_ms: now_ms,
+            activity_id: String::new(),
+            recalls: of.id.to_string(),
+            inbox_until_ms: None,
+        };
+        let state = Standing {
+            n: 0,
+            app_id,
+            route: of.route.into(),
+            topic: of.topic,
             state: State::Queued.word(),
-            reason: None,
             attempt: 0,
             attempts: "[]",
             due_ms: now_ms,
             deadline_ms,
-            created_ms: now_ms,
-            sending_ms: None,
-            ended_ms: None,
-            settled: false,
             consent_until_ms: None,
-            activity_id: String::new(),
-            head,
-            recalls: of.id.to_string(),
-            inbox_until_ms: None,
-        }
+            sending_ms: None,
+            settled: false,
+        };
+        Self { body, state }
     }
 }
 
@@ -126,30 +129,38 @@ pub(in crate::push) fn originals(conn: &mut Conn, app: AppId, ids: &[MessageId])
 }
 
 /// Writes recalls, one per message at most; answers how many are new.
-pub(in crate::push) fn insert_recalls(conn: &mut Conn, rows: &[Row]) -> Result<usize> {
+pub(in crate::push) fn insert_recalls(conn: &mut Conn, rows: &mut [Row]) -> Result<usize> {
     let mut new = 0;
-    for chunk in rows.chunks(CHUNK) {
-        new += on!(conn, c => diesel::insert_into(messages::table).values(chunk).on_conflict_do_nothing().execute(c))?;
+    for chunk in rows.chunks_mut(CHUNK) {
+        let bodies = || chunk.iter().map(|row| &row.body).collect::<Vec<&Body>>();
+        let numbers = on!(conn, c => diesel::insert_into(message_bodies::table)
+            .values(bodies())
+            .on_conflict_do_nothing()
+            .returning((message_bodies::id, message_bodies::n))
+            .get_results(c))?;
+        let states = numbered(chunk, numbers);
+        new += states.len();
+        on!(conn, c => diesel::insert_into(message_states::table).values(states).execute(c))?;
     }
     Ok(new)
 }
 
 /// Notes on the originals when they were asked back.
 pub(in crate::push) fn note_recalled(conn: &mut Conn, app: AppId, ids: &[MessageId], now_ms: i64) -> Result<()> {
-    on!(conn, c => diesel::update(messages::table
-            .filter(messages::app_id.eq(app).and(among(messages::id, ids)).and(messages::recalled_ms.is_null())))
-        .set(messages::recalled_ms.eq(now_ms))
+    let those = message_bodies::app_id.eq(app).and(among(message_bodies::id, ids)).and(message_bodies::recalled_ms.is_null());
+    on!(conn, c => diesel::update(message_bodies::table.filter(those))
+        .set(message_bodies::recalled_ms.eq(now_ms))
         .execute(c))?;
     Ok(())
 }
 
 /// Lets recalls wait until their originals have ended.
-pub(in crate::push) fn ask_later(conn: &mut Conn, app: AppId, ids: &[MessageId], due_ms: i64) -> Result<()> {
-    if ids.is_empty() {
+pub(in crate::push) fn ask_later(conn: &mut Conn, recalls: &[i64], due_ms: i64) -> Result<()> {
+    if recalls.is_empty() {
         return Ok(());
     }
-    on!(conn, c => diesel::update(messages::table.filter(messages::app_id.eq(app).and(among(messages::id, ids))))
-        .set((messages::due_ms.eq(due_ms), messages::reason.eq("original_on_its_way")))
+    on!(conn, c => diesel::update(message_states::table.filter(among_numbers(message_states::n, recalls.iter().copied())))
+        .set((message_states::due_ms.eq(due_ms), message_states::reason.eq("original_on_its_way")))
         .execute(c))?;
     Ok(())
 }

@@ -180,18 +180,18 @@ const WORDS: &[&str] = &[
     "choices.category",
     "choices.state",
     "choices.release",
-    "messages.platform",
-    "messages.environment",
-    "messages.route",
-    "messages.collapse_id",
-    "messages.mode",
-    "messages.head",
-    "messages.consent",
-    "messages.state",
-    "messages.reason",
-    "messages.stop_reason",
-    "messages.attempts",
-    "messages.recalls",
+    "message_bodies.platform",
+    "message_bodies.environment",
+    "message_states.route",
+    "message_bodies.collapse_id",
+    "message_bodies.mode",
+    "message_bodies.head",
+    "message_bodies.consent",
+    "message_states.state",
+    "message_states.reason",
+    "message_states.stop_reason",
+    "message_states.attempts",
+    "message_bodies.recalls",
     "receipts.kind",
     // The id of a button, which the app has in its code.
     "receipts.action",
@@ -263,8 +263,9 @@ pub async fn text_columns(world: &World) -> Vec<Column> {
              where m.type = 'table' and lower(p.type) in ('text', 'bytea', 'blob', '') order by 1"
         }
         Db::Postgres => {
-            "select table_name || '.' || column_name as line from information_schema.columns \
-             where table_schema = 'public' and data_type in ('text', 'bytea', 'character varying', 'jsonb') order by 1"
+            "select c.table_name || '.' || c.column_name as line from information_schema.columns c \
+             join information_schema.tables t on t.table_schema = c.table_schema and t.table_name = c.table_name \
+             where c.table_schema = 'public' and t.table_type = 'BASE TABLE' and c.data_type in ('text', 'bytea', 'character varying', 'jsonb') order by 1"
         }
     };
     let all = world.lines(query).await;
