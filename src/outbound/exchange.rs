@@ -12,6 +12,10 @@ use tokio::time::{Instant, timeout_at};
 /// Answers of gateways are short; what lies beyond is not read.
 const ANSWER_LIMIT_BYTES: usize = 64 << 10;
 
+/// A body goes out in frames of at most so many bytes: `h2` writes larger ones to the socket one by one, smaller ones
+/// together with what else is to be sent (`CHAIN_THRESHOLD_WITHOUT_VECTORED_IO` in its `framed_write.rs`).
+const PIECE_BYTES: usize = 1_000;
+
 /// The right to open one stream now. Dropping it gives it back.
 pub struct Slot(Permit);
 
@@ -87,9 +91,12 @@ impl Slot {
         if !permit.0.is_open() || permit.0.is_over() {
             return Err(HandOver::Closed);
         }
-        let Outgoing { head, body } = last_check().map_err(HandOver::Refused)?;
+        let Outgoing { head, mut body } = last_check().map_err(HandOver::Refused)?;
         let (response, mut upload) = permit.0.with_sender(|s| s.send_request(head, false)).map_err(|_| HandOver::Closed)?;
         // An error here means that the connection has just ended; the answer says which kind of loss that is.
+        while body.len() > PIECE_BYTES {
+            let _ = upload.send_data(body.split_to(PIECE_BYTES), false);
+        }
         let _ = upload.send_data(body, true);
         Ok(Flying { response, upload, permit })
     }

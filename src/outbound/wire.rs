@@ -3,7 +3,7 @@
 //! Which streams' HEADERS have been given to the socket (one that never was is safe to send again), and the last stream
 //! that a peer's GOAWAY vouches for (those above it were not and will not be processed).
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -99,7 +99,8 @@ impl Frames {
     }
 }
 
-/// A socket whose frames are followed, as the client sees them.
+/// A socket whose frames are followed, as the client sees them. It takes no vectored writes: `h2` then copies small frames
+/// into one buffer and writes fifty pushes at once, instead of each by itself.
 pub struct Watched<T> {
     inner: T,
     seen: Arc<Seen>,
@@ -148,24 +149,6 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
             me.sent(bytes.get(..*n).unwrap_or_default());
         }
         result
-    }
-
-    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let me = self.get_mut();
-        let result = Pin::new(&mut me.inner).poll_write_vectored(cx, slices);
-        if let Poll::Ready(Ok(n)) = &result {
-            let mut left = *n;
-            for slice in slices {
-                let taken = left.min(slice.len());
-                me.sent(slice.get(..taken).unwrap_or_default());
-                left -= taken;
-            }
-        }
-        result
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -8,8 +8,11 @@ use crate::error::Result;
 use crate::outbound::Slot;
 use std::sync::Arc;
 
-/// A claim waits for more free slots than this while the lane is busy: a transaction for one message is not worth it.
-const WORTH: usize = 64;
+/// A claim waits for more free slots than this while the lane is busy, or than a third of what is in flight where that is
+/// less: a transaction for a few messages is not worth it.
+const WORTH: usize = 250;
+/// So many in flight make a lane busy.
+const BUSY: usize = 64;
 /// How long it waits for them, in milliseconds: streams that are never answered must not keep the others from use.
 const PATIENCE_MS: i64 = 50;
 
@@ -26,7 +29,8 @@ impl Dispatcher {
             look.due(now_ms + LATER_MS);
         }
         let slots = lane.take((most, bulk), now_ms);
-        let few = slots.len() < WORTH && lane.in_flight() > WORTH;
+        let in_flight = lane.in_flight();
+        let few = in_flight > BUSY && slots.len() < WORTH.min(in_flight / 3);
         // What goes before bulk would wait for slots that bulk fills again.
         let waits = few && !wish.before_bulk && lane.traffic.waits_for_more(now_ms, PATIENCE_MS);
         if waits && !slots.is_empty() {

@@ -109,9 +109,9 @@ const FILES: &[(&str, &str, &str)] = &[
         include_str!("../../migrations/2026-11-29_webpush/down.sql"),
     ),
     (
-        "2026-11-29_standing",
-        include_str!("../../migrations/2026-11-29_standing/up.sql"),
-        include_str!("../../migrations/2026-11-29_standing/down.sql"),
+        "2026-11-30_standing",
+        include_str!("../../migrations/2026-11-30_standing/up.sql"),
+        include_str!("../../migrations/2026-11-30_standing/down.sql"),
     ),
 ];
 
@@ -201,7 +201,8 @@ pub(super) fn up(conn: &mut Conn) -> Result<()> {
     refuse_newer(conn)?;
     let engine = conn.engine();
     on!(conn, c => c.run_pending_migrations(Migrations(engine)).map(drop))
-        .map_err(|e| Error::broken(format!("migration failed: {e}")))
+        .map_err(|e| Error::broken(format!("migration failed: {e}")))?;
+    super::planner::inform(conn)
 }
 
 fn refuse_newer(conn: &mut Conn) -> Result<()> {
@@ -241,6 +242,17 @@ pub fn pending(url: &str) -> Result<Vec<String>> {
         }
     };
     names.map_err(|e| Error::broken(format!("cannot read the schema version: {e}")))
+}
+
+/// Undoes the newest migration. For tests of the way down.
+///
+/// # Errors
+/// When it cannot be undone.
+pub fn down_one(url: &str) -> Result<()> {
+    let mut conn = super::Target::parse(url)?.connect()?;
+    let engine = conn.engine();
+    on!(&mut conn, c => c.revert_last_migration(Migrations(engine)).map(drop))
+        .map_err(|e| Error::broken(format!("migration failed: {e}")))
 }
 
 /// Undoes every migration: the database is empty afterwards. For tests of the way down.

@@ -11,6 +11,7 @@ mod conn;
 mod doc;
 mod group;
 mod migrate;
+mod planner;
 pub mod schema;
 mod threads;
 
@@ -19,7 +20,8 @@ pub use closing::{Closing, closing, with_closing};
 pub use conn::{Conn, Engine};
 pub use doc::Doc;
 pub use group::{GroupCommit, Limits};
-pub use migrate::{Migrations, down_all, migrate_up, pending};
+pub use migrate::{Migrations, down_all, down_one, migrate_up, pending};
+pub use planner::part;
 pub use threads::beside_others;
 
 use crate::error::{Error, Result};

@@ -63,6 +63,7 @@ mod pages;
 mod partner;
 mod passkey;
 mod place;
+mod planner;
 mod preferences;
 mod prehijack;
 mod privacy;

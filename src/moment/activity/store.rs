@@ -10,7 +10,7 @@ use crate::people::device::{Device, Platform};
 use crate::push::State;
 use crate::push::activity::{Event, Shown};
 use crate::store::schema::{activities, activity_updates, decisions, messages, versions};
-use crate::store::{Conn, Doc, among};
+use crate::store::{Conn, Doc, among, part};
 use diesel::prelude::*;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -148,8 +148,7 @@ pub(super) fn fates(
 ) -> Result<HashMap<DeviceId, (State, Option<String>)>> {
     let rows: Vec<(DeviceId, String, Option<String>)> = on!(conn, c => messages::table
         .filter(messages::app_id.eq(app).and(messages::activity_id.eq(activity.to_string())))
-        // The condition of the index.
-        .filter(messages::activity_id.ne("").and(messages::campaign_id.eq(of)))
+        .filter(part("activity_id <> ''").and(messages::campaign_id.eq(of)))
         .select((messages::device_id, messages::state, messages::reason))
         .load(c))?;
     Ok(rows.into_iter().filter_map(|(device, state, reason)| Some((device, (State::parse(&state)?, reason)))).collect())
@@ -239,7 +238,7 @@ fn forget(conn: &mut Conn, app: AppId, ids: &[ActivityId]) -> Result<()> {
 /// how many there were.
 pub(super) fn expire(conn: &mut Conn, app: AppId, (now_ms, limit): (i64, i64)) -> Result<usize> {
     let over: Vec<(ActivityId, Option<Doc<Plan>>)> = on!(conn, c => activities::table
-        .filter(activities::app_id.eq(app).and(activities::swept.eq(false)).and(activities::over_ms.le(now_ms)))
+        .filter(activities::app_id.eq(app).and(part("swept = false")).and(activities::over_ms.le(now_ms)))
         .order((activities::over_ms, activities::id))
         .limit(limit)
         .select((activities::id, activities::spec))

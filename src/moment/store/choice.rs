@@ -6,7 +6,7 @@ use crate::moment::decision::Outcome;
 use crate::moment::input::is_direct;
 use crate::on;
 use crate::store::schema::{choices, decisions, messages, moments};
-use crate::store::{Conn, Doc};
+use crate::store::{Conn, Doc, part};
 use diesel::prelude::*;
 use serde_json::Value;
 
@@ -32,10 +32,13 @@ impl HeldRow {
     }
 }
 
+/// Those that wait for their time.
+const HELD: &str = "state = 'held'";
+
 /// Held choices whose time has come, the earliest first.
 pub(in crate::moment) fn due_held(conn: &mut Conn, now_ms: i64, limit: i64) -> Result<Vec<HeldRow>> {
     Ok(on!(conn, c => choices::table
-        .filter(choices::state.eq("held").and(choices::planned_ms.le(now_ms)))
+        .filter(part(HELD).and(choices::planned_ms.le(now_ms)))
         .order((choices::planned_ms, choices::id))
         .limit(limit)
         .select((
@@ -53,7 +56,7 @@ pub(in crate::moment) fn due_held(conn: &mut Conn, now_ms: i64, limit: i64) -> R
 /// When the next held choice falls due.
 pub(in crate::moment) fn next_due_ms(conn: &mut Conn) -> Result<Option<i64>> {
     Ok(on!(conn, c => choices::table
-        .filter(choices::state.eq("held"))
+        .filter(part(HELD))
         .select(diesel::dsl::min(choices::planned_ms))
         .first(c))?)
 }

@@ -5,7 +5,7 @@ use crate::id::{AppId, CampaignId, ChoiceId, MessageId, OfferId, UserId};
 use crate::moment::input::is_direct;
 use crate::on;
 use crate::store::schema::{choices, message_states, messages};
-use crate::store::{Conn, among_numbers};
+use crate::store::{Conn, among_numbers, part};
 use diesel::prelude::*;
 
 /// An ended message that nobody has looked at.
@@ -26,7 +26,7 @@ pub(in crate::moment) struct Ended {
 /// Ended messages that nobody has looked at, the oldest first.
 pub(in crate::moment) fn ended(conn: &mut Conn, limit: i64) -> Result<Vec<Ended>> {
     Ok(on!(conn, c => messages::table
-        .filter(messages::settled.eq(false).and(messages::ended_ms.is_not_null()))
+        .filter(part("settled = false and ended_ms is not null"))
         .order(messages::n)
         .limit(limit)
         .select((

@@ -204,7 +204,6 @@ pub(super) fn of_users(conn: &mut Conn, app: AppId, users: &[UserId]) -> Result<
     for chunk in users.chunks(CHUNK) {
         let rows = on!(conn, c => devices::table
             .filter(devices::app_id.eq(app).and(devices::user_id.eq_any(chunk)).and(devices::token.is_not_null()))
-            .order(devices::id)
             .select(DeviceRow::as_select())
             .load(c))?;
         for device in all(rows)? {
@@ -213,6 +212,8 @@ pub(super) fn of_users(conn: &mut Conn, app: AppId, users: &[UserId]) -> Result<
             }
         }
     }
+    // Asked for in this order, SQLite would rather walk all devices of the app in it than sort these few.
+    found.values_mut().for_each(|devices| devices.sort_by_key(|device| device.id));
     Ok(found)
 }
 

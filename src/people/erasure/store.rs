@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::id::{AppId, ErasureId, UserId};
 use crate::on;
 use crate::store::schema::{erasures, tombstones, users};
-use crate::store::{Conn, among};
+use crate::store::{Conn, among, part};
 use diesel::prelude::*;
 use std::collections::HashSet;
 
@@ -146,7 +146,7 @@ pub(super) fn read(conn: &mut Conn, app: AppId, id: ErasureId) -> Result<Erasure
 }
 
 pub(super) fn due(conn: &mut Conn, now_ms: i64) -> Result<(Option<Erasure>, Option<i64>)> {
-    let open = || erasures::table.filter(erasures::state.eq_any([State::Waiting.name(), State::Running.name()]));
+    let open = || erasures::table.filter(part("state in ('waiting', 'running')"));
     let due: Option<Row> = on!(conn, c => open()
         .filter(erasures::due_ms.le(now_ms))
         .order((erasures::due_ms, erasures::id))

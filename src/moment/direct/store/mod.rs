@@ -14,7 +14,7 @@ use crate::moment::direct::{Spec, State, Target, Unknown};
 use crate::moment::terms::Terms;
 use crate::on;
 use crate::store::schema::{choices, decisions, push_runs, push_targets, pushes, users};
-use crate::store::{Conn, Doc, among};
+use crate::store::{Conn, Doc, among, part};
 use diesel::prelude::*;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -147,10 +147,13 @@ pub(in crate::moment::direct) fn open_count(conn: &mut Conn, app: AppId) -> Resu
         .filter(pushes::app_id.eq(app).and(pushes::ended_ms.is_null())).count().get_result(c))?)
 }
 
+/// Walks that have not reached their end.
+const OPEN: &str = "done = false";
+
 /// When the next walk falls due.
 pub(in crate::moment::direct) fn first_due_ms(conn: &mut Conn) -> Result<Option<i64>> {
     Ok(on!(conn, c => push_runs::table
-        .filter(push_runs::done.eq(false))
+        .filter(part(OPEN))
         .order((push_runs::due_ms, push_runs::app_id, push_runs::push_id))
         .select(push_runs::due_ms).first(c).optional())?)
 }
@@ -158,7 +161,7 @@ pub(in crate::moment::direct) fn first_due_ms(conn: &mut Conn) -> Result<Option<
 /// The app whose turn it is: the next one after this text, in the order of ids and round again, with a walk that is due.
 pub(in crate::moment::direct) fn next_app(conn: &mut Conn, after: &str, now_ms: i64) -> Result<Option<AppId>> {
     for after in [after, ""] {
-        let due = push_runs::done.eq(false).and(push_runs::due_ms.le(now_ms)).and(push_runs::app_id.gt(after));
+        let due = part(OPEN).and(push_runs::due_ms.le(now_ms)).and(push_runs::app_id.gt(after));
         let app: Option<AppId> = on!(conn, c => push_runs::table
             .filter(due).order(push_runs::app_id).select(push_runs::app_id).first(c).optional())?;
         if app.is_some() {
@@ -171,7 +174,7 @@ pub(in crate::moment::direct) fn next_app(conn: &mut Conn, after: &str, now_ms: 
 /// The walks of an app that are due, the earliest first: one that has just moved on stands behind those that wait.
 pub(in crate::moment::direct) fn due(conn: &mut Conn, app: AppId, (now_ms, limit): (i64, i64)) -> Result<Vec<RunRow>> {
     Ok(on!(conn, c => push_runs::table
-        .filter(push_runs::done.eq(false).and(push_runs::due_ms.le(now_ms)).and(push_runs::app_id.eq(app)))
+        .filter(part(OPEN).and(push_runs::due_ms.le(now_ms)).and(push_runs::app_id.eq(app)))
         .order((push_runs::due_ms, push_runs::push_id, push_runs::zone))
         .limit(limit).select(RunRow::as_select()).load(c))?)
 }
