@@ -13,7 +13,7 @@ use crate::on;
 use diesel::dsl::sql;
 use diesel::expression::SqlLiteral;
 use diesel::prelude::*;
-use diesel::sql_types::{Bool, Nullable, Text};
+use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
@@ -90,18 +90,22 @@ pub(super) fn inform(conn: &mut Conn) -> Result<()> {
     if conn.engine() == Engine::Postgres {
         return Ok(());
     }
-    // The table of figures is there after the first count, which this keeps short.
-    conn.batch("PRAGMA analysis_limit = 1; ANALYZE __diesel_schema_migrations")?;
     let wanted = figures(conn)?;
-    let there: BTreeSet<Figure> =
-        on!(conn, c => diesel::sql_query("select tbl, idx, stat from sqlite_stat1").load(c))?.into_iter().collect();
-    if wanted == there {
+    let counted = "(select count(*) from sqlite_master where name = 'sqlite_stat1')";
+    let counted: i64 = on!(conn, c => diesel::select(sql::<BigInt>(counted)).get_result(c))?;
+    if counted == 0 {
+        // The first count makes the table of figures; this one is of a few rows.
+        conn.batch("ANALYZE __diesel_schema_migrations")?;
+    }
+    let there: Vec<Figure> = on!(conn, c => diesel::sql_query("select tbl, idx, stat from sqlite_stat1").load(c))?;
+    if there.into_iter().collect::<BTreeSet<Figure>>() == wanted {
         return Ok(());
     }
     let mut sql = "BEGIN IMMEDIATE; delete from sqlite_stat1;".to_owned();
     for Figure { tbl, idx, stat } in &wanted {
         let idx = idx.as_ref().map_or_else(|| "null".to_owned(), |idx| format!("'{idx}'"));
-        let _ = write!(sql, "insert into sqlite_stat1 (tbl, idx, stat) values ('{tbl}', {idx}, '{}');", stat.as_deref().unwrap_or_default());
+        let stat = stat.as_deref().unwrap_or_default();
+        let _ = write!(sql, "insert into sqlite_stat1 (tbl, idx, stat) values ('{tbl}', {idx}, '{stat}');");
     }
     sql.push_str("COMMIT");
     conn.batch(&sql)
