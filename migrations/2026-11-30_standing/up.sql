@@ -76,13 +76,17 @@ create table message_states (
     settled boolean not null
 );
 
+-- only postgres
+-- a server of the version before must neither add to what was copied nor send of it
+lock table messages in access exclusive mode;
+-- end
 insert into message_bodies (app_id, id, decision_id, choice_id, user_id, device_id, campaign_id, offer_id, platform, token,
     environment, test, payload, head, collapse_id, mode, consent, consent_epoch, app_consent_epoch, created_ms, activity_id,
     recalls, recalled_ms, inbox_until_ms)
 select app_id, id, decision_id, choice_id, user_id, device_id, campaign_id, offer_id, platform, token,
     environment, test, payload, head, collapse_id, mode, consent, consent_epoch, app_consent_epoch, created_ms, activity_id,
     recalls, recalled_ms, inbox_until_ms
-from messages order by id;
+from messages order by app_id, id;
 insert into message_states (n, app_id, route, topic, state, reason, stop_reason, attempt, attempts, due_ms, deadline_ms,
     consent_until_ms, sending_ms, ended_ms, settled)
 select b.n, m.app_id, m.route, m.topic, m.state, m.reason, m.stop_reason, m.attempt, m.attempts, m.due_ms, m.deadline_ms,
@@ -100,7 +104,7 @@ create index message_states_sending on message_states (sending_ms) where state =
 create index message_states_unsettled on message_states (n) where settled = false and ended_ms is not null;
 
 create view messages as
-select b.n, b.app_id, b.id, b.decision_id, b.choice_id, b.user_id, b.device_id, b.campaign_id, b.offer_id, b.platform,
+select s.n, b.app_id, b.id, b.decision_id, b.choice_id, b.user_id, b.device_id, b.campaign_id, b.offer_id, b.platform,
     b.token, b.environment, s.topic, b.test, s.route, b.payload, b.head, b.collapse_id, b.mode, b.consent, b.consent_epoch,
     b.app_consent_epoch, s.state, s.reason, s.stop_reason, s.attempt, s.attempts, s.due_ms, s.deadline_ms, b.created_ms,
     s.sending_ms, s.ended_ms, s.settled, s.consent_until_ms, b.activity_id, b.recalls, b.recalled_ms, b.inbox_until_ms
@@ -124,6 +128,8 @@ begin
 end;
 -- end
 -- only postgres
+analyze message_bodies;
+analyze message_states;
 create trigger message_states_edge before update of state on message_states for each row
 when (not (old.state = 'sending' or old.state = new.state or (old.state = 'queued' or old.state = 'retry_at')
     and (new.state = 'sending' or new.state = 'expired' or new.state = 'revoked' or new.state = 'token_dead'

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::id::{AppId, CampaignId, ChoiceId, DecisionId, MomentId, PushId};
 use crate::on;
 use crate::platform::personal::{Merge, OF_USER, Room, Table, document, flag, hand_over, packed, plain, time};
-use crate::push::State;
+use crate::push::{self, State};
 use crate::store::schema::{choices, decisions, inbox, message_bodies, messages, moments, receipts};
 use crate::store::{Conn, among};
 use diesel::prelude::*;
@@ -193,6 +193,7 @@ fn forget(conn: &mut Conn, app: AppId, ids: &[DecisionId]) -> Result<usize> {
     if ids.is_empty() {
         return Ok(0);
     }
+    push::personal::lock(conn, app, ids)?;
     let flying: Vec<DecisionId> = on!(conn, c => messages::table
         .filter(messages::app_id.eq(app).and(among(messages::decision_id, ids)).and(messages::state.eq("sending")))
         .select(messages::decision_id)

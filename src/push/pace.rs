@@ -10,7 +10,7 @@ use std::time::Duration;
 /// Never less than this.
 pub const FLOOR: usize = 128;
 /// A decision within this time is never late.
-pub const LATE: Duration = Duration::from_millis(12);
+pub const LATE: Duration = Duration::from_millis(5);
 /// One is late that takes more than so many times what is usual.
 const TIMES_USUAL: f64 = 3.0;
 /// What is taken for usual before anything is known, in seconds.

@@ -1,7 +1,7 @@
 //! What the outbox holds of a user: messages with their words, tokens and attempts.
 
 use crate::error::Result;
-use crate::id::{AppId, UserId};
+use crate::id::{AppId, DecisionId, UserId};
 use crate::on;
 use crate::platform::personal::{Merge, OF_USER, Room, Table, document, flag, hand_over, plain, time};
 use crate::store::schema::{message_bodies, message_states, messages};
@@ -57,6 +57,14 @@ pub const ROOM: Room = Room {
     turn_over: Some(turn_over),
     absorb: Some(|conn, merge, budget| hand_over(conn, ("message_bodies", "id"), merge, budget)),
 };
+
+/// Locks the messages of decisions before they are deleted.
+///
+/// # Errors
+/// What the database says.
+pub fn lock(conn: &mut Conn, app: AppId, of: &[DecisionId]) -> Result<()> {
+    super::store::lock(conn, app, of)
+}
 
 /// Ends what waits for a user who leaves as `token_dead`; what is being sent goes its way, but is not tried again.
 ///

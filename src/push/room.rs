@@ -30,7 +30,7 @@ impl Dispatcher {
         }
         let slots = lane.take((most, bulk), now_ms);
         let in_flight = lane.in_flight();
-        let few = in_flight > BUSY && slots.len() < WORTH.min(in_flight / 3);
+        let few = in_flight > BUSY && slots.len() < WORTH.min(in_flight / 3).min(most);
         // What goes before bulk would wait for slots that bulk fills again.
         let waits = few && !wish.before_bulk && lane.traffic.waits_for_more(now_ms, PATIENCE_MS);
         if waits && !slots.is_empty() {

@@ -194,9 +194,13 @@ fn part_for(engine: Engine, sql: &str) -> String {
 
 /// Brings the schema up to date; refuses a database that a newer program has already changed.
 pub(super) fn up(conn: &mut Conn) -> Result<()> {
-    if conn.engine() == Engine::Postgres {
-        // Two nodes that start together take turns; the lock ends with the session.
-        conn.batch("SELECT pg_advisory_lock(7203515946318)")?;
+    match conn.engine() {
+        // A change of large tables takes its time. Two nodes that start together take turns; the lock ends with the session.
+        Engine::Postgres => {
+            conn.batch("SET statement_timeout = 0; SET lock_timeout = 0; SELECT pg_advisory_lock(7203515946318)")?;
+        }
+        // Not in memory: what is sorted and what could be undone is as large as the tables.
+        Engine::Sqlite => conn.batch("PRAGMA temp_store = FILE")?,
     }
     refuse_newer(conn)?;
     let engine = conn.engine();

@@ -1,9 +1,8 @@
 //! The threads on which closures meet the database, and how they share transactions.
 //!
 //! SQLite has one writer, and most of what a small transaction costs is its commit. So closures that wait for the writer
-//! share one: each is a savepoint, which can fail alone, and all of them are answered after the commit. Those in no hurry
-//! go in pairs: the next claim of a campaign with the ends of its last one, while nobody else waits. PostgreSQL commits
-//! those of its connections together by itself, and there a shared transaction would hold the rows of many.
+//! share one: each is a savepoint, which can fail alone, and all of them are answered after the commit. PostgreSQL
+//! commits those of its connections together by itself, and there a shared transaction would hold the rows of many.
 
 use super::conn::{Access, Conn, Engine, Target};
 use crate::error::{Error, Result};
@@ -16,8 +15,6 @@ use std::time::{Duration, Instant};
 const SHARE_LIMIT: usize = 64;
 /// A transaction that is older takes no more closures in: the first of them waits for its commit.
 const SHARE_AGE: Duration = Duration::from_millis(2);
-/// Closures in no hurry in one transaction.
-const PATIENT_SHARE_LIMIT: usize = 2;
 
 thread_local! {
     /// See [`beside_others`].
@@ -46,44 +43,24 @@ impl Jobs {
         Self { first, patient, turns: 0 }
     }
 
-    /// Waits for the next one, and says whether it is patient; none when there will be no more.
-    fn next(&mut self) -> Option<(Job, bool)> {
+    /// Waits for the next one; none when there will be no more.
+    fn next(&mut self) -> Option<Job> {
         if self.turns >= TURNS
             && let Ok(job) = self.patient.try_recv()
         {
             self.turns = 0;
-            return Some((job, true));
+            return Some(job);
         }
         if let Ok(job) = self.first.try_recv() {
             self.turns = self.turns.saturating_add(1);
-            return Some((job, false));
+            return Some(job);
         }
         self.turns = 0;
-        let (first, patient) = (|| Some((self.first.recv().ok()?, false)), || Some((self.patient.recv().ok()?, true)));
         crossbeam_channel::select! {
-            recv(self.first) -> job => job.ok().map(|job| (job, false)).or_else(patient),
-            recv(self.patient) -> job => job.ok().map(|job| (job, true)).or_else(first),
+            recv(self.first) -> job => job.ok().or_else(|| self.patient.recv().ok()),
+            recv(self.patient) -> job => job.ok().or_else(|| self.first.recv().ok()),
         }
     }
-
-    /// One more for a transaction, if it takes one in now.
-    fn next_beside(&self, company: &mut Company) -> Option<Job> {
-        if !self.first.is_empty() {
-            company.patient = false;
-            let room = company.closures < SHARE_LIMIT && company.began.elapsed() < SHARE_AGE;
-            return if room { self.first.try_recv().ok() } else { None };
-        }
-        let room = company.patient && company.closures < PATIENT_SHARE_LIMIT;
-        if room { self.patient.try_recv().ok() } else { None }
-    }
-}
-
-/// Who shares a transaction so far.
-struct Company {
-    closures: usize,
-    began: Instant,
-    /// Whether nobody of them is in a hurry.
-    patient: bool,
 }
 
 /// What a database thread does.
@@ -116,7 +93,7 @@ pub(super) enum End {
 pub(super) fn spawn(name: String, target: Arc<Target>, mut jobs: Jobs) -> Result<()> {
     let thread = move || {
         let mut slot: Option<Conn> = None;
-        while let Some((job, patient)) = jobs.next() {
+        while let Some(job) = jobs.next() {
             let mut conn = match begun(slot.take(), job.access, &target) {
                 Ok(conn) => conn,
                 // Dropping the job answers its caller with `Busy`.
@@ -125,7 +102,7 @@ pub(super) fn spawn(name: String, target: Arc<Target>, mut jobs: Jobs) -> Result
                     continue;
                 }
             };
-            if transaction(&mut conn, (job, patient), &jobs) {
+            if transaction(&mut conn, job, &jobs.first) {
                 slot = Some(conn);
             }
         }
@@ -146,7 +123,7 @@ fn begun(at_hand: Option<Conn>, access: Access, target: &Target) -> Result<Conn>
 }
 
 /// Runs a job, and of those that wait as many as may share its transaction; answers whether the connection is good for more.
-fn transaction(conn: &mut Conn, (first, patient): (Job, bool), jobs: &Jobs) -> bool {
+fn transaction(conn: &mut Conn, first: Job, jobs: &Receiver<Job>) -> bool {
     let access = first.access;
     if access == Access::Bare {
         let Done { end, tell } = (first.work)(conn);
@@ -154,17 +131,15 @@ fn transaction(conn: &mut Conn, (first, patient): (Job, bool), jobs: &Jobs) -> b
         return matches!(end, End::Kept | End::Refused);
     }
     let shares = access == Access::Write && conn.engine() == Engine::Sqlite;
-    let mut company = Company { closures: 0, began: Instant::now(), patient };
-    let mut shared = Shared::default();
+    let (began, mut shared) = (Instant::now(), Shared::default());
     let mut next = Some(first);
     while let Some(Job { work, .. }) = next.take() {
         // Alone, the transaction itself is what can be undone.
-        let alone = shared.told.is_empty() && (!shares || jobs.first.is_empty());
+        let alone = shared.told.is_empty() && (!shares || jobs.is_empty());
         let end = shared.run(conn, work, alone);
         let open = end == End::Kept || (end == End::Refused && !alone);
-        if shares && open {
-            company.closures += 1;
-            next = jobs.next_beside(&mut company);
+        if shares && open && shared.told.len() < SHARE_LIMIT && began.elapsed() < SHARE_AGE {
+            next = jobs.try_recv().ok();
         }
     }
     shared.finish(conn)

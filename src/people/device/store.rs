@@ -258,8 +258,9 @@ pub(super) fn by_tokens(conn: &mut Conn, app: AppId, tokens: &[String]) -> Resul
     // Those of APNs are kept in small letters.
     let forms: BTreeSet<String> = tokens.iter().flat_map(|token| [token.clone(), token.to_ascii_lowercase()]).collect();
     let rows: Vec<(Option<String>, Option<UserId>, DeviceId, String)> = on!(conn, c => devices::table
-        .filter(devices::app_id.eq(app).and(among(devices::token.assume_not_null(), forms)))
-        .filter(devices::user_id.is_not_null())
+        // The index has the platforms before the tokens.
+        .filter(devices::app_id.eq(app).and(devices::platform.eq_any(Platform::ALL.map(Platform::name))))
+        .filter(among(devices::token.assume_not_null(), forms).and(devices::user_id.is_not_null()))
         .select((devices::token, devices::user_id, devices::id, devices::platform))
         .load(c))?;
     let held: HashMap<String, (UserId, DeviceId, bool)> = rows

@@ -64,6 +64,9 @@ pub enum Platform {
 }
 
 impl Platform {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Ios, Self::Android, Self::Web];
+
     /// The word for it in the database and on the wire.
     pub fn name(self) -> &'static str {
         match self {
@@ -75,7 +78,7 @@ impl Platform {
 
     /// The platform behind the word.
     pub fn named(word: &str) -> Option<Self> {
-        [Self::Ios, Self::Android, Self::Web].into_iter().find(|p| p.name() == word)
+        Self::ALL.into_iter().find(|p| p.name() == word)
     }
 
     /// Checks a token's shape and gives it the one form in which it is kept and compared.

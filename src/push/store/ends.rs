@@ -1,6 +1,6 @@
 //! How attempts and messages end.
 
-use super::{Attempts, FLIES, Fate, Settlement, WAITS, mode};
+use super::{Attempts, FLIES, Fate, STILL_FLIES, Settlement, WAITS, mode};
 use crate::error::Result;
 use crate::id::{ActivityId, AppId, CampaignId, DecisionId, DeviceId, MessageId, UserId};
 use crate::on;
@@ -77,7 +77,7 @@ fn end_fate(conn: &mut Conn, numbers: &[i64], fate: &Fate) -> Result<usize> {
     let attempt = message_states::app_id.eq(fate.app_id).and(message_states::attempt.eq(fate.attempt));
     let target = message_states::table
         .filter(among_numbers(message_states::n, numbers.iter().copied()).and(attempt))
-        .filter(message_states::state.eq(State::Sending.word()));
+        .filter(sql::<Bool>(STILL_FLIES));
     let hears = webhooks::app_id.eq(fate.app_id).and(webhooks::partner_id.eq("")).and(webhooks::results.eq(true));
     let heard = exists(webhooks::table.filter(hears));
     Ok(on!(conn, c => diesel::update(target)

@@ -14,7 +14,7 @@ pub(super) use ends::{
     Settled, Stranded, cancel, cancel_campaign, cancel_decisions, end_alike, is_proven, readdress, reroute, sending, settle_one,
     stop_activity,
 };
-pub(super) use queue::{Due, Waiting, allow, depth, due, end, expire, postpone, start, waiting};
+pub(super) use queue::{Due, Waiting, allow, depth, due, end, expire, lock, postpone, start, waiting};
 pub(super) use recalls::{Original, ask_later, insert_recalls, note_recalled, originals, states, unended};
 
 use super::ending::{Next, Tried};
@@ -28,6 +28,11 @@ use crate::store::schema::{message_bodies, message_states};
 use diesel::prelude::*;
 use std::borrow::Cow;
 use std::collections::HashMap;
+
+/// [`WAITS`] and [`FLIES`] of rows that are found by their numbers: in other words, or PostgreSQL would intersect those few
+/// with all that waits or flies.
+const STILL_WAITS: &str = "state || '' in ('queued', 'retry_at')";
+const STILL_FLIES: &str = "state || '' = 'sending'";
 
 /// Ids in one statement.
 const CHUNK: usize = 500;

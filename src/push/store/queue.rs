@@ -1,8 +1,8 @@
 //! What waits: found, claimed, ended, allowed anew.
 
-use super::{Claimed, WAITS, mode};
+use super::{Claimed, STILL_WAITS, WAITS, mode};
 use crate::error::{Error, Result};
-use crate::id::{AppId, DeviceId, MessageId, UserId};
+use crate::id::{AppId, DecisionId, DeviceId, MessageId, UserId};
 use crate::on;
 use crate::push::lanes::Serves;
 use crate::push::message::{Allowed, Mode, Push, State};
@@ -174,8 +174,34 @@ pub(in crate::push) fn due(
         return Ok(Vec::new());
     }
     let mut bodies = bodies(conn, states.iter().map(|state| state.0))?;
-    let whole = |state: States| bodies.remove(&state.0).map(|body| read(state, body));
-    states.into_iter().filter_map(whole).collect()
+    let (mut whole, mut lost) = (Vec::with_capacity(states.len()), Vec::new());
+    for state in states {
+        match bodies.remove(&state.0) {
+            Some(body) => whole.push(read(state, body)?),
+            None => lost.push(state.0),
+        }
+    }
+    if !lost.is_empty() {
+        // Nobody can send or show them, and they would be the first of their queue for ever.
+        tracing::error!(messages = lost.len(), "states without messages were found in the outbox and removed");
+        on!(conn, c => diesel::delete(message_states::table.filter(those(&lost))).execute(c))?;
+    }
+    Ok(whole)
+}
+
+/// Waits until nobody claims or settles the messages of these decisions, and keeps others from doing so: who deletes
+/// messages takes their locks in the order of all others.
+pub(in crate::push) fn lock(conn: &mut Conn, app: AppId, of: &[DecisionId]) -> Result<()> {
+    let of = message_bodies::app_id.eq(app).and(among(message_bodies::decision_id, of));
+    let states = message_states::table
+        .filter(message_states::n.eq_any(message_bodies::table.filter(of).select(message_bodies::n)))
+        .order(message_states::n)
+        .select(message_states::n);
+    match conn {
+        // It has one writer.
+        Conn::Sqlite(_) => Ok(()),
+        Conn::Postgres(c) => Ok(states.for_update().load::<i64>(c).map(drop)?),
+    }
 }
 
 fn bodies(conn: &mut Conn, numbers: impl Iterator<Item = i64>) -> Result<HashMap<i64, Bodies>> {
@@ -246,7 +272,7 @@ type AmongNumbers = Among<message_states::n, i64>;
 pub(in crate::push) fn start(conn: &mut Conn, numbers: &[i64], now_ms: i64) -> Result<usize> {
     let consented = message_states::consent_until_ms.is_null().or(message_states::consent_until_ms.gt(now_ms));
     Ok(on!(conn, c => diesel::update(message_states::table
-            .filter(those(numbers).and(sql::<Bool>(WAITS)))
+            .filter(those(numbers).and(sql::<Bool>(STILL_WAITS)))
             .filter(message_states::deadline_ms.gt(now_ms).and(consented)))
         .set((
             message_states::state.eq(State::Sending.word()),
