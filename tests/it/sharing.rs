@@ -155,7 +155,7 @@ both! {
         for call in others {
             call.await.unwrap();
         }
-        let order = order.lock().unwrap();
+        let order = std::mem::take(&mut *order.lock().unwrap());
         let place = |n: usize| order.iter().enumerate().filter(|(_, name)| **name == "patient").nth(n).unwrap().0;
         assert!(place(0) >= 8, "{} came before it, though it had been there first", place(0));
         assert!(place(2) < 1_999, "it waited for everybody");
