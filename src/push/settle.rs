@@ -151,7 +151,14 @@ fn written(platform: &Platform, outcome: Outcome, now_ms: i64) -> Written {
         let retry = claimed.settlement(&again, Some(attempt(&again)), now_ms);
         next = again;
         let instead = std::mem::replace(&mut settlement, retry);
-        Elsewhere { app, user: claimed.user_id, device, token: claimed.push.token.clone(), queue: Queue { route, bulk: claimed.bulk }, instead }
+        Elsewhere {
+            app,
+            user: claimed.user_id,
+            device,
+            token: claimed.push.token.clone(),
+            queue: Queue { route, bulk: claimed.bulk },
+            instead,
+        }
     });
     // Apple forgets the token of an activity that is over, and says no more than that it does not know it.
     if claimed.activity && elsewhere.is_none() && is_unknown(&end) {

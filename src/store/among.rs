@@ -8,8 +8,8 @@ use diesel::prelude::*;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::serialize::{self, IsNull, Output, ToSql};
 use diesel::sql_types::{Array, BigInt, Bool, Text};
-use serde::Serialize;
 use diesel::sqlite::Sqlite;
+use serde::Serialize;
 
 /// Whether a column of text holds one of these.
 pub fn among<C>(column: C, these: impl IntoIterator<Item = impl ToString>) -> Among<C, String> {

@@ -27,7 +27,9 @@ fn a_long_queue_is_walked_along_its_index() {
             format!(
                 "select topic from message_states where app_id = 'a' and route = 'r' and due_ms <= 1 and {waits} order by due_ms, n limit 5"
             ),
-            format!("select due_ms from message_states where {waits} and app_id = 'a' and route > 'r' order by route, due_ms limit 1"),
+            format!(
+                "select due_ms from message_states where {waits} and app_id = 'a' and route > 'r' order by route, due_ms limit 1"
+            ),
             format!("select due_ms from message_states where {waits} and app_id > 'a' order by app_id, route, due_ms limit 1"),
         ];
         for query in queries {
@@ -48,11 +50,17 @@ fn what_few_rows_hold_is_not_looked_for_in_all_of_an_app() {
             ("select * from sessions where app_id = ? and user_id = ? and ended_ms is null order by id", "sessions_user"),
             ("select * from messages where app_id = ? and choice_id in (?) order by id", "message_bodies_choice"),
             ("select * from messages where app_id = ? and decision_id in (?) order by id", "message_bodies_once"),
-            ("select * from messages where app_id = ? and user_id = ? and id < ? order by id desc limit ?", "message_bodies_user"),
+            (
+                "select * from messages where app_id = ? and user_id = ? and id < ? order by id desc limit ?",
+                "message_bodies_user",
+            ),
             ("select * from decisions where app_id = ? and user_id = ? and id > ? order by id limit ?", "decisions_user"),
             ("select * from consents where app_id = ? and user_id in (?, ?) order by id", "consents_user"),
             ("select * from links where app_id = ? and thing_id in (?) order by id", "links_pair"),
-            ("select * from messages where settled = false and ended_ms is not null order by n limit ?", "message_states_unsettled"),
+            (
+                "select * from messages where settled = false and ended_ms is not null order by n limit ?",
+                "message_states_unsettled",
+            ),
             (
                 "select * from decisions where app_id = ? and campaign_id = ? and moment_id is null and user_id > ? order by user_id",
                 "decisions_campaign",

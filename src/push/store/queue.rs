@@ -130,10 +130,8 @@ impl Due {
 /// Where a due message stands.
 type States = (i64, Option<String>, i64, String, i64, Option<i64>);
 /// What it says.
-type Bodies = (
-    (i64, MessageId, UserId, DeviceId, String, String, Option<String>, String),
-    (String, String, i64, i64, i64, String, String),
-);
+type Bodies =
+    ((i64, MessageId, UserId, DeviceId, String, String, Option<String>, String), (String, String, i64, i64, i64, String, String));
 
 /// Messages that are due, the longest due first. On PostgreSQL their states are locked, and those that another node has
 /// locked are left to it; therefore their words are asked for apart.
@@ -283,11 +281,7 @@ pub(in crate::push) fn start(conn: &mut Conn, numbers: &[i64], now_ms: i64) -> R
 }
 
 /// Ends waiting messages.
-pub(in crate::push) fn end(
-    conn: &mut Conn,
-    (numbers, state, reason): (&[i64], State, &str),
-    now_ms: i64,
-) -> Result<()> {
+pub(in crate::push) fn end(conn: &mut Conn, (numbers, state, reason): (&[i64], State, &str), now_ms: i64) -> Result<()> {
     if numbers.is_empty() {
         return Ok(());
     }
