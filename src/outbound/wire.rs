@@ -100,7 +100,7 @@ impl Frames {
 }
 
 /// A socket whose frames are followed, as the client sees them. It takes no vectored writes: `h2` then copies small frames
-/// into one buffer and writes fifty pushes at once, instead of each by itself.
+/// into one buffer and writes many pushes at once, instead of each by itself.
 pub struct Watched<T> {
     inner: T,
     seen: Arc<Seen>,
