@@ -237,8 +237,14 @@ both! {
         let heard = Arc::new(AtomicUsize::new(0));
         let hears = Arc::clone(&heard);
         platform.cache.subscribe("told", move |payload| { hears.fetch_add(payload.len(), Ordering::SeqCst); });
-        let asked = platform.write_and_tell(("told", "news".to_owned()), |conn| conn.batch("select 1"));
+        let (go_on, wait) = mpsc::channel::<()>();
+        let write = move |conn: &mut Conn| {
+            wait.recv().unwrap();
+            conn.batch("select 1")
+        };
+        let asked = platform.write_and_tell(("told", "news".to_owned()), write);
         assert!(asked.now_or_never().is_none(), "it waits for the commit");
+        go_on.send(()).unwrap();
         while heard.load(Ordering::SeqCst) != 4 {
             tokio::task::yield_now().await;
         }
