@@ -29,7 +29,6 @@ pub struct Config {
     pub fcm_url: String,
     pub webpush_url: String,
     pub webpush_hosts: String,
-    pub webpush_payload_limit_bytes: usize,
     pub apple_url: String,
     pub google_url: String,
     pub ca_file: String,
@@ -167,7 +166,6 @@ impl Config {
             ("gateway_streams", self.gateway_streams),
             ("gateway_connections", self.gateway_connections),
             ("smtp_connections", self.smtp_connections),
-            ("webpush_payload_limit_bytes", self.webpush_payload_limit_bytes),
             ("webhook_timeout_ms", usize::try_from(self.webhook_timeout_ms).unwrap_or(usize::MAX)),
         ] {
             if value == 0 {

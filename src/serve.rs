@@ -136,7 +136,7 @@ impl Kairos {
         let http = server.handle();
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
-        for worker in &self.workers {
+        for worker in self.workers.iter().flat_map(|worker| (0..worker.loops).map(move |_| worker)) {
             tasks.spawn(Arc::clone(worker).run(self.platform.clock.clone(), stopped.clone()));
         }
         tokio::spawn(server);

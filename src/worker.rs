@@ -18,7 +18,7 @@ pub enum Progress {
     Until(i64),
 }
 
-/// Wakes a worker; many hints before it looks are one.
+/// Wakes a worker, one of its loops; many hints before it looks are one.
 #[derive(Clone, Default)]
 pub struct Hint(Arc<Notify>);
 
@@ -42,6 +42,8 @@ pub struct Worker {
     pub hint: Hint,
     /// Longest wait without a hint, in real milliseconds: lost hints cost no more than this.
     pub poll_ms: u64,
+    /// How many loops take its steps at once.
+    pub loops: usize,
     step: Box<dyn Fn() -> BoxFuture<'static, Result<Progress>> + Send + Sync>,
 }
 
@@ -51,7 +53,13 @@ impl Worker {
     where
         F: Future<Output = Result<Progress>> + Send + 'static,
     {
-        Self { name, hint, poll_ms, step: Box::new(move || Box::pin(step())) }
+        Self { name, hint, poll_ms, loops: 1, step: Box::new(move || Box::pin(step())) }
+    }
+
+    /// The same, with so many loops.
+    #[must_use]
+    pub fn at_once(self, loops: usize) -> Self {
+        Self { loops, ..self }
     }
 
     /// One step by hand: tests and replay.

@@ -249,7 +249,8 @@ impl Known {
         let unseen = hidden.iter().cloned().reduce(|all, one| &all & &one).unwrap_or_else(|| self.hidden(person, None));
         facts.user = user_facts(person, &unseen);
         let first = terms.first().map(Arc::as_ref);
-        let mut devices: Vec<Device> = self.devices(user_id, first).iter().map(device_facts).collect();
+        let mut devices: Vec<Device> =
+            self.devices(user_id, first).iter().map(|device| device_facts(device, self.now_ms)).collect();
         if first.is_some_and(|terms| terms.activity.is_some()) {
             // Activities are allowed apart from messages; an app that may have none has no token for them.
             devices.iter_mut().for_each(|device| device.permitted = true);
@@ -346,13 +347,13 @@ impl From<consent::Standing> for Standing {
     }
 }
 
-fn device_facts(device: &device::Device) -> Device {
+fn device_facts(device: &device::Device, now_ms: i64) -> Device {
     let traits = &device.traits;
     let platform = traits.platform;
     Device {
         id: device.id,
         platform,
-        has_token: traits.token.is_some(),
+        has_token: traits.has_live_token(now_ms),
         permitted: traits.push_permission.shows(),
         locale: traits.locale.clone(),
         time_zone: traits.time_zone.clone(),

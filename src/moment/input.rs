@@ -105,7 +105,7 @@ pub struct Device {
     pub id: DeviceId,
     /// Which gateway reaches it follows from this.
     pub platform: Platform,
-    /// Whether it has a push token.
+    /// Whether it has a push token that has not ended by itself.
     pub has_token: bool,
     /// Whether the operating system lets it show messages.
     pub permitted: bool,

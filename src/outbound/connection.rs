@@ -1,7 +1,7 @@
 //! One connection: TCP, TLS, HTTP/2, its slots, its keep-alive, its end.
 
 use super::wire::{Seen, Watched};
-use super::{Target, Trust};
+use super::{Answer, LetsIn, Target, Trust};
 use bytes::Bytes;
 use futures_util::future::poll_fn;
 use h2::client::{Connection, SendRequest};
@@ -44,8 +44,9 @@ pub(super) struct Live {
     /// Streams that the peer allows now; 0 before its SETTINGS.
     allowed: AtomicUsize,
     in_flight: AtomicUsize,
-    /// Whether a request has succeeded: until then one stream is all that a gateway allows.
+    /// Whether the gateway has let us in: until then one stream is all that it allows.
     warm: AtomicBool,
+    lets_in: LetsIn,
     closed: AtomicBool,
     changed: Notify,
     on_change: OnChange,
@@ -92,6 +93,7 @@ async fn establish(opening: Opening<'_>) -> Result<Arc<Live>, String> {
         allowed: AtomicUsize::new(0),
         in_flight: AtomicUsize::new(0),
         warm: AtomicBool::new(false),
+        lets_in: target.lets_in,
         closed: AtomicBool::new(false),
         changed: Notify::new(),
         on_change,
@@ -223,9 +225,9 @@ impl Live {
         self.in_flight.load(Ordering::SeqCst) > self.allowed.load(Ordering::SeqCst)
     }
 
-    /// A request succeeded: the gateway has accepted who we are.
-    pub(super) fn succeeded(&self) {
-        if !self.warm.swap(true, Ordering::SeqCst) {
+    /// It has answered; from the first answer that lets us in it carries many streams.
+    pub(super) fn answered(&self, answer: &Answer) {
+        if !self.is_warm() && (self.lets_in)(answer) && !self.warm.swap(true, Ordering::SeqCst) {
             (self.on_change)(Change::Connection);
         }
     }

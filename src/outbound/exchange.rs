@@ -119,10 +119,7 @@ impl Flying {
         let (head, body) = head.into_parts();
         let answer = Answer { status: head.status, headers: head.headers, body: read(body, deadline).await };
         drop(upload);
-        // Nothing else says beyond doubt that the gateway accepts who we are: Apple allows one stream until then.
-        if answer.status.is_success() {
-            permit.0.succeeded();
-        }
+        permit.0.answered(&answer);
         Ok(answer)
     }
 }

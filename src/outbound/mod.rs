@@ -36,6 +36,13 @@ use tokio::net::TcpStream;
 /// Connects to a host and port in a way of the caller's own.
 pub type Dial = Arc<dyn Fn(String, u16) -> BoxFuture<'static, std::result::Result<TcpStream, guarded::Failure>> + Send + Sync>;
 
+/// Whether an answer proves beyond doubt that the gateway accepts who we are.
+pub type LetsIn = fn(&Answer) -> bool;
+
+fn succeeds(answer: &Answer) -> bool {
+    answer.status.is_success()
+}
+
 /// Where a gateway is.
 #[derive(Clone)]
 pub struct Target {
@@ -47,11 +54,13 @@ pub struct Target {
     pub authority: String,
     /// How to connect; the machine's own way when there is none.
     dial: Option<Dial>,
+    /// See [`Target::proven_by`].
+    lets_in: LetsIn,
 }
 
 impl std::fmt::Debug for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { host, port, authority, dial } = self;
+        let Self { host, port, authority, dial, lets_in: _ } = self;
         let judged = dial.is_some();
         f.debug_struct("Target")
             .field("host", host)
@@ -69,13 +78,15 @@ impl Target {
     /// One line that names the setting.
     pub fn new(authority: &str, instead: &str, setting: &str) -> Result<Self> {
         if instead.is_empty() {
-            return Ok(Self { host: authority.to_owned(), port: 443, authority: authority.to_owned(), dial: None });
+            let host = authority.to_owned();
+            return Ok(Self { authority: host.clone(), host, port: 443, dial: None, lets_in: succeeds });
         }
         let wrong = || Error::broken(format!("{setting}: expected https://host or https://host:port without a path"));
         let rest = instead.strip_prefix("https://").ok_or_else(wrong)?.trim_end_matches('/');
         let parsed: http::uri::Authority = rest.parse().map_err(|_| wrong())?;
         let host = parsed.host().trim_start_matches('[').trim_end_matches(']').to_owned();
-        Ok(Self { host, port: parsed.port_u16().unwrap_or(443), authority: authority.to_owned(), dial: None })
+        let port = parsed.port_u16().unwrap_or(443);
+        Ok(Self { host, port, authority: authority.to_owned(), dial: None, lets_in: succeeds })
     }
 
     /// The server of this name, or name and port.
@@ -90,6 +101,13 @@ impl Target {
     #[must_use]
     pub fn by(self, dial: Dial) -> Self {
         Self { dial: Some(dial), ..self }
+    }
+
+    /// The same, where other answers than a success open a connection for many streams too: a thousand dead tokens must not
+    /// be found out one by one.
+    #[must_use]
+    pub fn proven_by(self, lets_in: LetsIn) -> Self {
+        Self { lets_in, ..self }
     }
 
     async fn connect(&self) -> std::result::Result<TcpStream, String> {

@@ -20,6 +20,7 @@ use crate::id::AppId;
 use crate::outbound::Slot;
 use crate::platform::Platform;
 use crate::platform::fence::Flight;
+use crate::store::Conn;
 use crate::worker::{Progress, Worker};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,6 +31,8 @@ use tokio::time::timeout;
 
 /// Most messages in one claim.
 pub(super) const BATCH: usize = 500;
+/// How many claims are made at once, where the database can.
+const CLAIMS: usize = 2;
 /// Most claims of bulk in one look: then what is not bulk is looked for again.
 const BULK_CLAIMS: usize = 1;
 /// How often a step looks again while a connection or a token is on its way, and how long for each.
@@ -119,10 +122,13 @@ impl Dispatcher {
     /// The loop that claims what is due.
     pub fn worker(&self) -> Worker {
         let me = self.clone();
-        Worker::new("push", self.0.platform.push_hint.clone(), POLL_MS, move || {
+        // On PostgreSQL one claim reads while another one commits, and a writer stays free for moments; SQLite has one.
+        let loops = CLAIMS.min(self.0.platform.store.writers().saturating_sub(1)).max(1);
+        let step = move || {
             let me = me.clone();
             async move { me.step().await }
-        })
+        };
+        Worker::new("push", self.0.platform.push_hint.clone(), POLL_MS, step).at_once(loops)
     }
 
     /// The loop that writes what gateways think of credentials.
@@ -146,7 +152,7 @@ impl Dispatcher {
 
     /// So many moments were decided together within this time: when that is long, what is said to many gives way.
     pub fn decided(&self, many: usize, took: Duration) {
-        self.pace().decided((many, took), self.0.flights.count(), self.0.since.elapsed());
+        self.pace().decided((many, took), self.0.lanes.bulk(), self.0.since.elapsed());
     }
 
     /// How much of what is said to many may be in flight on a lane; none: whatever the lane bears.
@@ -161,7 +167,9 @@ impl Dispatcher {
     /// This server stops: the step in progress ends now. What waits is taken up at the next start.
     pub fn leave(&self) {
         self.0.leaving.store(true, Ordering::SeqCst);
-        self.0.platform.push_hint.nudge();
+        for _ in 0..CLAIMS {
+            self.0.platform.push_hint.nudge();
+        }
     }
 
     /// Waits until nothing is on its way: every claimed message is settled.
@@ -178,7 +186,7 @@ impl Dispatcher {
     }
 
     /// The lane that serves this topic, for what goes beside the outbox; none without a credential.
-    pub(super) async fn lane(&self, app: AppId, route: Route, topic: Option<&String>) -> Result<Option<Arc<Lane>>> {
+    pub(super) async fn lane(&self, app: AppId, route: Route, topic: Option<&str>) -> Result<Option<Arc<Lane>>> {
         Ok(match self.0.lanes.get(app, &route).await? {
             Found::Lanes(ways) => ways.iter().find(|lane| lane.serves.has(topic)).cloned(),
             Found::NoRoom => None,
@@ -197,7 +205,7 @@ impl Dispatcher {
                 return None;
             }
             let route = Route::of(message, self.config());
-            let lane = self.0.lanes.opened((message.app_id, route), message.topic.as_ref())?;
+            let lane = self.0.lanes.opened((message.app_id, route), message.topic.as_deref())?;
             if message.bulk && bulk_limit.is_some_and(|limit| lane.traffic.bulk() >= limit) {
                 return None;
             }
@@ -298,13 +306,8 @@ impl Dispatcher {
                 return self.no_room(wish, look).await;
             }
         };
-        if lanes.is_empty() {
-            return self.claim_for(None, wish, look).await;
-        }
-        for lane in lanes.iter() {
-            self.claim_for(Some(lane), wish, look).await?;
-        }
-        Ok(())
+        let topic = wish.queue.topic.as_deref();
+        self.claim_for(lanes.iter().find(|lane| lane.serves.has(topic)), wish, look).await
     }
 
     async fn claim_for(&self, lane: Option<&Arc<Lane>>, wish: &Wish, look: &mut Look) -> Result<()> {
@@ -318,28 +321,28 @@ impl Dispatcher {
         }
         let (app, queue) = (wish.app, wish.queue.clone());
         let limit = slots.as_ref().map_or(BATCH, Vec::len);
+        // From here on they count as used, so that no other claim takes them for free.
+        let rides: Vec<Ride> = lane.map(|lane| (0..limit).map(|_| Ride::begin(lane, queue.bulk)).collect()).unwrap_or_default();
         let serves = lane.map_or(Serves::All, |lane| lane.serves.clone());
         let (fence, flights, clock) = (platform.fence.clone(), self.0.flights.clone(), platform.clock.clone());
-        let claim = move |conn: &mut crate::store::Conn| {
+        let claim = move |conn: &mut Conn| {
             let claim = Claim { app, queue: &queue, serves: &serves, limit, fence: &fence, flights: &flights, clock: &clock };
             outbox::claim(conn, &claim)
         };
         let claims =
-            if wish.queue.bulk { platform.store.write_patiently(claim).await? } else { platform.store.write(claim).await? };
+            if wish.queue.bulk { platform.store.write_patiently(claim).await } else { platform.store.write(claim).await };
+        if let Some(lane) = lane {
+            lane.give_back(limit.saturating_sub(claims.as_ref().map_or(0, |claims| claims.taken.len())));
+        }
+        let claims = claims?;
         let moved = claims.ended || !claims.taken.is_empty();
         look.claims += usize::from(moved);
         look.progress |= moved;
         if claims.ended {
             platform.feedback_hint.nudge();
         }
-        if let (Some(lane), Some(slots)) = (lane, &slots) {
-            lane.give_back(slots.len().saturating_sub(claims.taken.len()));
-        }
-        let mut slots = slots.unwrap_or_default().into_iter();
-        let ready = |(claimed, flight, aboard)| {
-            let lane = lane.map(|lane| Ride::begin(lane, wish.queue.bulk));
-            Ready { claimed, aboard, slot: slots.next(), flight, lane }
-        };
+        let (mut slots, mut rides) = (slots.unwrap_or_default().into_iter(), rides.into_iter());
+        let ready = |(claimed, flight, aboard)| Ready { claimed, aboard, slot: slots.next(), flight, lane: rides.next() };
         let sends = claims.taken.into_iter().map(ready).collect();
         // Beside this step: while these go out the next ones are claimed. What is encrypted costs its time on the processor,
         // which the async threads do not have.

@@ -64,7 +64,7 @@ impl Edge {
                     Environment::Production => apns::PRODUCTION,
                     Environment::Sandbox => apns::SANDBOX,
                 };
-                let pool = self.pool((authority, &config.apns_url, "KAIROS_APNS_URL"), limits)?;
+                let pool = self.pool(Target::new(authority, &config.apns_url, "KAIROS_APNS_URL")?, limits);
                 let client = apns::Client::new(self.provider_tokens.of(key, environment), topics, authority);
                 let manage = Pool::new(self.manage_target(environment)?, self.trust.clone(), MANAGE_LIMITS, || {});
                 Ok((pool, Client::Apns { client, manage }))
@@ -74,12 +74,13 @@ impl Edge {
                 let quota = self.quotas.of(&account.project_id, &account.client_email, now_ms);
                 let token = self.access_tokens.of(account, |account| self.access_token(account))?;
                 let client = fcm::Client::new(token, fcm::GATEWAY).map_err(Error::broken)?;
-                let pool = self.pool((fcm::GATEWAY, &config.fcm_url, "KAIROS_FCM_URL"), limits)?;
+                let target = Target::new(fcm::GATEWAY, &config.fcm_url, "KAIROS_FCM_URL")?.proven_by(fcm::lets_in);
+                let pool = self.pool(target, limits);
                 Ok((pool, Client::Fcm { client, quota }))
             }
             Credential::WebPush(keys) => {
                 let service = service.unwrap_or_default();
-                let client = webpush::Client::new(&keys, service, config.webpush_payload_limit_bytes).map_err(Error::broken)?;
+                let client = webpush::Client::new(&keys, service).map_err(Error::broken)?;
                 Ok((webpush::pool((&self.platform, &self.trust), service, limits)?, Client::WebPush(client)))
             }
         }
@@ -109,12 +110,12 @@ impl Edge {
     pub(super) fn token_pool(&self, account: &fcm::ServiceAccount) -> Result<Pool> {
         let host = account.token_uri.host().unwrap_or_default().to_owned();
         let instead = self.platform.config.fcm_url.as_str();
-        self.pool((&host, instead, "KAIROS_FCM_URL"), Limits { streams: 1, connections: 1 })
+        Ok(self.pool(Target::new(&host, instead, "KAIROS_FCM_URL")?, Limits { streams: 1, connections: 1 }))
     }
 
-    fn pool(&self, (authority, instead, setting): (&str, &str, &str), limits: Limits) -> Result<Pool> {
+    fn pool(&self, target: Target, limits: Limits) -> Pool {
         let hint = self.platform.push_hint.clone();
-        Ok(Pool::new(Target::new(authority, instead, setting)?, self.trust.clone(), limits, move || hint.nudge()))
+        Pool::new(target, self.trust.clone(), limits, move || hint.nudge())
     }
 }
 

@@ -131,12 +131,13 @@ impl Drop for Aboard {
             *times.get_mut() -= 1;
             if *times.get() == 0 {
                 times.remove();
+                // While another claim of it is aboard, it is that one's.
+                if !self.underway {
+                    known.let_go.insert(self.id, None);
+                }
             }
         }
         known.landings += 1;
-        if !self.underway {
-            known.let_go.insert(self.id, None);
-        }
         let last = known.aboard.is_empty();
         drop(known);
         if last {

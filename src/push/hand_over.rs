@@ -171,7 +171,7 @@ impl Dispatcher {
     async fn elsewhere(&self, claimed: &Claimed, lane: &Lane) -> Option<Route> {
         let route = lane.elsewhere(claimed)?;
         let Found::Lanes(lanes) = self.0.lanes.get(claimed.app_id, &route).await.ok()? else { return None };
-        lanes.iter().any(|lane| lane.may_send(claimed.push.topic.as_ref())).then_some(route)
+        lanes.iter().any(|lane| lane.may_send(claimed.push.topic.as_deref())).then_some(route)
     }
 
     fn tell_held(&self, (claimed, aboard): (Claimed, Aboard), held: Held) {

@@ -41,7 +41,6 @@ pub(super) struct Lane {
     platform: Platform,
     paused_until_ms: AtomicI64,
     pub(super) traffic: Traffic,
-    expired_ms: AtomicI64,
     /// When slots were asked for last, UTC milliseconds.
     taken_ms: AtomicI64,
     /// Since when it is there, UTC milliseconds.
@@ -87,7 +86,6 @@ impl Lane {
             platform: platform.clone(),
             paused_until_ms: AtomicI64::new(0),
             traffic: Traffic::default(),
-            expired_ms: AtomicI64::new(0),
             taken_ms: AtomicI64::new(0),
             opened_ms: platform.clock.now_ms(),
             accepted_after: metrics::histogram!("kairos_push_latency_seconds", "gateway" => route.gateway.word()),
@@ -143,16 +141,6 @@ impl Lane {
             Client::Apns { .. } | Client::WebPush(_) => {}
             Client::Fcm { quota, .. } => quota.give_back(unused),
         }
-    }
-
-    /// Whether it is time to look for passed deadlines in a queue that does not move: once a second.
-    pub(super) fn may_expire(&self, now_ms: i64) -> bool {
-        let last_ms = self.expired_ms.load(Ordering::SeqCst);
-        let due = now_ms.abs_diff(last_ms) >= 1_000;
-        if due {
-            self.expired_ms.store(now_ms, Ordering::SeqCst);
-        }
-        due
     }
 
     /// Until when nothing is sent here, UTC milliseconds; `None` when there is no pause.
@@ -382,9 +370,11 @@ impl Lane {
     }
 
     /// Whether it has a key for this topic.
-    pub(super) fn may_send(&self, topic: Option<&String>) -> bool {
+    pub(super) fn may_send(&self, topic: Option<&str>) -> bool {
         match &self.client {
-            Client::Apns { client, .. } => self.serves.has(topic) && topic.is_none_or(|topic| client.topics.contains(topic)),
+            Client::Apns { client, .. } => {
+                self.serves.has(topic) && topic.is_none_or(|topic| client.topics.iter().any(|own| own == topic))
+            }
             Client::Fcm { .. } | Client::WebPush(_) => true,
         }
     }

@@ -3,7 +3,7 @@
 use super::credentials::{self, Sealed};
 use super::edge::Edge;
 use super::lane::Lane;
-use super::message::Gateway;
+use super::message::{Gateway, NewMessage};
 use super::news::{Desk, News, Standing};
 use super::route::Route;
 use crate::clock;
@@ -12,6 +12,7 @@ use crate::id::AppId;
 use crate::outbound::Limits;
 use crate::people::device::web::{self, Services};
 use crate::platform::Platform;
+use crate::store::Conn;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -26,12 +27,33 @@ pub(super) enum Serves {
     But(Arc<[String]>),
 }
 
+/// The topics for which other keys than the first one speak.
+fn named(all: &[Sealed]) -> Vec<String> {
+    all.iter().skip(1).flat_map(|of| of.public.topics.iter().flatten().cloned()).collect()
+}
+
 impl Serves {
-    pub(super) fn has(&self, topic: Option<&String>) -> bool {
+    /// What a key of an app serves: the first one, whose number is 0, serves what no other is named for.
+    fn of(all: &[Sealed], n: usize) -> Self {
+        match (all.len(), n) {
+            (1, _) => Self::All,
+            (_, 0) => Self::But(named(all).into()),
+            (_, _) => Self::Only(all.get(n).and_then(|of| of.public.topics.clone()).unwrap_or_default().into()),
+        }
+    }
+
+    fn named(&self) -> &[String] {
+        match self {
+            Self::Only(topics) => topics,
+            Self::All | Self::But(_) => &[],
+        }
+    }
+
+    pub(super) fn has(&self, topic: Option<&str>) -> bool {
         match self {
             Self::All => true,
-            Self::Only(topics) => topic.is_some_and(|topic| topics.contains(topic)),
-            Self::But(topics) => topic.is_none_or(|topic| !topics.contains(topic)),
+            Self::Only(topics) => topic.is_some_and(|topic| topics.iter().any(|own| own == topic)),
+            Self::But(topics) => topic.is_none_or(|topic| topics.iter().all(|own| own != topic)),
         }
     }
 }
@@ -85,7 +107,7 @@ impl Lanes {
     }
 
     /// The lane for a message of this topic, if it was opened before: for places that cannot wait.
-    pub(super) fn opened(&self, (app, route): (AppId, Route), topic: Option<&String>) -> Option<Arc<Lane>> {
+    pub(super) fn opened(&self, (app, route): (AppId, Route), topic: Option<&str>) -> Option<Arc<Lane>> {
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
         open.lanes.get(&(app, route))?.iter().find(|lane| lane.serves.has(topic)).cloned()
     }
@@ -105,6 +127,10 @@ impl Lanes {
                 (0..sealed.len()).map(|n| self.build((app, route), &sealed, n).map(Arc::new)).collect();
             let lanes: Ways = lanes?.into();
             let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+            // Somebody else may have been faster: what goes out on those lanes must be counted there.
+            if let Some(known) = open.lanes.get(&(app, route.clone())) {
+                return Ok(Found::Lanes(Arc::clone(known)));
+            }
             if open.changes == changes {
                 if route.service.as_deref().is_some_and(|service| !web::is_well_known(service))
                     && !open.make_room(app, self.platform.clock.now_ms())
@@ -115,6 +141,33 @@ impl Lanes {
                 return Ok(Found::Lanes(lanes));
             }
         }
+    }
+
+    /// For which of Apple's topics keys of their own speak, where these messages go.
+    pub(super) fn named(&self, conn: &mut Conn, messages: &[NewMessage]) -> Result<HashMap<(AppId, Route), Vec<String>>> {
+        let mut all = HashMap::new();
+        for message in messages.iter().filter(|m| m.gateway == Gateway::Apns && m.topic.is_some()) {
+            let way = (message.app_id, Route::of(message, &self.platform.config));
+            if all.contains_key(&way) {
+                continue;
+            }
+            let known = {
+                let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+                open.lanes.get(&way).map(|ways| ways.iter().flat_map(|lane| lane.serves.named()).cloned().collect())
+            };
+            let topics = match known {
+                Some(topics) => topics,
+                None => named(&credentials::sealed(conn, way.0, (Gateway::Apns, way.1.environment))?),
+            };
+            all.insert(way, topics);
+        }
+        Ok(all)
+    }
+
+    /// How much of what is said to many is in flight.
+    pub(super) fn bulk(&self) -> usize {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        open.lanes.values().flat_map(|ways| ways.iter()).map(|lane| lane.traffic.bulk()).sum()
     }
 
     /// The lanes that are open for an app.
@@ -147,12 +200,6 @@ impl Lanes {
         let sealed = all.get(n).ok_or_else(|| crate::error::Error::broken("no such credential"))?;
         let (pool, client) =
             self.edge.open(sealed.open(&self.platform, app)?, (route.environment, route.service.as_deref()), limits)?;
-        let topics = |of: &Sealed| of.public.topics.clone().unwrap_or_default();
-        let serves = match (all.len(), n) {
-            (1, _) => Serves::All,
-            (_, 0) => Serves::But(all.iter().skip(1).flat_map(topics).collect()),
-            (_, _) => Serves::Only(topics(sealed).into()),
-        };
         let label = News {
             app,
             gateway: route.gateway,
@@ -163,7 +210,7 @@ impl Lanes {
             at_ms: 0,
         };
         let standing = Standing::new(&self.desk, label);
-        Ok(Lane::new(&self.platform, route, (pool, client), (serves, standing)))
+        Ok(Lane::new(&self.platform, route, (pool, client), (Serves::of(all, n), standing)))
     }
 }
 

@@ -32,8 +32,10 @@ impl Look {
     }
 
     /// The queues of which something is due, those of bulk apart; notes when something of the others will be.
-    pub(super) fn sort(&mut self, waiting: Vec<Waiting>, now_ms: i64) -> (Vec<Wish>, Vec<Wish>) {
+    pub(super) fn sort(&mut self, mut waiting: Vec<Waiting>, now_ms: i64) -> (Vec<Wish>, Vec<Wish>) {
         let mut due = Vec::new();
+        // The longest due first: queues of one lane take each other's slots.
+        waiting.sort_by_key(|waiting| waiting.due_ms);
         for Waiting { app_id, route, due_ms } in waiting {
             if due_ms > now_ms {
                 self.due(due_ms);

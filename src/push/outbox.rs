@@ -7,7 +7,7 @@ use super::hand_over::Ready;
 use super::lanes::Serves;
 use super::message::{Allowed, Attempt, NewMessage, State};
 use super::recall;
-use super::route::Queue;
+use super::route::{Queue, Route};
 use super::store::{self, Claimed, Due, Row, Stranded};
 use super::wish;
 use super::{activity, badge};
@@ -34,8 +34,10 @@ pub fn plan(conn: &mut Conn, dispatcher: &Dispatcher, mut messages: Vec<NewMessa
     let mut berths = dispatcher.board(&messages, now_ms);
     unboard_changed(conn, &messages, &mut berths)?;
     let mut planned = Planned::default();
+    let named = dispatcher.0.lanes.named(conn, &messages)?;
     let row = |(message, berth): (&NewMessage, &Option<Berth>)| {
-        let queue = Queue::of(message, dispatcher.config());
+        let named = named.get(&(message.app_id, Route::of(message, dispatcher.config())));
+        let queue = Queue::of(message, dispatcher.config(), named.map_or(&[], |topics| topics));
         Row::new(message, &queue, (berth.is_some(), now_ms))
     };
     let mut rows = messages.iter().zip(&berths).map(row).collect::<Result<Vec<Row>>>()?;
@@ -129,7 +131,7 @@ impl Epochs {
 /// What the database says.
 pub fn insert_many(conn: &mut Conn, dispatcher: &Dispatcher, messages: &[NewMessage], now_ms: i64) -> Result<()> {
     let rows: Result<Vec<Row>> =
-        messages.iter().map(|m| Row::new(m, &Queue::of(m, dispatcher.config()), (false, now_ms))).collect();
+        messages.iter().map(|m| Row::new(m, &Queue::of(m, dispatcher.config(), &[]), (false, now_ms))).collect();
     store::insert(conn, &mut rows?).map(|_| ())
 }
 
@@ -179,7 +181,8 @@ pub(super) struct Claims {
 pub(super) fn claim(conn: &mut Conn, claim: &Claim<'_>) -> Result<Claims> {
     let &Claim { app, queue, serves, limit, fence, flights, clock } = claim;
     let now_ms = clock.now_ms();
-    let mut due = store::due(conn, app, (queue, serves), (now_ms, limit))?;
+    let mut due = store::due(conn, app, queue, (now_ms, limit))?;
+    let moved = to_their_keys(conn, (queue, serves), &mut due)?;
     // First of all: whoever withdraws from now on waits for these, or is seen below.
     let mut entered: HashMap<MessageId, Flight> = due.iter().map(|d| (d.id, fence.enter(app, d.user_id))).collect();
     let mut ends = Ends::default();
@@ -209,18 +212,35 @@ pub(super) fn claim(conn: &mut Conn, claim: &Claim<'_>) -> Result<Claims> {
     store::end(conn, (&ends.lapsed, State::Revoked, "consent_expired"), now_ms)?;
     store::end(conn, (&ends.token_dead, State::TokenDead, "token_dead"), now_ms)?;
     store::end(conn, (&ends.recalls, State::Cancelled, recall::NOTHING), now_ms)?;
-    let moved: Vec<i64> = due.iter().map(|d| d.n).collect();
-    if store::start(conn, &moved, now_ms)? != moved.len() {
+    let started: Vec<i64> = due.iter().map(|d| d.n).collect();
+    if store::start(conn, &started, now_ms)? != started.len() {
         // Somebody else has moved one since it was read: nothing is claimed, the next step looks again.
         return Err(Error::Busy("a message was claimed twice at once"));
     }
-    let ended = unwanted || ends.any();
+    let ended = moved || unwanted || ends.any();
     let taken = due.into_iter().filter_map(|d| {
         let (flight, aboard) = (entered.remove(&d.id)?, flights.board(d.id));
         Some((d.claimed((app, queue), now_ms), flight, aboard))
     });
     let taken = taken.collect();
     Ok(Claims { taken, ended })
+}
+
+/// Moves what another key speaks for to where that one looks: it was planned before the key was there, or where nobody knew.
+/// Answers whether there was any.
+fn to_their_keys(conn: &mut Conn, (queue, serves): (&Queue, &Serves), due: &mut Vec<Due>) -> Result<bool> {
+    let mut theirs: BTreeMap<String, Vec<i64>> = BTreeMap::new();
+    due.retain(|d| match &d.topic {
+        Some(topic) if queue.topic.is_none() && !serves.has(Some(topic)) => {
+            theirs.entry(topic.clone()).or_default().push(d.n);
+            false
+        }
+        _ => true,
+    });
+    for (topic, numbers) in &theirs {
+        store::move_to(conn, numbers, &queue.clone().of_topic(topic))?;
+    }
+    Ok(!theirs.is_empty())
 }
 
 /// Messages that end unsent, by their numbers.

@@ -3,12 +3,19 @@
 //! A moment and a campaign share more than slots: the processors, the database's writer, the threads between them. How long
 //! it takes to decide a moment shows whether the campaign leaves it enough of all that, whatever the machine. While that is
 //! several times what it takes in quiet, the campaign is given half as much in flight, again and again; then more, bit by
-//! bit. On a machine with room for both nothing is held back.
+//! bit. Where moments have come lately, a campaign begins with little: else the first of them would find out what is too
+//! much. Where there are none, and after a while on a machine with room for both, nothing is held back.
 
 use std::time::Duration;
 
 /// Never less than this.
 pub const FLOOR: usize = 128;
+/// So much at first, where there are moments.
+pub const START: usize = 256;
+/// Moments within this time are lately.
+const LATELY: Duration = Duration::from_secs(10);
+/// A campaign that follows none for so long begins.
+const QUIET: Duration = Duration::from_secs(1);
 /// A decision within this time is never late.
 pub const LATE: Duration = Duration::from_millis(5);
 /// One is late that takes more than so many times what is usual.
@@ -33,19 +40,31 @@ pub struct Pace {
     /// How long a decision takes in quiet, in seconds.
     usual_s: f64,
     changed_at: Duration,
+    /// When something was decided last.
+    decided_at: Option<Duration>,
+    /// When any of it was in flight last.
+    bulk_at: Duration,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { limit: None, usual_s: USUAL_S, changed_at: Duration::ZERO }
+        Self { limit: None, usual_s: USUAL_S, changed_at: Duration::ZERO, decided_at: None, bulk_at: Duration::ZERO }
     }
 }
 
 impl Pace {
-    /// So many moments were decided together within this time, while so many pushes were in flight.
+    /// So many moments were decided together within this time, while so much of what is said to many was in flight.
     pub fn decided(&mut self, (many, took): (usize, Duration), in_flight: usize, at: Duration) {
         #[expect(clippy::cast_precision_loss, reason = "a few hundred")]
         let took_s = took.as_secs_f64() * TOGETHER as f64 / many.max(TOGETHER) as f64;
+        let begins = !self.is_lately(at) || at >= self.bulk_at + QUIET;
+        self.decided_at = Some(at);
+        if in_flight > 0 {
+            self.bulk_at = at;
+        }
+        if begins {
+            (self.limit, self.changed_at) = (Some(START), at);
+        }
         if in_flight < FLOOR {
             self.usual_s += (took_s - self.usual_s) * QUIET_SHARE;
             return;
@@ -64,6 +83,9 @@ impl Pace {
 
     /// How much of what is said to many may be in flight on a lane; none: whatever the lane bears.
     pub fn limit(&mut self, at: Duration) -> Option<usize> {
+        if !self.is_lately(at) {
+            self.limit = None;
+        }
         while let Some(limit) = self.limit
             && at >= self.changed_at + EASE
         {
@@ -72,5 +94,9 @@ impl Pace {
             self.changed_at += EASE;
         }
         self.limit
+    }
+
+    fn is_lately(&self, at: Duration) -> bool {
+        self.decided_at.is_some_and(|last| at <= last + LATELY)
     }
 }

@@ -75,7 +75,7 @@ impl Dispatcher {
         }
         // A lane that is merely busy has slots again in a moment; one that is shut may stay so past many a deadline.
         let shut = look.blocked || paused_until_ms.is_some();
-        if !shut || !lane.may_expire(now_ms) {
+        if !shut || !lane.traffic.may_expire(&wish.queue, now_ms) {
             return Ok(());
         }
         self.expire((wish, now_ms), look).await

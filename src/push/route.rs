@@ -19,42 +19,61 @@ pub struct Route {
     pub service: Option<Arc<str>>,
 }
 
-/// What waits for one route: what is said to a large audience apart from the rest, so that nobody has to walk past it.
+/// What waits for one route: what is said to a large audience apart from the rest, and each of Apple's topics for which a key
+/// of its own speaks apart from the others. So nobody has to walk past what somebody else waits for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Queue {
-    /// Which way it goes; both queues of a route share its lanes.
+    /// Which way it goes; all queues of a route share its lanes.
     pub route: Route,
     /// Whether it is what is said to a large audience.
     pub bulk: bool,
+    /// Apple's topic, where a key of its own speaks for it.
+    pub topic: Option<Arc<str>>,
 }
 
-/// What stands before the push service of a browser.
-const WEB: &str = "webpush";
 /// What follows the words of tests, and of what is said to many.
 const TEST: &str = ".test";
 const BULK: &str = ".bulk";
 
 impl Queue {
-    /// Where a message waits under these settings.
-    pub fn of(message: &NewMessage, config: &Config) -> Self {
-        Self { route: Route::of(message, config), bulk: message.bulk }
+    /// Where a message waits under these settings. `named` are the topics for which keys of their own speak; where they are
+    /// not known, the claim finds out.
+    pub fn of(message: &NewMessage, config: &Config, named: &[String]) -> Self {
+        let topic = message.topic.as_ref().filter(|topic| named.contains(topic));
+        Self { route: Route::of(message, config), bulk: message.bulk, topic: topic.map(|topic| topic.as_str().into()) }
+    }
+
+    /// The same for this topic.
+    #[must_use]
+    pub fn of_topic(self, topic: &str) -> Self {
+        Self { topic: Some(topic.into()), ..self }
     }
 
     /// The word in the database.
     pub fn word(&self) -> Cow<'static, str> {
-        let word = self.route.word();
-        match (self.bulk, word.split_once(':')) {
-            (false, _) => word,
-            (true, None) => Cow::Owned(format!("{word}{BULK}")),
-            (true, Some((before, service))) => Cow::Owned(format!("{before}{BULK}:{service}")),
+        let (route, bulk) = (self.route.word(), if self.bulk { BULK } else { "" });
+        match self.route.service.as_ref().or(self.topic.as_ref()) {
+            Some(name) => Cow::Owned(format!("{route}{bulk}:{name}")),
+            None if self.bulk => Cow::Owned(format!("{route}{bulk}")),
+            None => Cow::Borrowed(route),
         }
     }
 
     /// Reads the word.
     pub fn parse(word: &str) -> Option<Self> {
-        let (before, service) = word.split_once(':').map_or((word, None), |(before, service)| (before, Some(service)));
+        let (before, name) = word.split_once(':').map_or((word, None), |(before, name)| (before, Some(name)));
         let (before, bulk) = before.strip_suffix(BULK).map_or((before, false), |before| (before, true));
-        Some(Self { route: Route::parse(before, service)?, bulk })
+        let (before, test) = before.strip_suffix(TEST).map_or((before, false), |before| (before, true));
+        let route =
+            |gateway, environment, service: Option<&str>| Route { gateway, environment, test, service: service.map(Into::into) };
+        let (route, topic) = match (before, name) {
+            ("apns.production", topic) => (route(Gateway::Apns, Environment::Production, None), topic),
+            ("apns.sandbox", topic) => (route(Gateway::Apns, Environment::Sandbox, None), topic),
+            ("fcm", None) => (route(Gateway::Fcm, Environment::Production, None), None),
+            ("webpush", Some(_)) => (route(Gateway::WebPush, Environment::Production, name), None),
+            _ => return None,
+        };
+        Some(Self { route, bulk, topic: topic.map(Into::into) })
     }
 }
 
@@ -73,32 +92,17 @@ impl Route {
         Self { gateway, environment, test, service }
     }
 
-    /// What its queues are called by.
-    fn word(&self) -> Cow<'static, str> {
-        Cow::Borrowed(match (self.gateway, self.environment, self.test) {
+    /// What its queues are called by, but for the push service.
+    fn word(&self) -> &'static str {
+        match (self.gateway, self.environment, self.test) {
             (Gateway::Apns, Environment::Production, false) => "apns.production",
             (Gateway::Apns, Environment::Production, true) => "apns.production.test",
             (Gateway::Apns, Environment::Sandbox, false) => "apns.sandbox",
             (Gateway::Apns, Environment::Sandbox, true) => "apns.sandbox.test",
             (Gateway::Fcm, _, false) => "fcm",
             (Gateway::Fcm, _, true) => "fcm.test",
-            (Gateway::WebPush, _, test) => {
-                let (test, service) = (if test { TEST } else { "" }, self.service.as_deref().unwrap_or_default());
-                return Cow::Owned(format!("{WEB}{test}:{service}"));
-            }
-        })
-    }
-
-    /// Reads what stands before a colon, and what behind it.
-    fn parse(before: &str, service: Option<&str>) -> Option<Self> {
-        let (gateway, test) = before.strip_suffix(TEST).map_or((before, false), |gateway| (gateway, true));
-        let (gateway, environment) = match (gateway, service) {
-            ("apns.production", None) => (Gateway::Apns, Environment::Production),
-            ("apns.sandbox", None) => (Gateway::Apns, Environment::Sandbox),
-            ("fcm", None) => (Gateway::Fcm, Environment::Production),
-            (WEB, Some(_)) => (Gateway::WebPush, Environment::Production),
-            _ => return None,
-        };
-        Some(Self { gateway, environment, test, service: service.map(Into::into) })
+            (Gateway::WebPush, _, false) => "webpush",
+            (Gateway::WebPush, _, true) => "webpush.test",
+        }
     }
 }

@@ -4,7 +4,7 @@
 //! breakers are never shared between apps. Within a lane, what is said to a large audience ([`Queue`](super::route::Queue)
 //! with `bulk`) leaves a share of the slots free, and one connection where there are several: a moment's push goes out over
 //! that, from its own transaction, and not behind two thousand others in the same pipe. What had to wait is claimed first in
-//! every look, and each look makes one claim of bulk. And the database's one writer takes claims of bulk and the ends of
+//! every look, and each look makes one claim of bulk (on PostgreSQL two looks are made at once). And the database's one writer takes claims of bulk and the ends of
 //! attempts when nobody else waits for it, or one of them after every few transactions of others.
 //!
 //! The same share is kept for bulk while it waits, so that it moves on however many moments there are.

@@ -1,11 +1,13 @@
 //! What is on its way on a lane, and what waits for it to come down.
 
 use super::lane::Lane;
+use super::route::Queue;
 use super::share::Turn;
 use crate::clock;
+use std::collections::HashMap;
 use std::ops::Deref;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Bulk that was seen waiting so long ago counts as waiting still, in milliseconds.
 const SEEN_MS: u64 = 1_000;
@@ -19,6 +21,8 @@ pub(super) struct Traffic {
     bulk_seen_ms: AtomicI64,
     /// Since when it waits for more free slots, UTC milliseconds; 0: it does not.
     waits_since_ms: AtomicI64,
+    /// When passed deadlines were looked for last, by queue, UTC milliseconds.
+    expired_ms: Mutex<HashMap<Queue, i64>>,
 }
 
 impl Default for Traffic {
@@ -28,6 +32,7 @@ impl Default for Traffic {
             bulk: AtomicUsize::new(0),
             bulk_seen_ms: AtomicI64::new(i64::MIN),
             waits_since_ms: AtomicI64::new(0),
+            expired_ms: Mutex::default(),
         }
     }
 }
@@ -52,6 +57,16 @@ impl Traffic {
 
     pub(super) fn waits_no_longer(&self) {
         self.waits_since_ms.store(0, Ordering::SeqCst);
+    }
+
+    /// Whether it is time to look for passed deadlines in a queue that does not move: once a second.
+    pub(super) fn may_expire(&self, queue: &Queue, now_ms: i64) -> bool {
+        let mut all = self.expired_ms.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = all.get(queue).is_none_or(|last_ms| now_ms.abs_diff(*last_ms) >= 1_000);
+        if due {
+            all.insert(queue.clone(), now_ms);
+        }
+        due
     }
 
     /// Says that bulk waits.

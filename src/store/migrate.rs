@@ -113,6 +113,11 @@ const FILES: &[(&str, &str, &str)] = &[
         include_str!("../../migrations/2026-11-30_standing/up.sql"),
         include_str!("../../migrations/2026-11-30_standing/down.sql"),
     ),
+    (
+        "2026-11-30_unforwarded",
+        include_str!("../../migrations/2026-11-30_unforwarded/up.sql"),
+        include_str!("../../migrations/2026-11-30_unforwarded/down.sql"),
+    ),
 ];
 
 /// The embedded migrations as diesel sees them, for one database.

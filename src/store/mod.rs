@@ -44,6 +44,7 @@ pub struct Store {
     /// What lets those go first.
     patient: Sender<Job>,
     engine: Engine,
+    writers: usize,
     target: Arc<Target>,
 }
 
@@ -91,12 +92,17 @@ impl Store {
         for n in 0..options.readers.max(1) {
             spawn(format!("db-read-{n}"), Arc::clone(&target), Jobs::new(read_jobs.clone(), no_jobs.clone()))?;
         }
-        Ok(Self { reads, writes, patient, engine, target })
+        Ok(Self { reads, writes, patient, engine, writers, target })
     }
 
     /// Which database this is, for the few places where SQL truly differs.
     pub fn engine(&self) -> Engine {
         self.engine
+    }
+
+    /// How many write at once.
+    pub fn writers(&self) -> usize {
+        self.writers
     }
 
     /// Makes what was deleted before leave the files of an SQLite database. Its pages are overwritten with zeros when their

@@ -4,8 +4,9 @@ use crate::gateway::TOPIC;
 use crate::outbox::{Post, message, phone_with, plan, post, queue, state};
 use crate::subscriber::Subscriber;
 use crate::world::{Db, World};
+use kairos::clock::MINUTE_MS;
 use kairos::push::standin::{Door, Fault, Rule};
-use kairos::push::{Environment, Gateway};
+use kairos::push::{Environment, Gateway, NewMessage, outbox};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::time::Duration;
@@ -130,6 +131,30 @@ both! {
         world.delete(&format!("/v1/push-credentials/apns?key_id={sandbox}"), &world.app.server).await.expect(204);
         assert_eq!(shown(world, "apns").await.len(), 1);
         world.delete("/v1/push-credentials/apns?environment=sandbox", &world.app.server).await.refused(404, "not_found");
+    }
+
+    async fn a_key_that_is_refused_holds_up_its_own_topic_alone(world) {
+        let post = post(world).await;
+        let second = put(world, &post, (Environment::Production, &[SECOND_TOPIC])).await;
+        post.standin.revoke_apns(&second);
+        let older = |m: &mut NewMessage| (m.topic, m.due_ms) = (Some(SECOND_TOPIC.to_owned()), m.due_ms - MINUTE_MS);
+        let theirs: Vec<_> = (0..700).map(|_| post.message(world, older)).collect();
+        queue(world, theirs.clone()).await;
+        let mine = post.message(world, |m| m.topic = Some(TOPIC.to_owned()));
+        queue(world, vec![mine.clone()]).await;
+        world.drain().await;
+        assert_eq!(state(world, &mine).await, "accepted");
+        // So the claim of one key never walks past what waits for the other.
+        let waiting = "select distinct route as line from messages where state in ('queued', 'retry_at')";
+        assert_eq!(world.lines(waiting).await, [format!("apns.production:{SECOND_TOPIC}")]);
+        // But for the one that found it out.
+        assert_eq!(world.number("select count(*) from messages where state in ('queued', 'retry_at')").await, 699);
+        let (app, now_ms) = (world.app.id, world.now_ms());
+        let end = move |conn: &mut kairos::store::Conn| {
+            theirs.iter().try_for_each(|m| outbox::cancel(conn, app, (m.id, "over"), now_ms).map(drop))
+        };
+        world.kairos.platform.store.write(end).await.unwrap();
+        world.drain().await;
     }
 
     async fn a_new_key_takes_over_while_pushes_are_under_way_and_none_is_lost_or_doubled(world) {

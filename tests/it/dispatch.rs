@@ -7,7 +7,7 @@ use kairos::clock::MINUTE_MS;
 use kairos::outbound::{Room, Way};
 use kairos::people::device::Environment;
 use kairos::push::breaker::{Breaker, FIRST_MS, LONGEST_MS, ROW};
-use kairos::push::pace::{FLOOR as FLOOR_OF_BULK, Pace};
+use kairos::push::pace::{FLOOR as FLOOR_OF_BULK, Pace, START as START_OF_BULK};
 use kairos::push::share::Turn;
 use kairos::push::standin::{Door, Fault, Row, Rule};
 use kairos::push::verdict::Reason;
@@ -147,39 +147,50 @@ fn a_gateway_that_stays_slow_gets_its_window_back() {
 fn what_is_said_to_many_gives_way_while_decisions_are_late_and_has_all_back_when_they_are_not() {
     let ms = Duration::from_millis;
     let mut pace = Pace::default();
+    assert_eq!(pace.limit(ms(0)), None, "where there are no moments");
     for n in 0..50 {
         pace.decided((1, ms(5)), 0, ms(n));
     }
+    assert_eq!(pace.limit(ms(50)), Some(START_OF_BULK), "where there are, it begins with little");
     pace.decided((1, ms(15)), 1_500, ms(100));
-    assert_eq!(pace.limit(ms(100)), None, "three times the usual is not late");
+    assert_eq!(pace.limit(ms(100)), Some(START_OF_BULK), "three times the usual is not late");
     pace.decided((80, ms(100)), 1_500, ms(110));
-    assert_eq!(pace.limit(ms(110)), None, "eighty at once may take longer");
-    pace.decided((1, ms(60)), 1_500, ms(120));
-    assert_eq!(pace.limit(ms(120)), Some(750));
-    pace.decided((1, ms(60)), 1_500, ms(130));
-    assert_eq!(pace.limit(ms(130)), Some(750), "what was begun before says nothing of the smaller one");
-    for n in 1..5 {
-        pace.decided((1, ms(60)), 400, ms(120 + 20 * n));
+    assert_eq!(pace.limit(ms(110)), Some(START_OF_BULK), "eighty at once may take longer");
+    for n in 1..=50 {
+        pace.decided((1, ms(5)), 1_500, ms(200 * n));
     }
-    assert_eq!(pace.limit(ms(200)), Some(FLOOR_OF_BULK), "never less");
-    pace.decided((1, ms(5)), 128, ms(310));
-    assert_eq!(pace.limit(ms(360)), Some(160));
-    assert!(pace.limit(ms(2_000)).unwrap() > 500);
-    assert_eq!(pace.limit(ms(60_000)), None);
+    assert_eq!(pace.limit(ms(10_000)), None, "while they are in time it has more and more");
+    pace.decided((1, ms(60)), 1_500, ms(10_120));
+    assert_eq!(pace.limit(ms(10_120)), Some(750));
+    pace.decided((1, ms(60)), 1_500, ms(10_130));
+    assert_eq!(pace.limit(ms(10_130)), Some(750), "what was begun before says nothing of the smaller one");
+    for n in 1..5 {
+        pace.decided((1, ms(60)), 400, ms(10_120 + 20 * n));
+    }
+    assert_eq!(pace.limit(ms(10_200)), Some(FLOOR_OF_BULK), "never less");
+    pace.decided((1, ms(5)), 128, ms(10_300));
+    assert_eq!(pace.limit(ms(10_370)), Some(160));
+    // Between two claims nothing may be in flight: that is no beginning.
+    pace.decided((1, ms(5)), 0, ms(10_380));
+    assert_eq!(pace.limit(ms(10_380)), Some(160));
+    assert!(pace.limit(ms(12_000)).unwrap() > 500);
+    // The first in a long time finds no campaign at full width in its way for long.
+    pace.decided((1, ms(5)), 1_500, ms(60_000));
+    assert_eq!(pace.limit(ms(60_000)), Some(START_OF_BULK));
     // On a machine on which every decision takes long that is usual: nothing is held back for it.
     let mut slow = Pace::default();
     for n in 0..50 {
         slow.decided((1, ms(80)), 0, ms(n));
     }
     slow.decided((1, ms(200)), 1_500, ms(100));
-    assert_eq!(slow.limit(ms(100)), None);
+    assert_eq!(slow.limit(ms(100)), Some(START_OF_BULK));
     // Also when it has never seen quiet: what holding back does not mend is no longer late.
     let mut busy = Pace::default();
-    for n in 0..400 {
+    for n in 0..700 {
         busy.decided((1, ms(80)), 1_500, ms(20 * n));
         busy.decided((1, ms(80)), FLOOR_OF_BULK, ms(20 * n + 19));
     }
-    assert_eq!(busy.limit(ms(20_000)), None);
+    assert_eq!(busy.limit(ms(14_000)), None);
 }
 
 #[test]
@@ -214,23 +225,32 @@ fn the_word_of_a_queue_says_which_and_old_words_are_read() {
             let ways = [
                 (Gateway::Apns, Environment::Production, None),
                 (Gateway::Apns, Environment::Sandbox, None),
+                (Gateway::Apns, Environment::Sandbox, Some("app.kairos.bulk")),
                 (Gateway::Fcm, Environment::Production, None),
                 (Gateway::WebPush, Environment::Production, Some("push.example.bulk:8443")),
                 (Gateway::WebPush, Environment::Production, Some("[::1]:8443")),
             ];
             for (gateway, environment, service) in ways {
-                let route = Route { gateway, environment, test, service: service.map(Into::into) };
-                let queue = Queue { route, bulk };
+                let topic = service.filter(|_| gateway == Gateway::Apns);
+                let service = service.filter(|_| topic.is_none()).map(Into::into);
+                let queue = Queue { route: Route { gateway, environment, test, service }, bulk, topic: topic.map(Into::into) };
                 assert_eq!(Queue::parse(&queue.word()), Some(queue.clone()));
                 words.insert(queue.word().into_owned());
             }
         }
     }
-    assert_eq!(words.len(), 20, "{words:?}");
-    for word in ["apns.production", "apns.sandbox.test.bulk", "fcm", "webpush:push.example", "webpush.test.bulk:push.example"] {
+    assert_eq!(words.len(), 24, "{words:?}");
+    for word in [
+        "apns.production",
+        "apns.sandbox.test.bulk",
+        "apns.production:app.kairos",
+        "fcm",
+        "webpush:push.example",
+        "webpush.test.bulk:push.example",
+    ] {
         assert_eq!(Queue::parse(word).unwrap().word(), word);
     }
-    for word in ["", "apns", "apns.production:x", "webpush", "fcm.bulk.test", "fcm:x"] {
+    for word in ["", "apns", "apns.bulk.production", "webpush", "fcm.bulk.test", "fcm:x"] {
         assert_eq!(Queue::parse(word), None, "{word}");
     }
 }

@@ -47,6 +47,21 @@ async fn the_last_connection_is_left_to_those_who_are_in_a_hurry() {
 }
 
 #[tokio::test]
+async fn a_connection_opens_by_what_proves_that_we_are_let_in() {
+    let world = wired().await;
+    let gone = Fault::Answer { status: 410, reason: "Unregistered".into(), retry_after_s: None, timestamp_ms: None };
+    world.standin.inject(Rule { times: None, ..Rule::once(gone) });
+    let target = || Target::new(kairos::push::apns::PRODUCTION, &world.standin.url(), "KAIROS_APNS_URL").unwrap();
+    let trust = Trust::with_pem(world.standin.ca_pem()).unwrap();
+    for (target, streams) in [(target(), 1), (target().proven_by(|answer| answer.status == 410), 50)] {
+        let pool = Pool::new(target, trust.clone(), Limits { streams: 50, connections: 1 }, || {});
+        let outgoing = || world.apns.request(&push(1, Gateway::Apns), gateway::NOW_MS).unwrap().0;
+        assert_eq!(gateway::send(&pool, PATIENCE, outgoing).await.unwrap().status, 410);
+        assert_eq!(pool.free(), streams);
+    }
+}
+
+#[tokio::test]
 async fn a_refused_last_check_leaves_nothing_on_the_wire_and_frees_the_slot() {
     let world = wired().await;
     world.warm().await;

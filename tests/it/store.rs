@@ -292,8 +292,10 @@ both! {
         }
         let before = world.lines(all).await;
         assert_eq!(before.len(), STATES.len());
-        down_one(world.database.url()).unwrap();
-        assert_eq!(world.lines(all).await, before, "on the way down");
+        while !pending(world.database.url()).unwrap().contains(&"2026-11-30_standing".to_owned()) {
+            down_one(world.database.url()).unwrap();
+            assert_eq!(world.lines(all).await, before, "on the way down");
+        }
         migrate_up(world.database.url()).unwrap();
         assert_eq!(world.lines(all).await, before, "on the way up");
         store(world).write(|conn| conn.batch("delete from message_bodies")).await.unwrap();

@@ -1,7 +1,7 @@
 //! Browsers: encryption against known vectors, subscriptions, keys, and every ending of a push, judged by the stand-in.
 
 use crate::outbox::{Phoned, message, plan, queue, state};
-use crate::stage::{Listener, Stage, grant};
+use crate::stage::{Good, Listener, Stage, grant};
 use crate::world::{Person, World};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -625,7 +625,7 @@ both! {
         let key = key(world).await;
         let reader = reader(world, MOZILLA, Some(&key)).await;
         let long = |n: usize| Content { body: "x".repeat(n), ..Content::default() };
-        for (length, wanted) in [(2_100, "accepted"), (2_641, "rejected:payload_too_large")] {
+        for (length, wanted) in [(2_100, "accepted"), (3_600, "accepted"), (3_993, "rejected:payload_too_large")] {
             let message = self::message(world, &reader.phone, |m| m.content = long(length));
             plan(world, &message).await;
             world.drain().await;
@@ -636,7 +636,28 @@ both! {
         plan(world, &message).await;
         world.drain().await;
         assert_eq!(state(world, &message).await, "expired:deadline");
-        assert_eq!(arrived(world, &reader.endpoint).len(), 1);
+        assert_eq!(arrived(world, &reader.endpoint).len(), 2);
+    }
+
+    async fn a_subscription_that_has_ended_by_itself_reaches_nobody(world) {
+        let stage = Stage::set(world).await;
+        let key = key(world).await;
+        let person = world.person(&stage.app).await;
+        grant(world, &person, "marketing").await;
+        let mut subscription = stage.standin.subscribe(MOZILLA, Some(&key)).unwrap();
+        subscription["expirationTime"] = json!(world.clock.now_ms() + HOUR_MS);
+        register(world, &person, &subscription).await;
+        let said = || crate::push_direct::push(json!({"user_ids": [person.id]}), json!({}));
+        for (state, reason) in [("chosen", Value::Null), ("silent", json!("no_token"))] {
+            crate::push_direct::send(world, said()).await;
+            world.drain().await;
+            let decided = world.get(&format!("/v1/decisions?user={}", person.id), &world.app.server).await.good();
+            let last = decided["items"].as_array().unwrap().iter().max_by_key(|d| d["id"].as_str().unwrap().to_owned()).unwrap();
+            assert_eq!((&last["outcome"], &last["reason"]), (&json!(state), &reason), "{last:#}");
+            world.advance(Duration::from_secs(3_600)).await;
+        }
+        let states = world.lines("select state || ':' || coalesce(reason, '') as line from messages").await;
+        assert_eq!((stage.standin.summary().delivered, states), (1, vec!["accepted:".to_owned()]));
     }
 
     async fn a_push_service_that_is_down_holds_up_no_other(world) {

@@ -72,6 +72,14 @@ pub struct Traits {
 }
 
 impl Traits {
+    /// Whether there is a token that pushes may go to now: a browser's may have ended by itself.
+    pub fn has_live_token(&self, now_ms: i64) -> bool {
+        let ended = |token: &str| {
+            self.platform == Platform::Web && web::Address::parse(token).and_then(|a| a.expires_ms).is_some_and(|at| at <= now_ms)
+        };
+        self.token.as_deref().is_some_and(|token| !ended(token))
+    }
+
     /// What of the token belongs to one device alone.
     fn address(&self) -> Option<&str> {
         self.token.as_deref().map(address)

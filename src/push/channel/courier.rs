@@ -226,7 +226,7 @@ impl Channels {
             if ready.len() >= room {
                 break;
             }
-            let lane = match self.0.dispatcher.lane(broadcast.app_id, channel.route(), Some(&channel.topic)).await {
+            let lane = match self.0.dispatcher.lane(broadcast.app_id, channel.route(), Some(channel.topic.as_str())).await {
                 Ok(lane) => lane,
                 Err(Error::Busy(what)) => return Err(Error::Busy(what)),
                 // One credential that cannot be read is its app's trouble, not everybody's.

@@ -13,7 +13,7 @@ pub use credentials::{AccessToken, AccessTokens, Refused, ServiceAccount, exchan
 pub(in crate::push) use payload::count;
 pub use payload::{PAYLOAD_LIMIT_BYTES, render, size_bytes};
 pub use quota::{Quota, Quotas, Rates};
-pub use verdict::{ErrorCode, judge, verdict};
+pub use verdict::{ErrorCode, judge, lets_in, verdict};
 
 /// The gateway.
 pub const GATEWAY: &str = "fcm.googleapis.com";

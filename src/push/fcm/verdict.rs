@@ -126,3 +126,8 @@ fn by_status(status: u16, text: &str) -> Verdict {
         _ => Verdict::Rejected(said.into()),
     }
 }
+
+/// Whether an answer proves that Google lets us in: it has taken a push, or says in FCM's own words that somebody is gone.
+pub fn lets_in(answer: &Answer) -> bool {
+    matches!(judge(answer, 0, 0), Verdict::Accepted | Verdict::Unregistered { .. })
+}

@@ -4,13 +4,12 @@ use super::{Claimed, STILL_WAITS, WAITS, mode};
 use crate::error::{Error, Result};
 use crate::id::{AppId, DecisionId, DeviceId, MessageId, UserId};
 use crate::on;
-use crate::push::lanes::Serves;
 use crate::push::message::{Allowed, Mode, Push, State};
 use crate::push::route::Queue;
 use crate::push::wish::What;
 use crate::store::schema::{message_bodies, message_states};
 use crate::store::{Among, Conn, Doc, among, among_numbers};
-use diesel::dsl::{not, sql};
+use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Text};
 use std::collections::HashMap;
@@ -72,7 +71,7 @@ pub(in crate::push) struct Due {
     recalls: String,
     /// The Live Activity that it is about; "": none.
     activity_id: String,
-    topic: Option<String>,
+    pub(in crate::push) topic: Option<String>,
     head: Option<String>,
     payload: String,
     collapse_id: String,
@@ -135,12 +134,7 @@ type Bodies =
 
 /// Messages that are due, the longest due first. On PostgreSQL their states are locked, and those that another node has
 /// locked are left to it; therefore their words are asked for apart.
-pub(in crate::push) fn due(
-    conn: &mut Conn,
-    app: AppId,
-    (queue, serves): (&Queue, &Serves),
-    (now_ms, limit): (i64, usize),
-) -> Result<Vec<Due>> {
+pub(in crate::push) fn due(conn: &mut Conn, app: AppId, queue: &Queue, (now_ms, limit): (i64, usize)) -> Result<Vec<Due>> {
     let of_queue = message_states::app_id.eq(app).and(message_states::route.eq(queue.word()));
     let query = message_states::table
         .filter(of_queue.and(message_states::due_ms.le(now_ms)).and(sql::<Bool>(WAITS)))
@@ -154,19 +148,9 @@ pub(in crate::push) fn due(
             message_states::deadline_ms,
             message_states::consent_until_ms,
         ));
-    macro_rules! load {
-        ($query:expr) => {
-            match conn {
-                Conn::Sqlite(c) => $query.load(c)?,
-                Conn::Postgres(c) => $query.for_update().skip_locked().load(c)?,
-            }
-        };
-    }
-    let among = |topics: &[String]| among(message_states::topic.assume_not_null(), topics);
-    let states: Vec<States> = match serves {
-        Serves::All => load!(query),
-        Serves::Only(topics) => load!(query.filter(message_states::topic.is_not_null().and(among(topics)))),
-        Serves::But(topics) => load!(query.filter(message_states::topic.is_null().or(not(among(topics))))),
+    let states: Vec<States> = match conn {
+        Conn::Sqlite(c) => query.load(c)?,
+        Conn::Postgres(c) => query.for_update().skip_locked().load(c)?,
     };
     if states.is_empty() {
         return Ok(Vec::new());
@@ -291,6 +275,14 @@ pub(in crate::push) fn end(conn: &mut Conn, (numbers, state, reason): (&[i64], S
             message_states::reason.eq(reason),
             message_states::ended_ms.eq(now_ms),
         ))
+        .execute(c))?;
+    Ok(())
+}
+
+/// Lets waiting messages wait in another queue.
+pub(in crate::push) fn move_to(conn: &mut Conn, numbers: &[i64], queue: &Queue) -> Result<()> {
+    on!(conn, c => diesel::update(message_states::table.filter(those(numbers)))
+        .set(message_states::route.eq(queue.word()))
         .execute(c))?;
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! One push as a request to a browser's push service.
 
-use super::encrypt::{Fresh, Recipient, encrypt, padding};
+use super::encrypt::{Fresh, PLAINTEXT_LIMIT_BYTES, Recipient, encrypt, padding};
 use super::payload::urgency;
 use super::vapid::{KeyPair, Keys, chosen};
 use super::verdict::{Judged, judge};
@@ -22,6 +22,9 @@ const TOPIC: HeaderName = HeaderName::from_static("topic");
 
 /// Longest time to live, in seconds: four weeks, which every push service takes.
 const TTL_LIMIT_S: i64 = 2_419_200;
+/// The longest plaintext that Mozilla passes on to Firefox on every Android, where a body has 2,744 bytes. What is shorter
+/// must not be padded beyond it; what is longer reaches all other browsers, and there ends as its push service says.
+const EVERYWHERE_BYTES: usize = 2_641;
 /// Subscriptions of so many users in a row, each refused for its key, are no longer a matter of theirs.
 const REFUSALS_MAX: usize = 3;
 
@@ -31,8 +34,6 @@ pub struct Client {
     subject: String,
     /// Scheme and host, as tokens name it.
     origin: String,
-    /// Most bytes of plaintext.
-    limit_bytes: usize,
     /// Whose subscriptions were refused for their key since a push was taken.
     refused: Mutex<BTreeSet<UserId>>,
 }
@@ -50,9 +51,9 @@ impl Client {
     ///
     /// # Errors
     /// When a stored key is none.
-    pub fn new(keys: &Keys, authority: &str, limit_bytes: usize) -> Result<Self, &'static str> {
+    pub fn new(keys: &Keys, authority: &str) -> Result<Self, &'static str> {
         let origin = format!("https://{authority}");
-        Ok(Self { keys: keys.pairs()?, subject: keys.subject.clone(), origin, limit_bytes, refused: Mutex::default() })
+        Ok(Self { keys: keys.pairs()?, subject: keys.subject.clone(), origin, refused: Mutex::default() })
     }
 
     /// Encrypts a push: before the last check, because it takes long.
@@ -71,11 +72,9 @@ impl Client {
         path.ok_or("malformed_token")?;
         let uri = Uri::try_from(address.endpoint).map_err(|_| "malformed_token")?;
         let plain = &push.payload;
-        if plain.len() > self.limit_bytes {
-            return Err("payload_too_large");
-        }
         let to = Recipient { p256dh: address.p256dh, auth: address.auth };
-        let body = encrypt(&to, plain, padding(plain.len(), self.limit_bytes), fresh)?;
+        let limit_bytes = if plain.len() > EVERYWHERE_BYTES { PLAINTEXT_LIMIT_BYTES } else { EVERYWHERE_BYTES };
+        let body = encrypt(&to, plain, padding(plain.len(), limit_bytes), fresh)?;
         Ok(Sealed { uri, topic: topic(&push.collapse_id)?, body, key })
     }
 

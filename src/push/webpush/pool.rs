@@ -1,9 +1,15 @@
 //! Connections to a browser's push service.
 
 use crate::error::Result;
-use crate::outbound::{Dial, Limits, Pool, Target, Trust};
+use crate::outbound::{Answer, Dial, Limits, Pool, Target, Trust};
 use crate::platform::Platform;
+use http::StatusCode;
 use std::sync::Arc;
+
+/// A service that says of a subscription that it is gone for good has looked it up for us; 404 is what any server says.
+fn lets_in(answer: &Answer) -> bool {
+    answer.status.is_success() || answer.status == StatusCode::GONE
+}
 
 /// Connections to the push service at this host, or host and port, whose name somebody else chose: to addresses that were
 /// judged a moment before, but for the stand-in that the operator has named.
@@ -22,5 +28,5 @@ pub fn pool((platform, trust): (&Platform, &Trust), service: &str, limits: Limit
     } else {
         Target::new(service, instead, "KAIROS_WEBPUSH_URL")?
     };
-    Ok(Pool::new(target, trust.clone(), limits, move || hint.nudge()))
+    Ok(Pool::new(target.proven_by(lets_in), trust.clone(), limits, move || hint.nudge()))
 }

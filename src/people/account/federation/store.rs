@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::id::{AppId, IdentityId, UserId};
 use crate::on;
 use crate::store::schema::{identities, identity_notices, identity_providers, identity_revocations};
-use crate::store::{Conn, Doc};
+use crate::store::{Conn, Doc, part};
 use diesel::prelude::*;
 
 /// Who a user is to an issuer.
@@ -134,7 +134,7 @@ pub fn by_subject(conn: &mut Conn, app_id: AppId, (provider, issuer, subject): (
 /// Whether an issuer has said that it forwards no mail to an address.
 pub fn is_unreachable(conn: &mut Conn, app_id: AppId, email: &str) -> Result<bool> {
     let found: Option<IdentityId> = on!(conn, c => identities::table
-        .filter(identities::app_id.eq(app_id).and(identities::email.eq(email)).and(identities::email_reachable.eq(false)))
+        .filter(identities::app_id.eq(app_id).and(identities::email.eq(email)).and(part("email_reachable = false")))
         .select(identities::id)
         .first(c)
         .optional())?;

@@ -180,7 +180,7 @@ pub async fn create(caller: BackOffice, channels: web::Data<Channels>, body: Bod
         platform.store.write(move |conn| note(conn, &noted)).await?;
         return Ok(HttpResponse::Created().json(ChannelOut::from(made)));
     }
-    let lane = channels.0.dispatcher.lane(app, route, body.topic.as_ref()).await?.ok_or_else(none)?;
+    let lane = channels.0.dispatcher.lane(app, route, body.topic.as_deref()).await?.ok_or_else(none)?;
     let topics = lane.apple().map(|(client, _)| client.topics.clone()).unwrap_or_default();
     let topic = match body.topic {
         Some(topic) if !topics.contains(&topic) => {
@@ -286,16 +286,17 @@ pub async fn delete(caller: BackOffice, channels: web::Data<Channels>, path: web
         Ok(channel)
     });
     let channel = marked.await?;
-    let answered = match (channels.0.dispatcher.lane(app, channel.route(), Some(&channel.topic)).await?, channel.name.clone()) {
-        // Google knows a topic by those who have subscribed, and forgets it by itself.
-        _ if channel.gateway == Gateway::Fcm => Answered::Gone,
-        (Some(lane), Some(name)) => {
-            let asked = (platform.ids.next::<BroadcastId>().uuid(), platform.config.gateway_timeout_ms);
-            apple::ask(&lane, &channel, Ask::Delete(&name), asked).await
-        }
-        (None, Some(_)) => return Err(Error::conflict("no_credential", "Store an APNs key for this environment first.")),
-        (_, None) => Answered::Gone,
-    };
+    let answered =
+        match (channels.0.dispatcher.lane(app, channel.route(), Some(channel.topic.as_str())).await?, channel.name.clone()) {
+            // Google knows a topic by those who have subscribed, and forgets it by itself.
+            _ if channel.gateway == Gateway::Fcm => Answered::Gone,
+            (Some(lane), Some(name)) => {
+                let asked = (platform.ids.next::<BroadcastId>().uuid(), platform.config.gateway_timeout_ms);
+                apple::ask(&lane, &channel, Ask::Delete(&name), asked).await
+            }
+            (None, Some(_)) => return Err(Error::conflict("no_credential", "Store an APNs key for this environment first.")),
+            (_, None) => Answered::Gone,
+        };
     if let Answered::Refused(refusal) = answered {
         return Err(refusal.error());
     }
