@@ -34,13 +34,7 @@ pub fn plan(conn: &mut Conn, dispatcher: &Dispatcher, mut messages: Vec<NewMessa
     let mut berths = dispatcher.board(&messages, now_ms);
     unboard_changed(conn, &messages, &mut berths)?;
     let mut planned = Planned::default();
-    let named = dispatcher.0.lanes.named(conn, &messages)?;
-    let row = |(message, berth): (&NewMessage, &Option<Berth>)| {
-        let named = named.get(&(message.app_id, Route::of(message, dispatcher.config())));
-        let queue = Queue::of(message, dispatcher.config(), named.map_or(&[], |topics| topics));
-        Row::new(message, &queue, (berth.is_some(), now_ms))
-    };
-    let mut rows = messages.iter().zip(&berths).map(row).collect::<Result<Vec<Row>>>()?;
+    let mut rows = rows(conn, dispatcher, (&messages, now_ms), |n| berths.get(n).is_some_and(Option::is_some))?;
     let numbers = store::insert(conn, &mut rows)?;
     for ((berth, n), (row, message)) in berths.into_iter().zip(numbers).zip(rows.iter().zip(&messages)) {
         match berth {
@@ -130,9 +124,24 @@ impl Epochs {
 /// # Errors
 /// What the database says.
 pub fn insert_many(conn: &mut Conn, dispatcher: &Dispatcher, messages: &[NewMessage], now_ms: i64) -> Result<()> {
-    let rows: Result<Vec<Row>> =
-        messages.iter().map(|m| Row::new(m, &Queue::of(m, dispatcher.config(), &[]), (false, now_ms))).collect();
-    store::insert(conn, &mut rows?).map(|_| ())
+    let mut rows = rows(conn, dispatcher, (messages, now_ms), |_| false)?;
+    store::insert(conn, &mut rows).map(|_| ())
+}
+
+/// The rows of these messages, by their places claimed at once or not.
+fn rows(
+    conn: &mut Conn,
+    dispatcher: &Dispatcher,
+    (messages, now_ms): (&[NewMessage], i64),
+    sending: impl Fn(usize) -> bool,
+) -> Result<Vec<Row>> {
+    let named = dispatcher.0.lanes.named(conn, messages)?;
+    let row = |(n, message): (usize, &NewMessage)| {
+        let named = named.get(&(message.app_id, Route::of(message, dispatcher.config())));
+        let queue = Queue::of(message, dispatcher.config(), named.map_or(&[], Vec::as_slice));
+        Row::new(message, &queue, (sending(n), now_ms))
+    };
+    messages.iter().enumerate().map(row).collect()
 }
 
 /// Ends what waits of a campaign as `cancelled`, for this reason. What is being sent at this moment goes its way, but is not tried again.
