@@ -155,7 +155,12 @@ impl Dispatcher {
         self.pace().decided((many, took), self.0.lanes.bulk(), self.0.since.elapsed());
     }
 
-    /// How much of what is said to many may be in flight on a lane; none: whatever the lane bears.
+    /// Whether nothing is on its way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.0.flights.count() == 0
+    }
+
+    /// How much of what is said to many, of which there is some, may be in flight on a lane; none: whatever the lane bears.
     pub(super) fn bulk_limit(&self) -> Option<usize> {
         self.pace().limit(self.0.since.elapsed())
     }
@@ -199,7 +204,7 @@ impl Dispatcher {
 
     /// Berths for those of these messages that are due now, as far as there are any.
     pub(super) fn board(&self, messages: &[NewMessage], now_ms: i64) -> Vec<Option<Berth>> {
-        let bulk_limit = self.bulk_limit();
+        let bulk_limit = if messages.iter().any(|m| m.bulk) { self.bulk_limit() } else { None };
         let board = |message: &NewMessage| {
             if message.due_ms > now_ms || message.deadline_ms <= now_ms {
                 return None;
@@ -306,8 +311,12 @@ impl Dispatcher {
                 return self.no_room(wish, look).await;
             }
         };
-        let topic = wish.queue.topic.as_deref();
-        self.claim_for(lanes.iter().find(|lane| lane.serves.has(topic)), wish, look).await
+        let key = wish.queue.key.as_deref();
+        let lane = lanes.iter().find(|lane| lane.serves.has(key));
+        if let Some(lane) = lane {
+            self.leave_to_others((lane, wish), look).await?;
+        }
+        self.claim_for(lane, wish, look).await
     }
 
     async fn claim_for(&self, lane: Option<&Arc<Lane>>, wish: &Wish, look: &mut Look) -> Result<()> {

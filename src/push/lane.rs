@@ -70,7 +70,7 @@ impl Lane {
         platform: &Platform,
         route: &Route,
         (pool, client): (Pool, Client),
-        (serves, standing): (Serves, Standing),
+        (serves, standing, traffic): (Serves, Standing, Traffic),
     ) -> Self {
         let config = &platform.config;
         Self {
@@ -85,7 +85,7 @@ impl Lane {
             client,
             platform: platform.clone(),
             paused_until_ms: AtomicI64::new(0),
-            traffic: Traffic::default(),
+            traffic,
             taken_ms: AtomicI64::new(0),
             opened_ms: platform.clock.now_ms(),
             accepted_after: metrics::histogram!("kairos_push_latency_seconds", "gateway" => route.gateway.word()),

@@ -6,6 +6,7 @@ use super::lane::Lane;
 use super::message::{Gateway, NewMessage};
 use super::news::{Desk, News, Standing};
 use super::route::Route;
+use super::traffic::Traffic;
 use crate::clock;
 use crate::error::Result;
 use crate::id::AppId;
@@ -14,7 +15,29 @@ use crate::people::device::web::{self, Services};
 use crate::platform::Platform;
 use crate::store::Conn;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+
+/// The topics of an app's further keys, key by key; what none of them names is the first key's.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Named(Vec<Vec<String>>);
+
+impl Named {
+    fn of(all: &[Sealed]) -> Self {
+        Self(all.iter().skip(1).filter_map(|of| of.public.topics.clone()).collect())
+    }
+
+    /// By which of its topics the queues of the key that speaks for this one are called; none for the first key's.
+    pub(super) fn key(&self, topic: &str) -> Option<&str> {
+        let of = self.0.iter().find(|topics| topics.iter().any(|own| own == topic))?;
+        of.first().map(String::as_str)
+    }
+
+    /// All of them.
+    pub(super) fn topics(&self) -> Vec<String> {
+        self.0.concat()
+    }
+}
 
 /// Which messages of a route a lane serves, by their topics: Apple's keys may each have topics of their own.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,13 +46,8 @@ pub(super) enum Serves {
     All,
     /// Those of these topics.
     Only(Arc<[String]>),
-    /// All but those of these topics, and those that name none.
-    But(Arc<[String]>),
-}
-
-/// The topics for which other keys than the first one speak.
-fn named(all: &[Sealed]) -> Vec<String> {
-    all.iter().skip(1).flat_map(|of| of.public.topics.iter().flatten().cloned()).collect()
+    /// All but those that further keys name, and those that name none.
+    But(Arc<Named>),
 }
 
 impl Serves {
@@ -37,15 +55,8 @@ impl Serves {
     fn of(all: &[Sealed], n: usize) -> Self {
         match (all.len(), n) {
             (1, _) => Self::All,
-            (_, 0) => Self::But(named(all).into()),
+            (_, 0) => Self::But(Arc::new(Named::of(all))),
             (_, _) => Self::Only(all.get(n).and_then(|of| of.public.topics.clone()).unwrap_or_default().into()),
-        }
-    }
-
-    fn named(&self) -> &[String] {
-        match self {
-            Self::Only(topics) => topics,
-            Self::All | Self::But(_) => &[],
         }
     }
 
@@ -53,7 +64,15 @@ impl Serves {
         match self {
             Self::All => true,
             Self::Only(topics) => topic.is_some_and(|topic| topics.iter().any(|own| own == topic)),
-            Self::But(topics) => topic.is_none_or(|topic| topics.iter().all(|own| own != topic)),
+            Self::But(named) => topic.is_none_or(|topic| named.key(topic).is_none()),
+        }
+    }
+
+    /// What it leaves to others, if there are any.
+    pub(super) fn named(&self) -> Option<&Arc<Named>> {
+        match self {
+            Self::But(named) => Some(named),
+            Self::All | Self::Only(_) => None,
         }
     }
 }
@@ -80,6 +99,7 @@ pub(super) struct Lanes {
     services: Services,
     pub(super) desk: Desk,
     open: Arc<RwLock<Open>>,
+    bulk: Arc<AtomicUsize>,
 }
 
 #[derive(Default)]
@@ -103,7 +123,7 @@ impl Lanes {
             open.lanes.retain(|(of, _), _| !app.is_empty() && of.to_string() != app);
             hint.nudge();
         });
-        Ok(Self { platform: platform.clone(), edge, services, desk: Desk::default(), open })
+        Ok(Self { platform: platform.clone(), edge, services, desk: Desk::default(), open, bulk: Arc::default() })
     }
 
     /// The lane for a message of this topic, if it was opened before: for places that cannot wait.
@@ -143,8 +163,8 @@ impl Lanes {
         }
     }
 
-    /// For which of Apple's topics keys of their own speak, where these messages go.
-    pub(super) fn named(&self, conn: &mut Conn, messages: &[NewMessage]) -> Result<HashMap<(AppId, Route), Vec<String>>> {
+    /// What further keys of Apple's speak for, where these messages go.
+    pub(super) fn named(&self, conn: &mut Conn, messages: &[NewMessage]) -> Result<HashMap<(AppId, Route), Arc<Named>>> {
         let mut all = HashMap::new();
         for message in messages.iter().filter(|m| m.gateway == Gateway::Apns && m.topic.is_some()) {
             let way = (message.app_id, Route::of(message, &self.platform.config));
@@ -153,21 +173,20 @@ impl Lanes {
             }
             let known = {
                 let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
-                open.lanes.get(&way).map(|ways| ways.iter().flat_map(|lane| lane.serves.named()).cloned().collect())
+                open.lanes.get(&way).map(|ways| ways.iter().find_map(|lane| lane.serves.named().cloned()).unwrap_or_default())
             };
-            let topics = match known {
-                Some(topics) => topics,
-                None => named(&credentials::sealed(conn, way.0, (Gateway::Apns, way.1.environment))?),
+            let named = match known {
+                Some(named) => named,
+                None => Arc::new(Named::of(&credentials::sealed(conn, way.0, (Gateway::Apns, way.1.environment))?)),
             };
-            all.insert(way, topics);
+            all.insert(way, named);
         }
         Ok(all)
     }
 
-    /// How much of what is said to many is in flight.
+    /// How much of what is said to many is in flight, on all lanes.
     pub(super) fn bulk(&self) -> usize {
-        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
-        open.lanes.values().flat_map(|ways| ways.iter()).map(|lane| lane.traffic.bulk()).sum()
+        self.bulk.load(Ordering::SeqCst)
     }
 
     /// The lanes that are open for an app.
@@ -210,7 +229,8 @@ impl Lanes {
             at_ms: 0,
         };
         let standing = Standing::new(&self.desk, label);
-        Ok(Lane::new(&self.platform, route, (pool, client), (Serves::of(all, n), standing)))
+        let beside = Traffic::beside(&self.bulk);
+        Ok(Lane::new(&self.platform, route, (pool, client), (Serves::of(all, n), standing, beside)))
     }
 }
 

@@ -137,9 +137,9 @@ fn rows(
 ) -> Result<Vec<Row>> {
     let named = dispatcher.0.lanes.named(conn, messages)?;
     let row = |(n, message): (usize, &NewMessage)| {
-        let named = named.get(&(message.app_id, Route::of(message, dispatcher.config())));
-        let queue = Queue::of(message, dispatcher.config(), named.map_or(&[], Vec::as_slice));
-        Row::new(message, &queue, (sending(n), now_ms))
+        let way = (message.app_id, Route::of(message, dispatcher.config()));
+        let key = named.get(&way).zip(message.topic.as_ref()).and_then(|(named, topic)| named.key(topic));
+        Row::new(message, &Queue::of(message, way.1, key), (sending(n), now_ms))
     };
     messages.iter().enumerate().map(row).collect()
 }
@@ -235,19 +235,18 @@ pub(super) fn claim(conn: &mut Conn, claim: &Claim<'_>) -> Result<Claims> {
     Ok(Claims { taken, ended })
 }
 
-/// Moves what another key speaks for to where that one looks: it was planned before the key was there, or where nobody knew.
-/// Answers whether there was any.
+/// Moves what another key speaks for to where that one looks. Answers whether there was any.
 fn to_their_keys(conn: &mut Conn, (queue, serves): (&Queue, &Serves), due: &mut Vec<Due>) -> Result<bool> {
-    let mut theirs: BTreeMap<String, Vec<i64>> = BTreeMap::new();
+    let mut theirs: BTreeMap<Option<&str>, Vec<i64>> = BTreeMap::new();
     due.retain(|d| match &d.topic {
-        Some(topic) if queue.topic.is_none() && !serves.has(Some(topic)) => {
-            theirs.entry(topic.clone()).or_default().push(d.n);
+        Some(topic) if !serves.has(Some(topic)) => {
+            theirs.entry(serves.named().and_then(|named| named.key(topic))).or_default().push(d.n);
             false
         }
         _ => true,
     });
-    for (topic, numbers) in &theirs {
-        store::move_to(conn, numbers, &queue.clone().of_topic(topic))?;
+    for (key, numbers) in &theirs {
+        store::move_to(conn, numbers, &queue.clone().of_key(*key))?;
     }
     Ok(!theirs.is_empty())
 }

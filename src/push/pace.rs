@@ -30,7 +30,7 @@ const TOGETHER: usize = 8;
 /// What is held back acts after a while.
 const PAUSE: Duration = Duration::from_millis(20);
 /// How long nothing is late before more is given.
-const EASE: Duration = Duration::from_millis(200);
+const EASE: Duration = Duration::from_millis(500);
 
 /// See the module; times are by a clock that only goes forward, since some beginning.
 #[derive(Debug, Clone)]
@@ -42,7 +42,7 @@ pub struct Pace {
     changed_at: Duration,
     /// When something was decided last.
     decided_at: Option<Duration>,
-    /// When any of it was in flight last.
+    /// When any of it was there last.
     bulk_at: Duration,
 }
 
@@ -59,9 +59,6 @@ impl Pace {
         let took_s = took.as_secs_f64() * TOGETHER as f64 / many.max(TOGETHER) as f64;
         let begins = !self.is_lately(at) || at >= self.bulk_at + QUIET;
         self.decided_at = Some(at);
-        if in_flight > 0 {
-            self.bulk_at = at;
-        }
         if begins {
             (self.limit, self.changed_at) = (Some(START), at);
         }
@@ -81,8 +78,9 @@ impl Pace {
         }
     }
 
-    /// How much of what is said to many may be in flight on a lane; none: whatever the lane bears.
+    /// Something is said to many: how much of it may be in flight on a lane; none: whatever the lane bears.
     pub fn limit(&mut self, at: Duration) -> Option<usize> {
+        self.bulk_at = at;
         if !self.is_lately(at) {
             self.limit = None;
         }

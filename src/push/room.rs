@@ -6,6 +6,8 @@ use super::look::{Look, Wish};
 use super::store;
 use crate::error::Result;
 use crate::outbound::Slot;
+use crate::store::Conn;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A claim waits for more free slots than this while the lane is busy, or than a third of what is in flight where that is
@@ -24,7 +26,8 @@ impl Dispatcher {
         if bulk {
             lane.traffic.bulk_waits(now_ms);
         }
-        let most = self.bulk_limit().filter(|_| bulk).map_or(BATCH, |limit| limit.saturating_sub(lane.traffic.bulk()).min(BATCH));
+        let limit = if bulk { self.bulk_limit() } else { None };
+        let most = limit.map_or(BATCH, |limit| limit.saturating_sub(lane.traffic.bulk()).min(BATCH));
         if most < BATCH {
             look.due(now_ms + LATER_MS);
         }
@@ -75,9 +78,43 @@ impl Dispatcher {
         }
         // A lane that is merely busy has slots again in a moment; one that is shut may stay so past many a deadline.
         let shut = look.blocked || paused_until_ms.is_some();
-        if !shut || !lane.traffic.may_expire(&wish.queue, now_ms) {
+        if !shut {
+            // Another claim has the slots, and may find nothing to send.
+            if self.is_idle() {
+                look.due(now_ms + PATIENCE_MS);
+            }
+            return Ok(());
+        }
+        if !lane.traffic.may_expire(&wish.queue, now_ms) {
             return Ok(());
         }
         self.expire((wish, now_ms), look).await
+    }
+
+    /// Moves what waits where the first key's messages do, and for which another one speaks, to where that one looks: it was
+    /// planned before the key was there, or comes from Apple's other host. The first key's troubles are not theirs.
+    pub(super) async fn leave_to_others(&self, (lane, wish): (&Lane, &Wish), look: &mut Look) -> Result<()> {
+        let now_ms = self.0.platform.clock.now_ms();
+        let Some(named) = lane.serves.named().filter(|_| wish.queue.key.is_none()).cloned() else { return Ok(()) };
+        if !lane.traffic.may_leave(now_ms) {
+            return Ok(());
+        }
+        let (app, queue, topics, store) = (wish.app, wish.queue.clone(), named.topics(), &self.0.platform.store);
+        let theirs = store.read(move |conn| store::of_topics(conn, (app, &queue), &topics)).await?;
+        if theirs.is_empty() {
+            return Ok(());
+        }
+        look.progress = true;
+        // There may be more.
+        lane.traffic.leaves();
+        let queue = wish.queue.clone();
+        let moving = move |conn: &mut Conn| {
+            let mut by_key: BTreeMap<Option<&str>, Vec<i64>> = BTreeMap::new();
+            for (n, topic) in &theirs {
+                by_key.entry(named.key(topic)).or_default().push(*n);
+            }
+            by_key.iter().try_for_each(|(key, numbers)| store::move_to(conn, numbers, &queue.clone().of_key(*key)))
+        };
+        store.write_patiently(moving).await
     }
 }

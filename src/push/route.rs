@@ -19,16 +19,16 @@ pub struct Route {
     pub service: Option<Arc<str>>,
 }
 
-/// What waits for one route: what is said to a large audience apart from the rest, and each of Apple's topics for which a key
-/// of its own speaks apart from the others. So nobody has to walk past what somebody else waits for.
+/// What waits for one route: what is said to a large audience apart from the rest, and what each of Apple's keys speaks for
+/// apart from the others. So nobody has to walk past what somebody else waits for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Queue {
     /// Which way it goes; all queues of a route share its lanes.
     pub route: Route,
     /// Whether it is what is said to a large audience.
     pub bulk: bool,
-    /// Apple's topic, where a key of its own speaks for it.
-    pub topic: Option<Arc<str>>,
+    /// The first topic of Apple's key that speaks for it; none for an app's first key, and where there is one only.
+    pub key: Option<Arc<str>>,
 }
 
 /// What follows the words of tests, and of what is said to many.
@@ -36,23 +36,21 @@ const TEST: &str = ".test";
 const BULK: &str = ".bulk";
 
 impl Queue {
-    /// Where a message waits under these settings. `named` are the topics for which keys of their own speak; where they are
-    /// not known, the claim finds out.
-    pub fn of(message: &NewMessage, config: &Config, named: &[String]) -> Self {
-        let topic = message.topic.as_ref().filter(|topic| named.contains(topic));
-        Self { route: Route::of(message, config), bulk: message.bulk, topic: topic.map(|topic| topic.as_str().into()) }
+    /// Where a message waits for a route, for the key of this name.
+    pub fn of(message: &NewMessage, route: Route, key: Option<&str>) -> Self {
+        Self { route, bulk: message.bulk, key: key.map(Into::into) }
     }
 
-    /// The same for this topic.
+    /// The same for another key.
     #[must_use]
-    pub fn of_topic(self, topic: &str) -> Self {
-        Self { topic: Some(topic.into()), ..self }
+    pub fn of_key(self, key: Option<&str>) -> Self {
+        Self { key: key.map(Into::into), ..self }
     }
 
     /// The word in the database.
     pub fn word(&self) -> Cow<'static, str> {
         let (route, bulk) = (self.route.word(), if self.bulk { BULK } else { "" });
-        match self.route.service.as_ref().or(self.topic.as_ref()) {
+        match self.route.service.as_ref().or(self.key.as_ref()) {
             Some(name) => Cow::Owned(format!("{route}{bulk}:{name}")),
             None if self.bulk => Cow::Owned(format!("{route}{bulk}")),
             None => Cow::Borrowed(route),
@@ -66,14 +64,14 @@ impl Queue {
         let (before, test) = before.strip_suffix(TEST).map_or((before, false), |before| (before, true));
         let route =
             |gateway, environment, service: Option<&str>| Route { gateway, environment, test, service: service.map(Into::into) };
-        let (route, topic) = match (before, name) {
-            ("apns.production", topic) => (route(Gateway::Apns, Environment::Production, None), topic),
-            ("apns.sandbox", topic) => (route(Gateway::Apns, Environment::Sandbox, None), topic),
+        let (route, key) = match (before, name) {
+            ("apns.production", key) => (route(Gateway::Apns, Environment::Production, None), key),
+            ("apns.sandbox", key) => (route(Gateway::Apns, Environment::Sandbox, None), key),
             ("fcm", None) => (route(Gateway::Fcm, Environment::Production, None), None),
             ("webpush", Some(_)) => (route(Gateway::WebPush, Environment::Production, name), None),
             _ => return None,
         };
-        Some(Self { route, bulk, topic: topic.map(Into::into) })
+        Some(Self { route, bulk, key: key.map(Into::into) })
     }
 }
 

@@ -156,7 +156,7 @@ fn written(platform: &Platform, outcome: Outcome, now_ms: i64) -> Written {
             user: claimed.user_id,
             device,
             token: claimed.push.token.clone(),
-            queue: Queue { route, bulk: claimed.bulk, topic: None },
+            queue: Queue { route, bulk: claimed.bulk, key: None },
             instead,
         }
     });

@@ -17,27 +17,32 @@ pub(super) struct Traffic {
     in_flight: AtomicUsize,
     /// How much of that is said to a large audience.
     bulk: AtomicUsize,
+    /// The same of all lanes.
+    all_bulk: Arc<AtomicUsize>,
     /// When more of it was seen waiting last, UTC milliseconds.
     bulk_seen_ms: AtomicI64,
     /// Since when it waits for more free slots, UTC milliseconds; 0: it does not.
     waits_since_ms: AtomicI64,
     /// When passed deadlines were looked for last, by queue, UTC milliseconds.
     expired_ms: Mutex<HashMap<Queue, i64>>,
-}
-
-impl Default for Traffic {
-    fn default() -> Self {
-        Self {
-            in_flight: AtomicUsize::new(0),
-            bulk: AtomicUsize::new(0),
-            bulk_seen_ms: AtomicI64::new(i64::MIN),
-            waits_since_ms: AtomicI64::new(0),
-            expired_ms: Mutex::default(),
-        }
-    }
+    /// When what is another key's was looked for last, UTC milliseconds.
+    left_ms: AtomicI64,
 }
 
 impl Traffic {
+    /// None yet, on a lane beside others that count what is said to many together.
+    pub(super) fn beside(all_bulk: &Arc<AtomicUsize>) -> Self {
+        Self {
+            in_flight: AtomicUsize::new(0),
+            bulk: AtomicUsize::new(0),
+            all_bulk: Arc::clone(all_bulk),
+            bulk_seen_ms: AtomicI64::new(i64::MIN),
+            waits_since_ms: AtomicI64::new(0),
+            expired_ms: Mutex::default(),
+            left_ms: AtomicI64::new(0),
+        }
+    }
+
     /// How many messages are claimed and not answered yet.
     pub(super) fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::SeqCst)
@@ -57,6 +62,19 @@ impl Traffic {
 
     pub(super) fn waits_no_longer(&self) {
         self.waits_since_ms.store(0, Ordering::SeqCst);
+    }
+
+    /// Whether it is time to look for what is another key's: once a second, and at once where there was some.
+    pub(super) fn may_leave(&self, now_ms: i64) -> bool {
+        let due = now_ms.abs_diff(self.left_ms.load(Ordering::SeqCst)) >= 1_000;
+        if due {
+            self.left_ms.store(now_ms, Ordering::SeqCst);
+        }
+        due
+    }
+
+    pub(super) fn leaves(&self) {
+        self.left_ms.store(0, Ordering::SeqCst);
     }
 
     /// Whether it is time to look for passed deadlines in a queue that does not move: once a second.
@@ -94,6 +112,7 @@ impl Ride {
     pub(super) fn begin(lane: &Arc<Lane>, bulk: bool) -> Self {
         lane.traffic.in_flight.fetch_add(1, Ordering::SeqCst);
         lane.traffic.bulk.fetch_add(usize::from(bulk), Ordering::SeqCst);
+        lane.traffic.all_bulk.fetch_add(usize::from(bulk), Ordering::SeqCst);
         Self { lane: Arc::clone(lane), bulk }
     }
 }
@@ -109,6 +128,7 @@ impl Deref for Ride {
 impl Drop for Ride {
     fn drop(&mut self) {
         self.lane.traffic.bulk.fetch_sub(usize::from(self.bulk), Ordering::SeqCst);
+        self.lane.traffic.all_bulk.fetch_sub(usize::from(self.bulk), Ordering::SeqCst);
         self.lane.traffic.in_flight.fetch_sub(1, Ordering::SeqCst);
     }
 }

@@ -279,9 +279,25 @@ pub(in crate::push) fn end(conn: &mut Conn, (numbers, state, reason): (&[i64], S
     Ok(())
 }
 
-/// Lets waiting messages wait in another queue.
+/// What of a queue is of these topics, some of it.
+pub(in crate::push) fn of_topics(
+    conn: &mut Conn,
+    (app, queue): (AppId, &Queue),
+    topics: &[String],
+) -> Result<Vec<(i64, String)>> {
+    let of_queue = message_states::app_id.eq(app).and(message_states::route.eq(queue.word()));
+    let topic = message_states::topic.assume_not_null();
+    Ok(on!(conn, c => message_states::table
+        .filter(of_queue.and(sql::<Bool>(WAITS)))
+        .filter(message_states::topic.is_not_null().and(among(topic, topics)))
+        .limit(500)
+        .select((message_states::n, topic))
+        .load(c))?)
+}
+
+/// Lets those of these that wait do so in another queue.
 pub(in crate::push) fn move_to(conn: &mut Conn, numbers: &[i64], queue: &Queue) -> Result<()> {
-    on!(conn, c => diesel::update(message_states::table.filter(those(numbers)))
+    on!(conn, c => diesel::update(message_states::table.filter(those(numbers).and(sql::<Bool>(STILL_WAITS))))
         .set(message_states::route.eq(queue.word()))
         .execute(c))?;
     Ok(())
