@@ -191,7 +191,7 @@ pub(super) fn claim(conn: &mut Conn, claim: &Claim<'_>) -> Result<Claims> {
     let &Claim { app, queue, serves, limit, fence, flights, clock } = claim;
     let now_ms = clock.now_ms();
     let mut due = store::due(conn, app, queue, (now_ms, limit))?;
-    let moved = to_their_keys(conn, (queue, serves), &mut due)?;
+    let moved = leave(conn, (queue, serves), &mut due)?;
     // First of all: whoever withdraws from now on waits for these, or is seen below.
     let mut entered: HashMap<MessageId, Flight> = due.iter().map(|d| (d.id, fence.enter(app, d.user_id))).collect();
     let mut ends = Ends::default();
@@ -235,20 +235,21 @@ pub(super) fn claim(conn: &mut Conn, claim: &Claim<'_>) -> Result<Claims> {
     Ok(Claims { taken, ended })
 }
 
-/// Moves what another key speaks for to where that one looks. Answers whether there was any.
-fn to_their_keys(conn: &mut Conn, (queue, serves): (&Queue, &Serves), due: &mut Vec<Due>) -> Result<bool> {
-    let mut theirs: BTreeMap<Option<&str>, Vec<i64>> = BTreeMap::new();
-    due.retain(|d| match &d.topic {
-        Some(topic) if !serves.has(Some(topic)) => {
-            theirs.entry(serves.named().and_then(|named| named.key(topic))).or_default().push(d.n);
-            false
-        }
-        _ => true,
-    });
-    for (key, numbers) in &theirs {
-        store::move_to(conn, numbers, &queue.clone().of_key(*key))?;
-    }
+/// Takes out of the due what another key speaks for, and moves it. Answers whether there was any.
+fn leave(conn: &mut Conn, (queue, serves): (&Queue, &Serves), due: &mut Vec<Due>) -> Result<bool> {
+    let is_theirs = |d: &mut Due| d.topic.as_deref().is_some_and(|topic| !serves.has(Some(topic)));
+    let theirs: Vec<(i64, String)> = due.extract_if(.., is_theirs).filter_map(|d| Some((d.n, d.topic?))).collect();
+    to_their_keys(conn, (queue, serves), &theirs)?;
     Ok(!theirs.is_empty())
+}
+
+/// Moves messages of these topics, for which another key speaks, to where that one looks.
+pub(super) fn to_their_keys(conn: &mut Conn, (queue, serves): (&Queue, &Serves), theirs: &[(i64, String)]) -> Result<()> {
+    let mut by_key: BTreeMap<Option<&str>, Vec<i64>> = BTreeMap::new();
+    for (n, topic) in theirs {
+        by_key.entry(serves.named().and_then(|named| named.key(topic))).or_default().push(*n);
+    }
+    by_key.iter().try_for_each(|(key, numbers)| store::move_to(conn, numbers, &queue.clone().of_key(*key)))
 }
 
 /// Messages that end unsent, by their numbers.

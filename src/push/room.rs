@@ -3,11 +3,9 @@
 use super::dispatch::{BATCH, Dispatcher, LATER_MS};
 use super::lane::Lane;
 use super::look::{Look, Wish};
-use super::store;
+use super::{outbox, store};
 use crate::error::Result;
 use crate::outbound::Slot;
-use crate::store::Conn;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A claim waits for more free slots than this while the lane is busy, or than a third of what is in flight where that is
@@ -95,8 +93,8 @@ impl Dispatcher {
     /// planned before the key was there, or comes from Apple's other host. The first key's troubles are not theirs.
     pub(super) async fn leave_to_others(&self, (lane, wish): (&Lane, &Wish), look: &mut Look) -> Result<()> {
         let now_ms = self.0.platform.clock.now_ms();
-        let Some(named) = lane.serves.named().filter(|_| wish.queue.key.is_none()).cloned() else { return Ok(()) };
-        if !lane.traffic.may_leave(now_ms) {
+        let Some(named) = lane.serves.named().filter(|_| wish.queue.key.is_none()) else { return Ok(()) };
+        if !lane.traffic.may_leave(wish.queue.bulk, now_ms) {
             return Ok(());
         }
         let (app, queue, topics, store) = (wish.app, wish.queue.clone(), named.topics(), &self.0.platform.store);
@@ -106,15 +104,8 @@ impl Dispatcher {
         }
         look.progress = true;
         // There may be more.
-        lane.traffic.leaves();
-        let queue = wish.queue.clone();
-        let moving = move |conn: &mut Conn| {
-            let mut by_key: BTreeMap<Option<&str>, Vec<i64>> = BTreeMap::new();
-            for (n, topic) in &theirs {
-                by_key.entry(named.key(topic)).or_default().push(*n);
-            }
-            by_key.iter().try_for_each(|(key, numbers)| store::move_to(conn, numbers, &queue.clone().of_key(*key)))
-        };
-        store.write_patiently(moving).await
+        lane.traffic.leaves(wish.queue.bulk);
+        let (queue, serves) = (wish.queue.clone(), lane.serves.clone());
+        store.write_patiently(move |conn| outbox::to_their_keys(conn, (&queue, &serves), &theirs)).await
     }
 }

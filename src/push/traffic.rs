@@ -25,8 +25,8 @@ pub(super) struct Traffic {
     waits_since_ms: AtomicI64,
     /// When passed deadlines were looked for last, by queue, UTC milliseconds.
     expired_ms: Mutex<HashMap<Queue, i64>>,
-    /// When what is another key's was looked for last, UTC milliseconds.
-    left_ms: AtomicI64,
+    /// When what is another key's was looked for last, in what is not bulk and in what is, UTC milliseconds.
+    left_ms: [AtomicI64; 2],
 }
 
 impl Traffic {
@@ -39,7 +39,7 @@ impl Traffic {
             bulk_seen_ms: AtomicI64::new(i64::MIN),
             waits_since_ms: AtomicI64::new(0),
             expired_ms: Mutex::default(),
-            left_ms: AtomicI64::new(0),
+            left_ms: [const { AtomicI64::new(0) }; 2],
         }
     }
 
@@ -65,16 +65,20 @@ impl Traffic {
     }
 
     /// Whether it is time to look for what is another key's: once a second, and at once where there was some.
-    pub(super) fn may_leave(&self, now_ms: i64) -> bool {
-        let due = now_ms.abs_diff(self.left_ms.load(Ordering::SeqCst)) >= 1_000;
+    pub(super) fn may_leave(&self, bulk: bool, now_ms: i64) -> bool {
+        let [single, many] = &self.left_ms;
+        let left_ms = if bulk { many } else { single };
+        let due = now_ms.abs_diff(left_ms.load(Ordering::SeqCst)) >= 1_000;
         if due {
-            self.left_ms.store(now_ms, Ordering::SeqCst);
+            left_ms.store(now_ms, Ordering::SeqCst);
         }
         due
     }
 
-    pub(super) fn leaves(&self) {
-        self.left_ms.store(0, Ordering::SeqCst);
+    /// There was some.
+    pub(super) fn leaves(&self, bulk: bool) {
+        let [single, many] = &self.left_ms;
+        if bulk { many } else { single }.store(0, Ordering::SeqCst);
     }
 
     /// Whether it is time to look for passed deadlines in a queue that does not move: once a second.
