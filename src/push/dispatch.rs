@@ -12,6 +12,7 @@ use super::outbox::{self, Claim};
 use super::pace::Pace;
 use super::route::Route;
 use super::settle::{self, Outcome};
+use super::share::Ask;
 use super::store;
 use super::traffic::Ride;
 use crate::config::Config;
@@ -121,14 +122,12 @@ impl Dispatcher {
 
     /// The loop that claims what is due.
     pub fn worker(&self) -> Worker {
-        let me = self.clone();
-        // On PostgreSQL one claim reads while another one commits, and a writer stays free for moments; SQLite has one.
-        let loops = CLAIMS.min(self.0.platform.store.writers().saturating_sub(1)).max(1);
+        let (me, platform) = (self.clone(), &self.0.platform);
         let step = move || {
             let me = me.clone();
             async move { me.step().await }
         };
-        Worker::new("push", self.0.platform.push_hint.clone(), POLL_MS, step).at_once(loops)
+        Worker::new("push", platform.push_hint.clone(), POLL_MS, step).at_once(CLAIMS.min(platform.store.long_ones()))
     }
 
     /// The loop that writes what gateways think of credentials.
@@ -160,9 +159,11 @@ impl Dispatcher {
         self.0.flights.count() == 0
     }
 
-    /// How much of what is said to many, of which there is some, may be in flight on a lane; none: whatever the lane bears.
-    pub(super) fn bulk_limit(&self) -> Option<usize> {
-        self.pace().limit(self.0.since.elapsed())
+    /// How much of what is said to many, of which there is some, may be in flight on a lane (none: whatever the lane bears),
+    /// and whether there were moments lately.
+    pub(super) fn beside_moments(&self) -> (Option<usize>, bool) {
+        let (mut pace, at) = (self.pace(), self.0.since.elapsed());
+        (pace.limit(at), pace.is_lately(at))
     }
 
     fn pace(&self) -> MutexGuard<'_, Pace> {
@@ -204,7 +205,7 @@ impl Dispatcher {
 
     /// Berths for those of these messages that are due now, as far as there are any.
     pub(super) fn board(&self, messages: &[NewMessage], now_ms: i64) -> Vec<Option<Berth>> {
-        let bulk_limit = if messages.iter().any(|m| m.bulk) { self.bulk_limit() } else { None };
+        let (bulk_limit, moments) = if messages.iter().any(|m| m.bulk) { self.beside_moments() } else { (None, true) };
         let board = |message: &NewMessage| {
             if message.due_ms > now_ms || message.deadline_ms <= now_ms {
                 return None;
@@ -214,7 +215,7 @@ impl Dispatcher {
             if message.bulk && bulk_limit.is_some_and(|limit| lane.traffic.bulk() >= limit) {
                 return None;
             }
-            let slot = lane.take((1, message.bulk), now_ms).pop()?;
+            let slot = lane.take(Ask { slots: 1, bulk: message.bulk, moments }, now_ms).pop()?;
             let flight = self.0.platform.fence.enter(message.app_id, message.user_id);
             Some(Berth { aboard: self.0.flights.board(message.id), lane: Ride::begin(&lane, message.bulk), slot, flight })
         };

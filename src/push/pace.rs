@@ -94,7 +94,8 @@ impl Pace {
         self.limit
     }
 
-    fn is_lately(&self, at: Duration) -> bool {
+    /// Whether there were moments lately.
+    pub fn is_lately(&self, at: Duration) -> bool {
         self.decided_at.is_some_and(|last| at <= last + LATELY)
     }
 }

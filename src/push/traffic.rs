@@ -2,7 +2,7 @@
 
 use super::lane::Lane;
 use super::route::Queue;
-use super::share::Turn;
+use super::share::{Ask, Turn};
 use crate::clock;
 use std::collections::HashMap;
 use std::ops::Deref;
@@ -97,9 +97,10 @@ impl Traffic {
     }
 
     /// Whose turn it is when bulk asks for slots, or what is not.
-    pub(super) fn turn(&self, bulk: bool, now_ms: i64) -> Turn {
+    pub(super) fn turn(&self, ask: Ask, now_ms: i64) -> Turn {
         Turn {
-            bulk,
+            bulk: ask.bulk,
+            moments: ask.moments,
             bulk_in_flight: self.bulk(),
             bulk_waits: self.bulk_seen_ms.load(Ordering::Relaxed).abs_diff(now_ms) < SEEN_MS,
         }

@@ -1,5 +1,6 @@
 //! One connection type over two databases, and the macro that expands one query text for both.
 
+use super::disk::Log;
 use crate::error::{Error, Problem, Result};
 use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
@@ -77,6 +78,13 @@ impl Target {
         let Conn::Sqlite(mut conn) = connect_sqlite(path)? else { return Ok(()) };
         let done: Checkpoint = diesel::sql_query("PRAGMA wal_checkpoint(TRUNCATE)").get_result(&mut conn)?;
         if done.busy == 0 { Ok(()) } else { Err(Error::Busy("the database's log is in use")) }
+    }
+
+    /// Leaves the flushing of SQLite's commits to whoever calls this; answers what to flush.
+    pub(super) fn log(&self, conn: &mut Conn) -> Result<Log> {
+        let Self::Sqlite(path) = self else { return Err(Error::broken("only SQLite has a log of its own")) };
+        conn.batch("PRAGMA synchronous = NORMAL")?;
+        Log::of(path).map_err(|e| Error::broken(format!("cannot open the log of the database {}: {e}", path.display())))
     }
 
     pub(super) fn connect(&self) -> Result<Conn> {

@@ -8,6 +8,7 @@
 mod among;
 mod closing;
 mod conn;
+mod disk;
 mod doc;
 mod group;
 mod migrate;
@@ -28,6 +29,7 @@ use crate::error::{Error, Result};
 use crate::planted::{Bug, planted};
 use conn::{Access, Target};
 use crossbeam_channel::{Sender, TrySendError};
+use disk::Disk;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use threads::{Done, End, Job, Jobs, spawn};
@@ -84,13 +86,15 @@ impl Store {
         let (writes, write_jobs) = crossbeam_channel::bounded(QUEUE_LIMIT);
         let (patient, patient_jobs) = crossbeam_channel::bounded(QUEUE_LIMIT);
         let (reads, read_jobs) = crossbeam_channel::bounded(QUEUE_LIMIT);
+        let disk = if engine == Engine::Sqlite { Some(Disk::start()?) } else { None };
         for n in 0..writers {
-            spawn(format!("db-write-{n}"), Arc::clone(&target), Jobs::new(write_jobs.clone(), patient_jobs.clone()))?;
+            let jobs = Jobs::new(write_jobs.clone(), patient_jobs.clone());
+            spawn(format!("db-write-{n}"), Arc::clone(&target), jobs, disk.clone())?;
         }
         // No read is patient: nobody ever sends one.
         let (_, no_jobs) = crossbeam_channel::bounded(0);
         for n in 0..options.readers.max(1) {
-            spawn(format!("db-read-{n}"), Arc::clone(&target), Jobs::new(read_jobs.clone(), no_jobs.clone()))?;
+            spawn(format!("db-read-{n}"), Arc::clone(&target), Jobs::new(read_jobs.clone(), no_jobs.clone()), None)?;
         }
         Ok(Self { reads, writes, patient, engine, writers, target })
     }
@@ -100,9 +104,13 @@ impl Store {
         self.engine
     }
 
-    /// How many write at once.
-    pub fn writers(&self) -> usize {
-        self.writers
+    /// How many long transactions may be under way at once, so that a short one never waits for all of them: on PostgreSQL
+    /// one writer stays free; on SQLite one is written while another one is flushed to disk.
+    pub fn long_ones(&self) -> usize {
+        match self.engine {
+            Engine::Sqlite => 2,
+            Engine::Postgres => self.writers.saturating_sub(1).max(1),
+        }
     }
 
     /// Makes what was deleted before leave the files of an SQLite database. Its pages are overwritten with zeros when their

@@ -5,6 +5,7 @@
 //! commits those of its connections together by itself, and there a shared transaction would hold the rows of many.
 
 use super::conn::{Access, Conn, Engine, Target};
+use super::disk::{Disk, Ended, Log};
 use crate::error::{Error, Result};
 use crossbeam_channel::Receiver;
 use std::cell::Cell;
@@ -73,8 +74,11 @@ pub(super) struct Job {
 pub(super) struct Done {
     pub(super) end: End,
     /// Tells the caller; the error is why nothing of it is in the database.
-    pub(super) tell: Box<dyn FnOnce(Result<()>)>,
+    pub(super) tell: Tell,
 }
+
+/// Answers a caller.
+pub(super) type Tell = Box<dyn FnOnce(Result<()>) + Send>;
 
 /// How a closure has ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -89,42 +93,56 @@ pub(super) enum End {
     Panicked,
 }
 
-/// Starts a thread with a connection of its own.
-pub(super) fn spawn(name: String, target: Arc<Target>, mut jobs: Jobs) -> Result<()> {
+/// Starts a thread with a connection of its own; SQLite's writer leaves its commits to the disk's thread.
+pub(super) fn spawn(name: String, target: Arc<Target>, mut jobs: Jobs, disk: Option<Disk>) -> Result<()> {
     let thread = move || {
-        let mut slot: Option<Conn> = None;
+        let mut slot: Option<Session> = None;
         while let Some(job) = jobs.next() {
-            let mut conn = match begun(slot.take(), job.access, &target) {
-                Ok(conn) => conn,
+            let mut session = match begun(slot.take(), job.access, &target, disk.as_ref()) {
+                Ok(session) => session,
                 // Dropping the job answers its caller with `Busy`.
                 Err(error) => {
                     tracing::warn!(%error, "cannot reach the database");
                     continue;
                 }
             };
-            if transaction(&mut conn, job, &jobs.first) {
-                slot = Some(conn);
+            if transaction(&mut session, job, &jobs.first) {
+                slot = Some(session);
             }
         }
     };
     std::thread::Builder::new().name(name).spawn(thread).map(drop).map_err(Error::broken)
 }
 
-/// A connection, inside a new transaction unless none is wanted: the one at hand or, when it was lost while it lay idle, a new one.
-fn begun(at_hand: Option<Conn>, access: Access, target: &Target) -> Result<Conn> {
-    if let Some(mut conn) = at_hand
-        && conn.begin(access).is_ok()
-    {
-        return Ok(conn);
+/// A connection, and what flushes its commits where it does not do so itself.
+struct Session {
+    conn: Conn,
+    log: Option<(Disk, Log)>,
+}
+
+impl Session {
+    fn open(target: &Target, disk: Option<&Disk>) -> Result<Self> {
+        let mut conn = target.connect()?;
+        let log = disk.map(|disk| Ok::<_, Error>((disk.clone(), target.log(&mut conn)?))).transpose()?;
+        Ok(Self { conn, log })
     }
-    let mut conn = target.connect()?;
-    conn.begin(access)?;
-    Ok(conn)
+}
+
+/// A connection, inside a new transaction unless none is wanted: the one at hand or, when it was lost while it lay idle, a new one.
+fn begun(at_hand: Option<Session>, access: Access, target: &Target, disk: Option<&Disk>) -> Result<Session> {
+    if let Some(mut session) = at_hand
+        && session.conn.begin(access).is_ok()
+    {
+        return Ok(session);
+    }
+    let mut session = Session::open(target, disk)?;
+    session.conn.begin(access)?;
+    Ok(session)
 }
 
 /// Runs a job, and of those that wait as many as may share its transaction; answers whether the connection is good for more.
-fn transaction(conn: &mut Conn, first: Job, jobs: &Receiver<Job>) -> bool {
-    let access = first.access;
+fn transaction(session: &mut Session, first: Job, jobs: &Receiver<Job>) -> bool {
+    let (access, conn) = (first.access, &mut session.conn);
     if access == Access::Bare {
         let Done { end, tell } = (first.work)(conn);
         tell(Ok(()));
@@ -142,13 +160,13 @@ fn transaction(conn: &mut Conn, first: Job, jobs: &Receiver<Job>) -> bool {
             next = jobs.try_recv().ok();
         }
     }
-    shared.finish(conn)
+    shared.finish(session)
 }
 
 /// Closures of one transaction.
 #[derive(Default)]
 struct Shared {
-    told: Vec<Box<dyn FnOnce(Result<()>)>>,
+    told: Vec<Tell>,
     /// Whether any of them is to be kept.
     kept: bool,
     /// Whether the connection may be of no more use.
@@ -194,8 +212,9 @@ impl Shared {
     }
 
     /// Ends the transaction and tells everybody; answers whether the connection is good for more.
-    fn finish(self, conn: &mut Conn) -> bool {
+    fn finish(self, session: &mut Session) -> bool {
         const LOST: Error = Error::Busy("the database connection was lost");
+        let conn = &mut session.conn;
         let ended = match (self.lost, self.kept) {
             // The connection is dropped, and the database undoes what was begun.
             (true, _) => Err(LOST),
@@ -206,7 +225,14 @@ impl Shared {
             (false, false) => conn.undo().map_err(|_| LOST),
         };
         let sound = ended.is_ok() && !self.doubtful;
-        self.told.into_iter().for_each(|tell| tell(ended.clone()));
+        match &session.log {
+            None => self.told.into_iter().for_each(|tell| tell(ended.clone())),
+            // Also those who wrote nothing: they may have seen what is not on disk yet.
+            Some((disk, log)) => {
+                let (log, committed) = (log.clone(), self.kept && ended.is_ok());
+                disk.take(Ended { log, committed, result: ended, told: self.told });
+            }
+        }
         sound
     }
 }

@@ -34,6 +34,7 @@ mod enumeration;
 mod environment;
 mod event;
 mod fcm;
+mod flush;
 mod fresh;
 mod gates;
 mod gateway;

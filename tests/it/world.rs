@@ -12,12 +12,14 @@ mod tenant;
 pub mod authenticator;
 pub mod browser;
 pub mod logs;
+mod process;
 pub mod story;
 
 pub use client::{Answer, Api, Caller};
 pub use database::{Database, Db, cut_connections, number};
 pub use letters::Letter;
 pub use lossy::Lossy;
+pub use process::{Process, nap};
 pub use tenant::{OPERATOR_PASSWORD, Person, Staff, base32, totp_code};
 
 use kairos::app;
