@@ -280,8 +280,9 @@ impl Ledger {
     }
 
     /// What of another ledger is appended to this one when its user turns out to be the same person, so that nothing is
-    /// allowed that either has refused: every withdrawal; of the grants that stand those of whose extent this ledger says
-    /// nothing, and those that it has granted too and that a withdrawal carried over before them would end.
+    /// allowed that either has refused: every withdrawal; the grants of whose extent this ledger says nothing (those that
+    /// were ended later too: one may have lifted an earlier withdrawal), and of those that stand what it has granted too and
+    /// a withdrawal carried over before them would end.
     pub fn carried_over<'a>(&self, theirs: &'a Self, now_ms: i64) -> Vec<&'a Row> {
         let (own, standing) = (self.in_force(now_ms), theirs.in_force(now_ms));
         let mut carried: Vec<&Row> = Vec::new();
@@ -291,7 +292,7 @@ impl Ledger {
                 stands && carried.iter().any(|before| !before.granted && before.extent.ends(&row.extent))
             };
             let stands = standing.iter().any(|grant| grant.id == row.id);
-            if !row.granted || stands && (!self.speaks_of(&row.extent) || both()) {
+            if !row.granted || !self.speaks_of(&row.extent) || stands && both() {
                 carried.push(row);
             }
         }
