@@ -1,7 +1,7 @@
 //! Epochs: numbers by which one room tells another that what it knew has changed.
 //!
-//! Consents and purposes bump them; push's claim compares them in the statement that moves a message to
-//! `sending`. This table and its own are all that push reads.
+//! Consents, purposes and devices bump them; push's claim compares them in the transaction that moves a message to `sending`,
+//! and asks the other rooms only about those whose epoch has moved.
 
 use crate::error::Result;
 use crate::id::{AppId, UserId};
@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 /// What an epoch is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scope {
-    /// A user's consents: grants and withdrawals.
+    /// A user's consents (grants and withdrawals), and the devices and tokens by which they are reached.
     Consent(UserId),
     /// What counts in the whole app: a new text version that has to be asked again, another age gate.
     AppConsent,

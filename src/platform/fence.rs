@@ -52,7 +52,7 @@ pub enum Whose {
 
 impl Platform {
     /// Writes what takes something away from sends in flight, and answers once each of them has been handed over or let
-    /// go. They are told right after the commit, where `then` is run too, also when the caller has gone away by then.
+    /// go. They are told as soon as it is on disk, when `then` is run too, also when the caller has gone away by then.
     ///
     /// # Errors
     /// What the closure returns; what the database says.

@@ -73,7 +73,7 @@ impl Platform {
         Self(Arc::new(parts))
     }
 
-    /// Writes, and tells all nodes of it right after the commit, also when the caller has gone away by then.
+    /// Writes, and tells all nodes of it as soon as it is on disk, also when the caller has gone away by then.
     ///
     /// # Errors
     /// What the closure returns; what the database says.

@@ -12,7 +12,6 @@ use super::outbox::{self, Claim};
 use super::pace::Pace;
 use super::route::Route;
 use super::settle::{self, Outcome};
-use super::share::Ask;
 use super::store;
 use super::traffic::Ride;
 use crate::config::Config;
@@ -159,11 +158,9 @@ impl Dispatcher {
         self.0.flights.count() == 0
     }
 
-    /// How much of what is said to many, of which there is some, may be in flight on a lane (none: whatever the lane bears),
-    /// and whether there were moments lately.
-    pub(super) fn beside_moments(&self) -> (Option<usize>, bool) {
-        let (mut pace, at) = (self.pace(), self.0.since.elapsed());
-        (pace.limit(at), pace.is_lately(at))
+    /// How much of what is said to many, of which there is some, may be in flight on a lane; none: whatever the lane bears.
+    pub(super) fn bulk_limit(&self) -> Option<usize> {
+        self.pace().limit(self.0.since.elapsed())
     }
 
     fn pace(&self) -> MutexGuard<'_, Pace> {
@@ -205,7 +202,7 @@ impl Dispatcher {
 
     /// Berths for those of these messages that are due now, as far as there are any.
     pub(super) fn board(&self, messages: &[NewMessage], now_ms: i64) -> Vec<Option<Berth>> {
-        let (bulk_limit, moments) = if messages.iter().any(|m| m.bulk) { self.beside_moments() } else { (None, true) };
+        let bulk_limit = if messages.iter().any(|m| m.bulk) { self.bulk_limit() } else { None };
         let board = |message: &NewMessage| {
             if message.due_ms > now_ms || message.deadline_ms <= now_ms {
                 return None;
@@ -215,7 +212,7 @@ impl Dispatcher {
             if message.bulk && bulk_limit.is_some_and(|limit| lane.traffic.bulk() >= limit) {
                 return None;
             }
-            let slot = lane.take(Ask { slots: 1, bulk: message.bulk, moments }, now_ms).pop()?;
+            let slot = lane.take((1, message.bulk), now_ms).pop()?;
             let flight = self.0.platform.fence.enter(message.app_id, message.user_id);
             Some(Berth { aboard: self.0.flights.board(message.id), lane: Ride::begin(&lane, message.bulk), slot, flight })
         };

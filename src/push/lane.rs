@@ -8,7 +8,6 @@ use super::news::Standing;
 use super::pulse::{Departure, Pulse};
 use super::route::Route;
 use super::settle::is_unknown;
-use super::share::Ask;
 use super::store::Claimed;
 use super::traffic::Traffic;
 use super::verdict::{Reason, Verdict};
@@ -103,19 +102,19 @@ impl Lane {
         self.taken_ms.load(Ordering::Relaxed)
     }
 
-    /// Slots, as many as asked for; fewer or none while connections or our own token are on their way, during
+    /// Up to `n` slots, for bulk or for what is not; fewer or none while connections or our own token are on their way, during
     /// a pause, or when the project's quota is used up. Slots that are not used are given back by [`Lane::give_back`].
-    pub(super) fn take(&self, ask: Ask, now_ms: i64) -> Vec<Slot> {
+    pub(super) fn take(&self, (n, bulk): (usize, bool), now_ms: i64) -> Vec<Slot> {
         if clock::is_ahead(self.paused_until_ms.load(Ordering::SeqCst), now_ms, PAUSE_MS) {
             return Vec::new();
         }
         self.taken_ms.store(now_ms, Ordering::Relaxed);
         self.pulse.unconnected(self.pool.failed(), now_ms);
-        let gap = self.pulse.room((ask.slots, self.in_flight()), now_ms);
+        let gap = self.pulse.room((n, self.in_flight()), now_ms);
         if gap.free == 0 {
             return Vec::new();
         }
-        let turn = self.traffic.turn(ask, now_ms);
+        let turn = self.traffic.turn(bulk, now_ms);
         let pooled = |n: usize| {
             self.pool.take_some(n.min(gap.free), |room| {
                 self.pulse.has_slots(room.all);
@@ -123,12 +122,12 @@ impl Lane {
             })
         };
         match &self.client {
-            Client::Apns { .. } | Client::WebPush(_) => pooled(ask.slots),
+            Client::Apns { .. } | Client::WebPush(_) => pooled(n),
             Client::Fcm { client, quota } => {
                 if self.fcm_bearer(client, now_ms).is_none() {
                     return Vec::new();
                 }
-                let granted = quota.take((ask.slots, ask.bulk), now_ms);
+                let granted = quota.take((n, bulk), now_ms);
                 let slots = pooled(granted);
                 quota.give_back(granted - slots.len());
                 slots
@@ -156,7 +155,7 @@ impl Lane {
 
     /// A slot, now or within this time, for what shows no device's token; none during a pause.
     pub(super) async fn slot(&self, now_ms: i64, until: Instant) -> Option<Slot> {
-        match self.take(Ask::single(1), now_ms).pop() {
+        match self.take((1, false), now_ms).pop() {
             None if self.paused_until_ms(now_ms).is_none() => self.pool.slot(until).await.ok(),
             slot => slot,
         }

@@ -45,8 +45,8 @@ pub fn plan(conn: &mut Conn, dispatcher: &Dispatcher, mut messages: Vec<NewMessa
     Ok(planned)
 }
 
-/// Lets go of the berths whose consent epoch or device is no longer what the decision saw: the claim looks again.
-/// The fences were entered before the epochs are read here.
+/// Lets go of the berths whose user's epoch is no longer what the decision saw, by a consent or a device: the claim looks
+/// again. The fences were entered before the epochs are read here.
 fn unboard_changed(conn: &mut Conn, messages: &[NewMessage], berths: &mut [Option<Berth>]) -> Result<()> {
     let mut by_app: BTreeMap<AppId, Vec<usize>> = BTreeMap::new();
     for (n, message) in messages.iter().enumerate() {
@@ -57,14 +57,12 @@ fn unboard_changed(conn: &mut Conn, messages: &[NewMessage], berths: &mut [Optio
     for (app, numbers) in by_app {
         let of_app = || numbers.iter().filter_map(|n| messages.get(*n).map(|m| (*n, m)));
         let epochs = Epochs::read(conn, app, of_app().map(|(_, m)| m.user_id))?;
-        let ids: BTreeSet<DeviceId> = of_app().map(|(_, m)| m.device_id).collect();
-        let devices = device::holds(conn, app, &ids.into_iter().collect::<Vec<_>>())?;
         let activities = of_app().filter(|(_, m)| m.activity.is_some()).map(|(_, m)| m.device_id).collect();
-        let holders = Holders::read(conn, app, (devices, activities))?;
+        let holders = Holders::read(conn, app, (BTreeSet::new(), activities))?;
         for (n, message) in of_app() {
             let to = (message.device_id, message.user_id, message.token.as_str());
             let same = epochs.are(message.user_id, (message.consent_epoch, message.app_consent_epoch))
-                && holders.hold(to, message.activity.is_some());
+                && (message.activity.is_none() || holders.hold(to, true));
             if !same && let Some(berth) = berths.get_mut(n).and_then(Option::take) {
                 berth.lane.give_back(1);
             }
@@ -73,17 +71,19 @@ fn unboard_changed(conn: &mut Conn, messages: &[NewMessage], berths: &mut [Optio
     Ok(())
 }
 
-/// Who holds which token now.
+/// Who holds which token now, of the devices that were asked for.
 struct Holders {
     devices: HashMap<DeviceId, Hold>,
-    /// Tokens of Live Activities; read only where a message goes to one.
+    /// Tokens of Live Activities.
     activities: HashSet<(DeviceId, UserId, String)>,
 }
 
 impl Holders {
-    fn read(conn: &mut Conn, app: AppId, (devices, of): (HashMap<DeviceId, Hold>, BTreeSet<DeviceId>)) -> Result<Self> {
-        let of: Vec<DeviceId> = of.into_iter().collect();
-        let activities = if of.is_empty() { HashSet::new() } else { device::activity::held(conn, app, &of)? };
+    fn read(conn: &mut Conn, app: AppId, (devices, activities): (BTreeSet<DeviceId>, BTreeSet<DeviceId>)) -> Result<Self> {
+        let all = |of: BTreeSet<DeviceId>| of.into_iter().collect::<Vec<_>>();
+        let devices = if devices.is_empty() { HashMap::new() } else { device::holds(conn, app, &all(devices))? };
+        let activities =
+            if activities.is_empty() { HashSet::new() } else { device::activity::held(conn, app, &all(activities))? };
         Ok(Self { devices, activities })
     }
 
@@ -99,7 +99,7 @@ impl Holders {
     }
 }
 
-/// The consent epochs of some users and their app.
+/// The epochs of some users and their app: they move with consents, and with whose a device is and its token.
 struct Epochs(HashMap<Scope, i64>);
 
 impl Epochs {
@@ -203,19 +203,10 @@ pub(super) fn claim(conn: &mut Conn, claim: &Claim<'_>) -> Result<Claims> {
         alive
     });
     recall::ask(conn, app, (&mut due, &mut ends.recalls), now_ms)?;
-    consented(conn, app, (&mut due, &mut ends), now_ms)?;
-    let ids: BTreeSet<DeviceId> = due.iter().map(|d| d.device_id).collect();
-    let devices = device::holds(conn, app, &ids.into_iter().collect::<Vec<_>>())?;
-    let activities = due.iter().filter(|d| d.is_activity()).map(|d| d.device_id).collect();
-    let holders = Holders::read(conn, app, (devices, activities))?;
-    due.retain(|d| {
-        let alive = holders.hold((d.device_id, d.user_id, &d.token), d.is_activity());
-        if !alive {
-            ends.token_dead.push(d.n);
-        }
-        alive
-    });
-    let unwanted = wish::ask(conn, app, &mut due, (&holders.devices, now_ms))?;
+    let epochs = Epochs::read(conn, app, due.iter().map(|d| d.user_id))?;
+    consented(conn, app, (&mut due, &mut ends), (&epochs, now_ms))?;
+    held(conn, app, (&mut due, &mut ends), &epochs)?;
+    let unwanted = wish::ask(conn, app, &mut due, now_ms)?;
     store::end(conn, (&ends.expired, State::Expired, "deadline"), now_ms)?;
     store::end(conn, (&ends.revoked, State::Revoked, "consent"), now_ms)?;
     store::end(conn, (&ends.lapsed, State::Revoked, "consent_expired"), now_ms)?;
@@ -270,12 +261,34 @@ impl Ends {
     }
 }
 
+/// Asks whose tokens these are now, where that may have changed since the decision saw it (I6): whatever binds a device or
+/// its token anew moves the epoch of whoever had it. Recalls are planned without a decision, and activities have tokens of
+/// their own.
+fn held(conn: &mut Conn, app: AppId, (due, ends): (&mut Vec<Due>, &mut Ends), epochs: &Epochs) -> Result<()> {
+    let asked = |d: &Due| d.is_activity() || d.recalls().is_some() || !epochs.are(d.user_id, d.epochs);
+    let devices = due.iter().filter(|d| asked(d) && !d.is_activity()).map(|d| d.device_id).collect();
+    let activities = due.iter().filter(|d| d.is_activity()).map(|d| d.device_id).collect();
+    let holders = Holders::read(conn, app, (devices, activities))?;
+    due.retain(|d| {
+        let alive = !asked(d) || holders.hold((d.device_id, d.user_id, &d.token), d.is_activity());
+        if !alive {
+            ends.token_dead.push(d.n);
+        }
+        alive
+    });
+    Ok(())
+}
+
 /// Evaluates consent again where an epoch has moved since the message was allowed, or where a grant has ended by itself.
-fn consented(conn: &mut Conn, app: AppId, (due, ends): (&mut Vec<Due>, &mut Ends), now_ms: i64) -> Result<()> {
+fn consented(
+    conn: &mut Conn,
+    app: AppId,
+    (due, ends): (&mut Vec<Due>, &mut Ends),
+    (epochs, now_ms): (&Epochs, i64),
+) -> Result<()> {
     if due.is_empty() || planted(Bug::NoConsentCheck) {
         return Ok(());
     }
-    let epochs = Epochs::read(conn, app, due.iter().map(|d| d.user_id))?;
     // A recall takes away and says nothing: it needs no consent.
     let stands =
         |d: &Due| d.recalls().is_some() || epochs.are(d.user_id, d.epochs) && d.until_ms.is_none_or(|at_ms| now_ms < at_ms);

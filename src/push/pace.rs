@@ -94,8 +94,7 @@ impl Pace {
         self.limit
     }
 
-    /// Whether there were moments lately.
-    pub fn is_lately(&self, at: Duration) -> bool {
+    fn is_lately(&self, at: Duration) -> bool {
         self.decided_at.is_some_and(|last| at <= last + LATELY)
     }
 }

@@ -95,16 +95,24 @@ fn flying(conn: &mut Conn, app: AppId, user: UserId) -> Result<bool> {
 /// and the account's ledger allows it, and ends as `token_dead` or `revoked` else, as any other message does.
 fn turn_over(conn: &mut Conn, merge: &Merge) -> Result<()> {
     let of_user = message_bodies::app_id.eq(merge.app).and(message_bodies::user_id.eq(merge.from));
-    let waits = message_states::table
+    let unended = message_states::table
         .filter(message_states::n.eq_any(message_bodies::table.filter(of_user).select(message_bodies::n)))
-        .filter(message_states::state.eq_any(["queued", "retry_at"]))
-        .select(message_states::n);
+        .filter(message_states::state.eq_any(["queued", "retry_at", "sending"]))
+        .select((message_states::n, message_states::state));
     // Whoever claims them meanwhile has them, or waits.
-    let those: Vec<i64> = match conn {
-        Conn::Sqlite(c) => waits.load(c)?,
-        Conn::Postgres(c) => waits.for_update().load(c)?,
+    let unended: Vec<(i64, String)> = match conn {
+        Conn::Sqlite(c) => unended.load(c)?,
+        Conn::Postgres(c) => unended.for_update().load(c)?,
     };
-    on!(conn, c => diesel::update(message_bodies::table.filter(among_numbers(message_bodies::n, those)))
+    let those = |waits: &dyn Fn(&str) -> bool| {
+        among_numbers(message_bodies::n, unended.iter().filter(|(_, state)| waits(state)).map(|(n, _)| *n))
+    };
+    // The account's epoch may be the same number by chance. What was allowed to the other user is judged anew, also what is
+    // being sent, if it waits again.
+    on!(conn, c => diesel::update(message_bodies::table.filter(those(&|_| true)))
+        .set(message_bodies::consent_epoch.eq(-1))
+        .execute(c))?;
+    on!(conn, c => diesel::update(message_bodies::table.filter(those(&|state| state != "sending")))
         .set(message_bodies::user_id.eq(merge.into))
         .execute(c))?;
     Ok(())

@@ -3,7 +3,6 @@
 use super::dispatch::{BATCH, Dispatcher, LATER_MS};
 use super::lane::Lane;
 use super::look::{Look, Wish};
-use super::share::Ask;
 use super::{outbox, store};
 use crate::error::Result;
 use crate::outbound::Slot;
@@ -25,12 +24,12 @@ impl Dispatcher {
         if bulk {
             lane.traffic.bulk_waits(now_ms);
         }
-        let (limit, moments) = if bulk { self.beside_moments() } else { (None, true) };
+        let limit = if bulk { self.bulk_limit() } else { None };
         let most = limit.map_or(BATCH, |limit| limit.saturating_sub(lane.traffic.bulk()).min(BATCH));
         if most < BATCH {
             look.due(now_ms + LATER_MS);
         }
-        let slots = lane.take(Ask { slots: most, bulk, moments }, now_ms);
+        let slots = lane.take((most, bulk), now_ms);
         let in_flight = lane.in_flight();
         let few = in_flight > BUSY && slots.len() < WORTH.min(in_flight / 3).min(most);
         // What goes before bulk would wait for slots that bulk fills again.

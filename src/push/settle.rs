@@ -9,7 +9,7 @@ use super::route::{Queue, Route};
 use super::store::{self, Claimed, Settled, Settlement};
 use crate::error::{Error, Result};
 use crate::id::{AppId, DeviceId, UserId};
-use crate::people::device::{self, Environment};
+use crate::people::device::{self, Dead, Environment};
 use crate::platform::Platform;
 use crate::store::Conn;
 use std::collections::{BTreeMap, HashMap};
@@ -250,7 +250,7 @@ fn write(conn: &mut Conn, ends: &[Written]) -> Result<bool> {
         }
     }
     for (app, dead) in &killed {
-        device::tell_dead(conn, *app, dead)?;
+        device::bury(conn, *app, dead)?;
     }
     if moved > 0 {
         tracing::warn!(messages = moved, "messages were moved while they were being sent");
@@ -258,8 +258,8 @@ fn write(conn: &mut Conn, ends: &[Written]) -> Result<bool> {
     Ok(stopped)
 }
 
-/// Tokens that gateways have called dead, since when.
-type Killed = BTreeMap<AppId, Vec<(DeviceId, i64)>>;
+/// Devices whose tokens gateways have called dead.
+type Killed = BTreeMap<AppId, Vec<Dead>>;
 
 /// Writes one end, and what follows from it for its device.
 fn write_one(conn: &mut Conn, one: &Written, killed: &mut Killed) -> Result<Settled> {
@@ -283,8 +283,8 @@ fn write_one(conn: &mut Conn, one: &Written, killed: &mut Killed) -> Result<Sett
             let verdict = device::Verdict { token, at_ms: *at_ms };
             if one.activity {
                 device::activity::kill(conn, *app, *device, verdict)?;
-            } else if device::kill_token(conn, *app, *device, verdict)? {
-                killed.entry(*app).or_default().push((*device, *at_ms));
+            } else if let Some(dead) = device::kill_token(conn, *app, *device, verdict)? {
+                killed.entry(*app).or_default().push(dead);
             }
         }
         if let Some((app, device, token, environment)) = &one.at_home {

@@ -2,10 +2,11 @@
 //!
 //! Three walls stand between a large campaign and somebody's moment. Lanes are an app's own, so connections, streams and
 //! breakers are never shared between apps. Within a lane, what is said to a large audience ([`Queue`](super::route::Queue)
-//! with `bulk`) leaves a share of the slots free, and where there were moments lately one connection of several: a moment's
-//! push goes out over that, from its own transaction, and not behind two thousand others in the same pipe. What had to wait is claimed first in
-//! every look, and each look makes one claim of bulk (on PostgreSQL two looks are made at once). And the database's one writer takes claims of bulk and the ends of
-//! attempts when nobody else waits for it, or one of them after every few transactions of others.
+//! with `bulk`) leaves a share of the slots free, and one connection of several where anything was said to one person
+//! lately: a moment's push goes out over that, from its own transaction, and not behind two thousand others in the same
+//! pipe. What had to wait is claimed first in every look, and each look makes one claim of bulk (two looks are made at
+//! once). And the database's one writer takes claims of bulk and the ends of attempts when nobody else waits for it, or one
+//! of them after every few transactions of others.
 //!
 //! The same share is kept for bulk while it waits, so that it moves on however many moments there are.
 
@@ -15,31 +16,13 @@ use crate::outbound::{Room, Way};
 /// slower by 3 %.
 const PARTS: usize = 32;
 
-/// Who asks for how many slots.
-#[derive(Debug, Clone, Copy)]
-pub struct Ask {
-    /// At most.
-    pub slots: usize,
-    /// Whether it is what is said to a large audience that asks.
-    pub bulk: bool,
-    /// Whether there were moments lately: more are expected.
-    pub moments: bool,
-}
-
-impl Ask {
-    /// Of what is said to one person.
-    pub fn single(slots: usize) -> Self {
-        Self { slots, bulk: false, moments: true }
-    }
-}
-
 /// Who asks, and how it stands between the two.
 #[derive(Debug, Clone, Copy)]
 pub struct Turn {
     /// Whether it is what is said to a large audience that asks.
     pub bulk: bool,
-    /// Whether there were moments lately.
-    pub moments: bool,
+    /// Whether anything was said to one person lately.
+    pub singles: bool,
     /// How much of bulk is in flight.
     pub bulk_in_flight: usize,
     /// Whether more of it waits.
@@ -61,7 +44,7 @@ impl Turn {
     pub fn way(self, room: Room) -> Way {
         if !self.bulk {
             Way::Emptiest
-        } else if !self.moments || self.bulk_in_flight < share(room) {
+        } else if !self.singles || self.bulk_in_flight < share(room) {
             Way::Everywhere
         } else {
             Way::Broad

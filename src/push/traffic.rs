@@ -2,7 +2,7 @@
 
 use super::lane::Lane;
 use super::route::Queue;
-use super::share::{Ask, Turn};
+use super::share::Turn;
 use crate::clock;
 use std::collections::HashMap;
 use std::ops::Deref;
@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Bulk that was seen waiting so long ago counts as waiting still, in milliseconds.
 const SEEN_MS: u64 = 1_000;
+/// Where something was said to one person within this time, more is expected, in milliseconds.
+const LATELY_MS: u64 = 10_000;
 
 /// See the module.
 pub(super) struct Traffic {
@@ -21,6 +23,8 @@ pub(super) struct Traffic {
     all_bulk: Arc<AtomicUsize>,
     /// When more of it was seen waiting last, UTC milliseconds.
     bulk_seen_ms: AtomicI64,
+    /// When slots were asked for last for what is said to one person, UTC milliseconds.
+    single_ms: AtomicI64,
     /// Since when it waits for more free slots, UTC milliseconds; 0: it does not.
     waits_since_ms: AtomicI64,
     /// When passed deadlines were looked for last, by queue, UTC milliseconds.
@@ -37,6 +41,7 @@ impl Traffic {
             bulk: AtomicUsize::new(0),
             all_bulk: Arc::clone(all_bulk),
             bulk_seen_ms: AtomicI64::new(i64::MIN),
+            single_ms: AtomicI64::new(i64::MIN),
             waits_since_ms: AtomicI64::new(0),
             expired_ms: Mutex::default(),
             left_ms: [const { AtomicI64::new(0) }; 2],
@@ -97,10 +102,13 @@ impl Traffic {
     }
 
     /// Whose turn it is when bulk asks for slots, or what is not.
-    pub(super) fn turn(&self, ask: Ask, now_ms: i64) -> Turn {
+    pub(super) fn turn(&self, bulk: bool, now_ms: i64) -> Turn {
+        if !bulk {
+            self.single_ms.store(now_ms, Ordering::Relaxed);
+        }
         Turn {
-            bulk: ask.bulk,
-            moments: ask.moments,
+            bulk,
+            singles: self.single_ms.load(Ordering::Relaxed).abs_diff(now_ms) < LATELY_MS,
             bulk_in_flight: self.bulk(),
             bulk_waits: self.bulk_seen_ms.load(Ordering::Relaxed).abs_diff(now_ms) < SEEN_MS,
         }

@@ -8,7 +8,7 @@ use crate::app::{self, Settings};
 use crate::error::Result;
 use crate::id::{AppId, DeviceId, UserId};
 use crate::people::consent::Channel;
-use crate::people::device::Hold;
+use crate::people::device;
 use crate::people::profile::{self, Preferences, QuietTime, Topics, quiet};
 use crate::push::message::State;
 use crate::store::Conn;
@@ -87,12 +87,7 @@ impl Wish {
 
 /// Takes out of the due those whose users do not want them now: what is quiet waits for the end of quiet time, or ends
 /// when that is too late; what was switched off ends. Answers whether some ended.
-pub(super) fn ask(
-    conn: &mut Conn,
-    app: AppId,
-    due: &mut Vec<Due>,
-    (devices, now_ms): (&HashMap<DeviceId, Hold>, i64),
-) -> Result<bool> {
+pub(super) fn ask(conn: &mut Conn, app: AppId, due: &mut Vec<Due>, now_ms: i64) -> Result<bool> {
     // A recall makes no sound and shows nothing.
     let waited = |d: &Due| d.recalls().is_none() && (d.attempt > 0 || now_ms - d.created_ms >= WAITED_MS);
     let users: BTreeSet<UserId> = due.iter().filter(|d| waited(d)).map(|d| d.user_id).collect();
@@ -103,7 +98,12 @@ pub(super) fn ask(
     let wishes = profile::preferences(conn, app, &users)?;
     let (topics, settings) = (profile::topics(conn, app)?, app::settings(conn, app)?);
     let quiet = settings.quiet_hours.is_some() || wishes.values().any(|w| w.quiet_hours.is_some());
-    let zones = if quiet { profile::time_zones(conn, app, &users)? } else { HashMap::new() };
+    let (mut zones, mut devices) = (HashMap::new(), HashMap::new());
+    if quiet {
+        let ids: BTreeSet<DeviceId> = due.iter().filter(|d| waited(d)).map(|d| d.device_id).collect();
+        zones = profile::time_zones(conn, app, &users)?;
+        devices = device::holds(conn, app, &ids.into_iter().collect::<Vec<_>>())?;
+    }
     let nothing_said = Preferences::default();
     let (mut later, mut ends) = (BTreeMap::<i64, Vec<i64>>::new(), BTreeMap::<&str, (State, Vec<i64>)>::new());
     let mut kept = Vec::with_capacity(due.len());

@@ -13,7 +13,7 @@ pub trait Closing: Any + Send + Sync {
     /// What the database says.
     fn close(&self, conn: &mut Conn) -> Result<()>;
 
-    /// Runs right after the commit.
+    /// Runs as soon as the commit is on disk.
     fn committed(&self);
 }
 

@@ -40,6 +40,8 @@ pub enum Engine {
 pub(super) enum Access {
     Read,
     Write,
+    /// To read in a write's turn: nothing of it is kept.
+    Turn,
     /// One statement, which needs none.
     Bare,
 }
@@ -168,7 +170,7 @@ impl Conn {
     pub(super) fn begin(&mut self, access: Access) -> Result<()> {
         let (sqlite, postgres) = match access {
             Access::Bare => return Ok(()),
-            Access::Write => ("BEGIN IMMEDIATE", "BEGIN"),
+            Access::Write | Access::Turn => ("BEGIN IMMEDIATE", "BEGIN"),
             // One state of the database for all queries of a read.
             Access::Read => ("BEGIN DEFERRED", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
         };

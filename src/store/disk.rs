@@ -47,8 +47,11 @@ impl Disk {
 
     /// Tells those who wait for a transaction, once it and all before it are on disk.
     pub(super) fn take(&self, ended: Ended) {
-        // The thread lives as long as this sender; without it, dropping them answers `Busy`.
-        let _ = self.0.send(ended);
+        if self.0.send(ended).is_err() {
+            // It lives as long as this sender. Without it what is committed would never be flushed, nor anybody told.
+            tracing::error!("the thread that flushes the database's log has died; stopping");
+            std::process::abort();
+        }
     }
 }
 

@@ -71,6 +71,10 @@ impl Store {
         let mut first = target.connect()?;
         first.check_durability()?;
         migrate::up(&mut first)?;
+        if first.engine() == Engine::Sqlite {
+            // Where there is no log nothing could be kept: better said now than at the first write.
+            target.log(&mut first)?;
+        }
         if planted(Bug::NoEdgeTrigger) {
             let sqlite = first.engine() == Engine::Sqlite;
             first.batch(if sqlite {
@@ -131,6 +135,18 @@ impl Store {
         run((&self.reads, Access::Read), None, (f, |_: &T| ())).await
     }
 
+    /// As [`Store::read`], and what it has seen is on disk when this answers, as nobody who only reads can know while SQLite's
+    /// log is being flushed: it takes its turn among the writes.
+    ///
+    /// # Errors
+    /// As [`Store::read`].
+    pub async fn read_kept<T: Send + 'static>(&self, f: impl FnOnce(&mut Conn) -> Result<T> + Send + 'static) -> Result<T> {
+        match self.engine {
+            Engine::Sqlite => run((&self.writes, Access::Turn), None, (f, |_: &T| ())).await,
+            Engine::Postgres => self.read(f).await,
+        }
+    }
+
     /// Runs one query. Of itself it sees one snapshot: SQLite is spared the two statements around it.
     ///
     /// # Errors
@@ -160,7 +176,8 @@ impl Store {
         run((&self.patient, Access::Write), closing::current(), (f, |_: &T| ())).await
     }
 
-    /// As [`Store::write`]; `then` is run right after the commit, also when the caller has gone away by then.
+    /// As [`Store::write`]; `then` is run as soon as it is on disk, also when the caller has gone away by then. Others may
+    /// have seen by then what was written.
     ///
     /// # Errors
     /// What the closure returns, or `Busy` when the database is away or its queue is full.
@@ -182,9 +199,10 @@ async fn run<T: Send + 'static>(
     let work = Box::new(move |conn: &mut Conn| {
         let done = std::panic::catch_unwind(AssertUnwindSafe(|| match access {
             Access::Bare => f(conn),
-            Access::Read | Access::Write => closing::closed(closing.as_ref(), conn, f),
+            Access::Read | Access::Write | Access::Turn => closing::closed(closing.as_ref(), conn, f),
         }));
         let end = match &done {
+            Ok(Ok(_)) if access == Access::Turn => End::Refused,
             Ok(Ok(_)) => End::Kept,
             Ok(Err(Error::Busy(_))) => End::Doubtful,
             Ok(Err(_)) => End::Refused,

@@ -85,7 +85,7 @@ pub(super) type Tell = Box<dyn FnOnce(Result<()>) + Send>;
 pub(super) enum End {
     /// Keep what it wrote.
     Kept,
-    /// It refuses: undo what it wrote.
+    /// It refuses, or has only read: undo what it wrote.
     Refused,
     /// As `Refused`, and the connection may be of no more use.
     Doubtful,
@@ -148,7 +148,7 @@ fn transaction(session: &mut Session, first: Job, jobs: &Receiver<Job>) -> bool 
         tell(Ok(()));
         return matches!(end, End::Kept | End::Refused);
     }
-    let shares = access == Access::Write && conn.engine() == Engine::Sqlite;
+    let shares = matches!(access, Access::Write | Access::Turn) && conn.engine() == Engine::Sqlite;
     let (began, mut shared) = (Instant::now(), Shared::default());
     let mut next = Some(first);
     while let Some(Job { work, .. }) = next.take() {

@@ -210,14 +210,14 @@ fn a_share_of_the_slots_is_free_for_one_and_another_kept_for_many() {
         let share = (all / 32).max(usize::from(all > 1));
         for free in 0..=all {
             let room = Room { all, free };
-            let turn = |bulk, bulk_in_flight, bulk_waits| Turn { bulk, moments: true, bulk_in_flight, bulk_waits }.of(room);
+            let turn = |bulk, bulk_in_flight, bulk_waits| Turn { bulk, singles: true, bulk_in_flight, bulk_waits }.of(room);
             let busy = all - free;
             assert_eq!(turn(true, share, false), free.saturating_sub(share), "{room:?}");
             assert_eq!(turn(true, 0, true), free.saturating_sub(share).max(share.min(free)), "{room:?}");
             assert_eq!(turn(false, busy, false), free, "{room:?}");
             assert_eq!(turn(false, 0, true), free - share.min(free), "{room:?}");
             assert_eq!(turn(false, share, true), free, "{room:?}");
-            let way = |bulk, moments, bulk_in_flight| Turn { bulk, moments, bulk_in_flight, bulk_waits: true }.way(room);
+            let way = |bulk, singles, bulk_in_flight| Turn { bulk, singles, bulk_in_flight, bulk_waits: true }.way(room);
             assert_eq!((way(false, true, 9), way(true, true, share)), (Way::Emptiest, Way::Broad), "{room:?}");
             assert_eq!(way(true, true, 0), if share == 0 { Way::Broad } else { Way::Everywhere }, "{room:?}");
             assert_eq!((way(false, false, 9), way(true, false, share)), (Way::Emptiest, Way::Everywhere), "{room:?}");
@@ -226,7 +226,7 @@ fn a_share_of_the_slots_is_free_for_one_and_another_kept_for_many() {
     // Who asks for one of many free slots has it, however little of the other side is in flight.
     let (mut window, room) = (Window::new(2_000), Room { all: 2_000, free: 1_990 });
     let gap = Room { all: window.limit(), free: window.room(1, 10) };
-    assert!(Turn { bulk: false, moments: true, bulk_in_flight: 10, bulk_waits: true }.of(room.within(gap)) > 0);
+    assert!(Turn { bulk: false, singles: true, bulk_in_flight: 10, bulk_waits: true }.of(room.within(gap)) > 0);
 }
 
 #[test]

@@ -82,6 +82,35 @@ fn nobody_is_told_before_the_flush_and_one_flush_is_for_all_who_wait() {
 }
 
 #[test]
+fn who_asks_again_is_not_told_before_the_first_one_could_be() {
+    in_a_process(async |disk, tenant| {
+        disk.stalls();
+        let call = |n: usize| {
+            let (api, tenant) = (disk.process.api, tenant.clone());
+            async move {
+                nap(200 * n as u64).await;
+                let call = api.call("POST", "/v1/users/import").by(&tenant.server).header("Idempotency-Key", "same");
+                let answer = call.text("application/x-ndjson", "{\"external_id\": \"one\"}").try_send().await.unwrap();
+                (answer.status, answer.json()["id"].as_str().map(str::to_owned))
+            }
+        };
+        let mut calls = tokio::task::JoinSet::new();
+        (0..3).for_each(|n| drop(calls.spawn(call(n))));
+        while disk.process.database.number("select count(*) as n from imports") < 1 {
+            nap(20).await;
+        }
+        nap(800).await;
+        assert!(calls.try_join_next().is_none(), "it was told of what is not on disk");
+        disk.works();
+        let mut answers = Vec::new();
+        while let Some(answer) = calls.join_next().await {
+            answers.push(answer.unwrap());
+        }
+        assert!(answers.iter().all(|(status, id)| *status == 202 && id.is_some() && *id == answers[0].1), "{answers:?}");
+    });
+}
+
+#[test]
 fn a_disk_that_keeps_nothing_stops_the_process_and_nobody_is_told_otherwise() {
     in_a_process(async |mut disk, tenant| {
         assert_eq!(write(disk.process.api, tenant.clone(), "before").await.unwrap().status, 201);

@@ -155,11 +155,38 @@ both! {
         world.standin.inject(Rule::always(Fault::Answer { status: 503, reason: "UNAVAILABLE".into(), retry_after_s: None, timestamp_ms: None }));
         event(world, "waits", &anonymous.id).await;
         let handed_over = world.standin.ledger().len();
+        let epoch = world.number("select consent_epoch from messages").await;
         assert!(begin(world, &anonymous.id, &account.id).await);
         world.drain().await;
+        // That both users' epochs are the same number says nothing.
+        let same = format!("update epochs set value = {epoch} where key = '{}'", account.id);
+        world.kairos.platform.store.write(move |conn| conn.batch(&same)).await.unwrap();
         world.standin.heal();
         world.advance(Duration::from_secs(120)).await;
         assert_eq!(world.number("select count(*) from messages where state = 'revoked'").await, 1);
+        assert_eq!(world.standin.ledger().len(), handed_over);
+    }
+
+    async fn what_is_being_sent_and_waits_again_is_judged_by_the_accounts_ledger(world) {
+        let (anonymous, account) = both_of(world).await;
+        choose(world, &anonymous.token, "ads", true).await;
+        choose(world, &account.token, "ads", false).await;
+        phone(world, &anonymous.id, "back").await;
+        // The gateway's answer is still to come when the two become one.
+        world.standin.inject(Rule::always(Fault::Answer { status: 503, reason: "UNAVAILABLE".into(), retry_after_s: None, timestamp_ms: None }));
+        event(world, "waits", &anonymous.id).await;
+        let epoch = world.number("select consent_epoch from messages").await;
+        let of = |state: &str| format!("update message_states set state = '{state}', sending_ms = 1 where state in ('retry_at', 'sending')");
+        let sql = |text: String| world.kairos.platform.store.write(move |conn| conn.batch(&text));
+        sql(of("sending")).await.unwrap();
+        assert!(begin(world, &anonymous.id, &account.id).await);
+        sql(of("retry_at")).await.unwrap();
+        world.drain().await;
+        sql(format!("update epochs set value = {epoch} where key = '{}'", account.id)).await.unwrap();
+        let handed_over = world.standin.ledger().len();
+        world.standin.heal();
+        world.advance(Duration::from_secs(120)).await;
+        assert_eq!(world.lines("select state as line from messages").await, ["revoked"]);
         assert_eq!(world.standin.ledger().len(), handed_over);
     }
 
@@ -197,6 +224,34 @@ fn ledger(first: u128) -> impl Strategy<Value = Ledger> {
         };
         Ledger { rows: rows.into_iter().enumerate().map(row).collect(), ..Ledger::default() }
     })
+}
+
+#[test]
+fn a_grant_that_was_ended_has_lifted_what_was_withdrawn_before_it_also_for_the_account() {
+    let (ads, partner) = ("ads".to_owned(), PartnerId::from(uuid::Uuid::from_u128(1)));
+    let row = |(n, (channel, partner_id, granted)): (usize, (Option<Channel>, Option<PartnerId>, bool))| Row {
+        id: ConsentId::from(uuid::Uuid::from_u128(n as u128)),
+        extent: Extent { purpose: ads.clone(), channel, partner: partner_id },
+        granted,
+        text_version: granted.then(|| "1".to_owned()),
+        expires_ms: None,
+        guardian: false,
+        voice: Voice::User,
+    };
+    let said = [
+        (Some(Channel::Push), None, false),
+        (Some(Channel::Push), Some(partner), true),
+        (None, None, false),
+        (None, Some(partner), true),
+    ];
+    let theirs = Ledger { rows: said.into_iter().enumerate().map(row).collect(), ..Ledger::default() };
+    let nothing = Ledger::default();
+    let merged = Ledger { rows: nothing.carried_over(&theirs, 0).into_iter().cloned().collect(), ..Ledger::default() };
+    let version = Version { version: "1".to_owned(), re_ask: false };
+    let purposes = Purposes::new(vec![(ads, Purpose { basis: Basis::Consent, versions: vec![version] })]);
+    let need = Need::of_partner("ads", partner);
+    assert!(theirs.standing(&purposes, &need, 0).permits());
+    assert_eq!(merged.standing(&purposes, &need, 0), theirs.standing(&purposes, &need, 0));
 }
 
 proptest! {

@@ -309,6 +309,37 @@ both! {
         assert_eq!(state(world, &message).await, "token_dead:token_dead");
     }
 
+    async fn whatever_takes_a_token_from_a_phone_ends_what_waits_for_it(world) {
+        let post = post(world).await;
+        for way in ["forgotten", "signed out", "turned over to another installation", "switched off"] {
+            let person = world.person(&world.app).await;
+            grant(world, &person.token, true).await;
+            let phone = phone(world, &person, Gateway::Apns).await;
+            let message = message(world, &phone, |m| m.due_ms += MINUTE_MS);
+            plan(world, &message).await;
+            match way {
+                "forgotten" => drop(world.delete("/v1/me/devices/phone-1", &person.token).await.expect(204)),
+                "signed out" => drop(world.post("/v1/auth/sign-out", &person.token, json!({})).await.expect(204)),
+                "switched off" => {
+                    let without = json!({"platform": "ios", "environment": "production", "topic": TOPIC});
+                    world.put("/v1/me/devices/phone-1", &person.token, without).await.expect(200);
+                }
+                _ => drop(phone_with(world, &person, (Gateway::Apns, &phone.token, "phone-2")).await),
+            }
+            world.advance(Duration::from_secs(60)).await;
+            assert_eq!(state(world, &message).await, "token_dead:token_dead", "{way}");
+            assert!(post.arrivals(&message).is_empty(), "{way}");
+        }
+    }
+
+    async fn a_phone_that_says_again_what_it_has_said_moves_no_epoch(world) {
+        let post = post(world).await;
+        let epochs = "select coalesce(sum(value), 0) from epochs where scope = 'consent'";
+        let before = world.number(epochs).await;
+        phone_with(world, &post.person, (Gateway::Apns, &post.phone.token, "phone-1")).await;
+        assert_eq!(world.number(epochs).await, before);
+    }
+
     async fn a_gone_phone_is_rejected_and_its_token_deleted_if_it_was_registered_before(world) {
         let post = post(world).await;
         world.advance(Duration::from_secs(5 * 60)).await;
@@ -320,15 +351,15 @@ both! {
         world.drain().await;
         assert_eq!(state(world, &first).await, "rejected:unregistered");
         assert_eq!(token_of(world, &post.phone).await, post.phone.token);
+        let third = post.message(world, |m| m.due_ms += MINUTE_MS);
+        plan(world, &third).await;
         post.standin.inject(Rule::once(gone(now_ms - MINUTE_MS)));
         let second = post.message(world, |_| {});
         plan(world, &second).await;
         world.drain().await;
         assert_eq!((state(world, &second).await, token_of(world, &post.phone).await), ("rejected:unregistered".into(), "none".into()));
-        // From now on nothing is sent to it.
-        let third = post.message(world, |_| {});
-        plan(world, &third).await;
-        world.drain().await;
+        // From now on nothing is sent to it, not even what was planned before.
+        world.advance(Duration::from_secs(60)).await;
         assert_eq!((state(world, &third).await, post.arrivals(&third).len()), ("token_dead:token_dead".into(), 0));
     }
 

@@ -157,7 +157,8 @@ both! {
         }
         let order = std::mem::take(&mut *order.lock().unwrap());
         let place = |n: usize| order.iter().enumerate().filter(|(_, name)| **name == "patient").nth(n).unwrap().0;
-        assert!(place(0) >= 8, "{} came before it, though it had been there first", place(0));
+        // One in nine, and whoever held the writer counts.
+        assert!(place(0) >= 7, "{} came before it, though it had been there first", place(0));
         assert!(place(2) < 1_999, "it waited for everybody");
         for holder in holders {
             holder.await.unwrap().unwrap();

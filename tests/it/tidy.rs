@@ -317,6 +317,8 @@ fn the_databases_differ_only_where_it_is_written_down() {
         "src/push/store/queue.rs",
         // What is handed over is locked on PostgreSQL, or a claim would take it half way.
         "src/push/personal.rs",
+        // A device that is registered again is locked before its user's epoch on PostgreSQL, as whoever ends its token does.
+        "src/people/device/store/mod.rs",
     ];
     let mut found = Vec::new();
     for source in files("src", &[".rs"]).iter().filter(|s| !s.path.starts_with("src/store/")) {

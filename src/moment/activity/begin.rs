@@ -38,8 +38,8 @@ impl Live {
     }
 
     async fn started(&self, app: AppId, known: &Known) -> Result<Option<Activity>> {
-        let key = known.key_hash.clone();
-        let row = self.parts().platform.store.read(move |conn| store::by_key(conn, app, key.as_deref())).await?;
+        let Some(key) = known.key_hash.clone() else { return Ok(None) };
+        let row = self.parts().platform.store.read_kept(move |conn| store::by_key(conn, app, Some(&key))).await?;
         row.as_ref().map_or(Ok(()), |row| known.same(&row.body_hash))?;
         Ok(row)
     }

@@ -79,7 +79,7 @@ impl Live {
 
     async fn by_key(&self, app: AppId, key_hash: Option<&str>) -> Result<Option<PushRow>> {
         let Some(key) = key_hash.map(str::to_owned) else { return Ok(None) };
-        self.parts().platform.store.read(move |conn| store::by_key(conn, app, &key)).await
+        self.parts().platform.store.read_kept(move |conn| store::by_key(conn, app, &key)).await
     }
 
     /// Everything about a push that does not depend on who is meant.

@@ -25,9 +25,9 @@ pub(super) struct Gone {
 }
 
 impl Gone {
-    /// A session that ended, and what was bound to it.
-    pub(super) fn add(&mut self, session: SessionId, whose: Whose) {
-        self.sessions.push(session);
+    /// Sessions that ended, and what was bound to them.
+    pub(super) fn add(&mut self, sessions: &[SessionId], whose: Whose) {
+        self.sessions.extend(sessions);
         match whose {
             Whose::Users(users) => self.users.extend(users),
             // Nothing that ends with a session is every user's.
@@ -51,11 +51,9 @@ pub(super) fn end(
 ) -> Result<Gone> {
     let mut gone = Gone::default();
     // All of them before the first device: whoever holds a session may be waiting for a device.
-    let ordered: BTreeSet<SessionId> = sessions.iter().copied().collect();
+    let ordered: Vec<SessionId> = BTreeSet::from_iter(sessions.iter().copied()).into_iter().collect();
     ordered.iter().try_for_each(|id| store::end_session(conn, app_id, *id, (why, now_ms)))?;
-    for id in ordered {
-        gone.add(id, device::unbind(conn, app_id, user, id)?);
-    }
+    gone.add(&ordered, device::unbind(conn, app_id, user, &ordered)?);
     Ok(gone)
 }
 

@@ -40,7 +40,7 @@ impl Signals {
             return Ok(());
         }
         let now_ms = platform.clock.now_ms();
-        if !platform.store.read(move |conn| objections(conn, app, user, now_ms)).await?.is_empty() {
+        if !platform.store.read_kept(move |conn| objections(conn, app, user, now_ms)).await?.is_empty() {
             let of = platform.clone();
             let write = move |conn: &mut Conn| {
                 let gone = object(conn, app, (user, &of.ids), now_ms)?;

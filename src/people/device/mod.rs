@@ -155,14 +155,17 @@ pub fn register(conn: &mut Conn, app: AppId, registration: &Registration) -> Res
     let released: Vec<DeviceId> = holders.iter().map(|(device, _)| *device).collect();
     store::release(conn, app, &released)?;
     activity::forget(conn, app, &released)?;
-    let displaced: BTreeSet<UserId> = holders.into_iter().filter_map(|(_, holder)| holder).filter(|h| h != user).collect();
-    let displaced: Vec<UserId> = displaced.into_iter().collect();
-    // A decision that saw the old binding must not plan a send on it.
-    epoch::bump_users(conn, app, &displaced)?;
+    let known = store::lock_own(conn, app, *user, installation_id)?;
+    let mut losers: BTreeSet<UserId> = holders.into_iter().filter_map(|(_, holder)| holder).collect();
+    if known.as_ref().is_some_and(|(_, token)| *token != traits.token) {
+        losers.insert(*user);
+    }
+    // A decision that saw the old binding must not plan a send on it, nor must what is planned go there.
+    epoch::bump_users(conn, app, &losers.iter().copied().collect::<Vec<_>>())?;
+    let displaced: Vec<UserId> = losers.into_iter().filter(|loser| loser != user).collect();
     address::check_services(conn, app, registration)?;
-    let known = store::own(conn, app, *user, installation_id)?;
-    let device = match known {
-        Some(id) => {
+    let device = match &known {
+        &Some((id, _)) => {
             if traits.token.is_none() || traits.platform != Platform::Ios {
                 activity::forget(conn, app, &[id])?;
             }
@@ -298,33 +301,40 @@ pub fn count_badges(conn: &mut Conn, app: AppId, (devices, count): (&[DeviceId],
 }
 
 /// Deletes a token that its gateway called dead, when it is still the same one and was registered no later than what
-/// the verdict speaks of (I7). Answers whether it was deleted.
+/// the verdict speaks of (I7). Give the answer to [`bury`] in the same transaction.
 ///
 /// # Errors
 /// What the database says.
-pub fn kill_token(conn: &mut Conn, app: AppId, device: DeviceId, verdict: Verdict<'_>) -> Result<bool> {
+pub fn kill_token(conn: &mut Conn, app: AppId, device: DeviceId, verdict: Verdict<'_>) -> Result<Option<Dead>> {
+    let at_ms = verdict.at_ms;
     let verdict = if planted(Bug::BlindTokenKill) { Verdict { at_ms: i64::MAX, ..verdict } } else { verdict };
-    let killed = store::kill_token(conn, app, device, verdict)?;
-    if killed {
-        activity::forget(conn, app, &[device])?;
-    }
-    Ok(killed)
+    let Some(user) = store::kill_token(conn, app, device, verdict)? else { return Ok(None) };
+    activity::forget(conn, app, &[device])?;
+    Ok(Some(Dead { device, user, at_ms }))
 }
 
-/// Tells the app whose tokens a gateway has called dead; where nobody listens it is one look.
+/// A device whose token was deleted, because its gateway has called it dead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "give it to `bury`"]
+pub struct Dead {
+    device: DeviceId,
+    user: Option<UserId>,
+    at_ms: i64,
+}
+
+/// Lets nothing that is planned go to these any more, and tells the app; where nobody listens that is one look.
 ///
 /// # Errors
 /// What the database says.
-pub fn tell_dead(conn: &mut Conn, app: AppId, dead: &[(DeviceId, i64)]) -> Result<()> {
+pub fn bury(conn: &mut Conn, app: AppId, dead: &[Dead]) -> Result<()> {
     const KIND: &str = "device.token_dead";
-    if dead.is_empty() || !webhook::is_heard(conn, app, KIND)? {
+    let users: Vec<UserId> = dead.iter().filter_map(|dead| dead.user).collect();
+    epoch::bump_users(conn, app, &users)?;
+    if users.is_empty() || !webhook::is_heard(conn, app, KIND)? {
         return Ok(());
     }
-    let ids: Vec<DeviceId> = dead.iter().map(|(id, _)| *id).collect();
-    let holds = store::holds(conn, app, &ids)?;
-    let event = |(id, at_ms): &(DeviceId, i64)| {
-        let user = holds.get(id)?.user_id?;
-        Some(Event::of_user(KIND, (user, *at_ms), format!("{id}:{at_ms}"), json!({ "device": id })))
+    let event = |Dead { device, user, at_ms }: &Dead| {
+        Some(Event::of_user(KIND, ((*user)?, *at_ms), format!("{device}:{at_ms}"), json!({ "device": device })))
     };
     webhook::emit_all(conn, app, &dead.iter().filter_map(event).collect::<Vec<_>>())
 }
@@ -347,12 +357,12 @@ pub struct Verdict<'a> {
     pub at_ms: i64,
 }
 
-/// Takes the tokens from the devices that a session registered, when it ends. Answers whose sends are to let go.
+/// Takes the tokens from the devices that sessions registered, when they end. Answers whose sends are to let go.
 ///
 /// # Errors
 /// What the database says.
-pub fn unbind(conn: &mut Conn, app: AppId, user: UserId, session: SessionId) -> Result<Whose> {
-    let released = store::unbind(conn, app, user, session)?;
+pub fn unbind(conn: &mut Conn, app: AppId, user: UserId, sessions: &[SessionId]) -> Result<Whose> {
+    let released = store::unbind(conn, app, user, sessions)?;
     let unbound = !released.is_empty();
     if unbound {
         activity::forget(conn, app, &released)?;

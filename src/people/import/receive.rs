@@ -69,7 +69,7 @@ pub(super) async fn receive(
 
 async fn by_key(platform: &Platform, (app, kind): (AppId, Kind), key_hash: Option<&str>) -> Result<Option<Job>> {
     let Some(key) = key_hash.map(str::to_owned) else { return Ok(None) };
-    platform.store.read(move |conn| store::by_key(conn, app, (kind, &key))).await
+    platform.store.read_kept(move |conn| store::by_key(conn, app, (kind, &key))).await
 }
 
 /// The import that was sent before, when it was this one.

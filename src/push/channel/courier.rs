@@ -12,7 +12,6 @@ use crate::push::lane::Lane;
 use crate::push::message::{Attempt, Gateway};
 use crate::push::pulse::Departure;
 use crate::push::retry::Pauses;
-use crate::push::share::Ask;
 use crate::push::verdict::Verdict;
 use crate::store::Conn;
 use crate::worker::Progress;
@@ -242,7 +241,7 @@ impl Channels {
             }
             match lane {
                 None => ready.push(Ready { broadcast, channel, lane: None, slot: None }),
-                Some(lane) => match lane.take(Ask::single(1), now_ms).pop() {
+                Some(lane) => match lane.take((1, false), now_ms).pop() {
                     Some(slot) => ready.push(Ready { broadcast, channel, lane: Some(lane), slot: Some(slot) }),
                     None => shut.push(lane),
                 },

@@ -39,7 +39,7 @@ pub async fn refresh(caller: PublishableKey, accounts: web::Data<Accounts>, body
         let (verdict, session) = store::refresh(conn, caller.app_id, session_id, &presented)?;
         let mut gone = Gone::default();
         if let (Verdict::Reused, Some((_, user))) = (verdict, &session) {
-            gone.add(session_id, device::unbind(conn, caller.app_id, user.id, session_id)?);
+            gone.add(&[session_id], device::unbind(conn, caller.app_id, user.id, &[session_id])?);
         }
         Ok(((verdict, session), gone))
     };

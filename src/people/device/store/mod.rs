@@ -1,16 +1,20 @@
-//! Devices in the database, and the column of users that follows from them: `zone`.
+//! Devices in the database.
+
+mod zone;
+
+pub(super) use zone::{settle_zone, settle_zones};
 
 use super::address::{join, split};
 use super::{Count, Device, Environment, Hold, Platform, PushPermission, Registration, Traits, Verdict, address};
 use crate::error::{Error, Result};
 use crate::id::{AppId, DeviceId, SessionId, UserId};
 use crate::on;
-use crate::store::schema::{devices, users};
+use crate::store::schema::devices;
 use crate::store::{Conn, among};
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 /// How many values one `in (…)` or one insert takes.
 const CHUNK: usize = 500;
@@ -149,13 +153,30 @@ pub(super) fn release(conn: &mut Conn, app: AppId, ids: &[DeviceId]) -> Result<(
     Ok(())
 }
 
+/// A user's device by its installation.
 pub(super) fn own(conn: &mut Conn, app: AppId, user: UserId, installation_id: &str) -> Result<Option<DeviceId>> {
-    let id = on!(conn, c => devices::table
+    Ok(on!(conn, c => devices::table
         .filter(devices::app_id.eq(app).and(devices::installation_id.eq(installation_id)).and(devices::user_id.eq(user)))
         .select(devices::id)
         .first(c)
-        .optional())?;
-    Ok(id)
+        .optional())?)
+}
+
+/// The same and its token, until the transaction ends: devices are locked before epochs, everywhere.
+pub(super) fn lock_own(
+    conn: &mut Conn,
+    app: AppId,
+    user: UserId,
+    installation_id: &str,
+) -> Result<Option<(DeviceId, Option<String>)>> {
+    let own = devices::table
+        .filter(devices::app_id.eq(app).and(devices::installation_id.eq(installation_id)).and(devices::user_id.eq(user)))
+        .select((devices::id, devices::token, devices::web_keys));
+    let own: Option<(DeviceId, Option<String>, Option<String>)> = match conn {
+        Conn::Sqlite(c) => own.first(c).optional()?,
+        Conn::Postgres(c) => own.for_update().first(c).optional()?,
+    };
+    Ok(own.map(|(id, token, web_keys)| (id, token.map(|token| join(token, web_keys)))))
 }
 
 pub(super) fn count(conn: &mut Conn, app: AppId, user: UserId) -> Result<usize> {
@@ -292,8 +313,9 @@ pub(super) fn list(conn: &mut Conn, app: AppId, user: UserId, page: (&str, i64))
     all(rows)
 }
 
-pub(super) fn kill_token(conn: &mut Conn, app: AppId, device: DeviceId, verdict: Verdict<'_>) -> Result<bool> {
-    let rows = on!(conn, c => diesel::update(devices::table
+/// Answers whose device it was, if the token was deleted.
+pub(super) fn kill_token(conn: &mut Conn, app: AppId, device: DeviceId, verdict: Verdict<'_>) -> Result<Option<Option<UserId>>> {
+    Ok(on!(conn, c => diesel::update(devices::table
             .filter(devices::app_id.eq(app).and(devices::id.eq(device)).and(devices::token.eq(address(verdict.token))))
             .filter(devices::token_ms.le(verdict.at_ms)))
         .set((
@@ -301,8 +323,9 @@ pub(super) fn kill_token(conn: &mut Conn, app: AppId, device: DeviceId, verdict:
             devices::token_ms.eq(None::<i64>),
             devices::web_keys.eq(None::<String>),
         ))
-        .execute(c))?;
-    Ok(rows > 0)
+        .returning(devices::user_id)
+        .get_result(c)
+        .optional())?)
 }
 
 pub(super) fn settle_environment(conn: &mut Conn, app: AppId, device: DeviceId, good: (&str, Environment)) -> Result<bool> {
@@ -316,10 +339,10 @@ pub(super) fn settle_environment(conn: &mut Conn, app: AppId, device: DeviceId, 
     Ok(rows > 0)
 }
 
-/// Answers which devices the session had registered.
-pub(super) fn unbind(conn: &mut Conn, app: AppId, user: UserId, session: SessionId) -> Result<Vec<DeviceId>> {
+/// Answers which devices the sessions had registered.
+pub(super) fn unbind(conn: &mut Conn, app: AppId, user: UserId, sessions: &[SessionId]) -> Result<Vec<DeviceId>> {
     Ok(on!(conn, c => diesel::update(devices::table
-            .filter(devices::app_id.eq(app).and(devices::user_id.eq(user)).and(devices::session_id.eq(session))))
+            .filter(devices::app_id.eq(app).and(devices::user_id.eq(user)).and(among(devices::session_id.assume_not_null(), sessions))))
         .set(Nothing::default())
         .returning(devices::id)
         .get_results(c))?)
@@ -339,49 +362,4 @@ pub(super) fn delete(conn: &mut Conn, app: AppId, user: UserId, installation_id:
         on!(conn, c => diesel::delete(devices::table.find((app, id))).execute(c))?;
     }
     Ok(own)
-}
-
-pub(super) fn settle_zone(conn: &mut Conn, app: AppId, user: UserId) -> Result<()> {
-    let chosen: Option<Option<String>> = on!(conn, c => users::table
-        .filter(users::app_id.eq(app).and(users::id.eq(user)))
-        .select(users::time_zone)
-        .first(c)
-        .optional())?;
-    let zone = match chosen.flatten() {
-        Some(zone) => zone,
-        None => latest_zone(conn, app, user)?.unwrap_or_default(),
-    };
-    on!(conn, c => diesel::update(users::table.filter(users::app_id.eq(app).and(users::id.eq(user)).and(users::zone.ne(&zone))))
-        .set(users::zone.eq(&zone))
-        .execute(c))?;
-    Ok(())
-}
-
-fn latest_zone(conn: &mut Conn, app: AppId, user: UserId) -> Result<Option<String>> {
-    let zone: Option<Option<String>> = on!(conn, c => devices::table
-        .filter(devices::app_id.eq(app).and(devices::user_id.eq(user)).and(devices::time_zone.is_not_null()))
-        .order((devices::last_seen_ms.desc(), devices::id.desc()))
-        .select(devices::time_zone)
-        .first(c)
-        .optional())?;
-    Ok(zone.flatten())
-}
-
-/// The zones of users whose first devices these are; for one user the last device in the list counts.
-pub(super) fn settle_zones(conn: &mut Conn, app: AppId, registrations: &[Registration]) -> Result<()> {
-    let of_user: BTreeMap<UserId, &str> =
-        registrations.iter().filter_map(|r| Some((r.user, r.traits.time_zone.as_deref()?))).collect();
-    let mut of_zone: BTreeMap<&str, Vec<UserId>> = BTreeMap::new();
-    for (user, zone) in of_user {
-        of_zone.entry(zone).or_default().push(user);
-    }
-    for (zone, all) in of_zone {
-        for chunk in all.chunks(CHUNK) {
-            on!(conn, c => diesel::update(users::table
-                    .filter(users::app_id.eq(app).and(users::id.eq_any(chunk)).and(users::time_zone.is_null())))
-                .set(users::zone.eq(zone))
-                .execute(c))?;
-        }
-    }
-    Ok(())
 }
