@@ -212,6 +212,9 @@ impl Dispatcher {
             if message.bulk && bulk_limit.is_some_and(|limit| lane.traffic.bulk() >= limit) {
                 return None;
             }
+            if !message.bulk {
+                lane.traffic.single_asks(now_ms);
+            }
             let slot = lane.take((1, message.bulk), now_ms).pop()?;
             let flight = self.0.platform.fence.enter(message.app_id, message.user_id);
             Some(Berth { aboard: self.0.flights.board(message.id), lane: Ride::begin(&lane, message.bulk), slot, flight })

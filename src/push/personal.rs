@@ -95,24 +95,25 @@ fn flying(conn: &mut Conn, app: AppId, user: UserId) -> Result<bool> {
 /// and the account's ledger allows it, and ends as `token_dead` or `revoked` else, as any other message does.
 fn turn_over(conn: &mut Conn, merge: &Merge) -> Result<()> {
     let of_user = message_bodies::app_id.eq(merge.app).and(message_bodies::user_id.eq(merge.from));
-    let unended = message_states::table
-        .filter(message_states::n.eq_any(message_bodies::table.filter(of_user).select(message_bodies::n)))
-        .filter(message_states::state.eq_any(["queued", "retry_at", "sending"]))
-        .select((message_states::n, message_states::state));
+    let in_states = |states: &'static [&'static str]| {
+        message_states::table
+            .filter(message_states::n.eq_any(message_bodies::table.filter(of_user).select(message_bodies::n)))
+            .filter(message_states::state.eq_any(states))
+            .select(message_states::n)
+    };
+    let waits = in_states(&["queued", "retry_at"]);
     // Whoever claims them meanwhile has them, or waits.
-    let unended: Vec<(i64, String)> = match conn {
-        Conn::Sqlite(c) => unended.load(c)?,
-        Conn::Postgres(c) => unended.for_update().load(c)?,
+    let waits: Vec<i64> = match conn {
+        Conn::Sqlite(c) => waits.load(c)?,
+        Conn::Postgres(c) => waits.for_update().load(c)?,
     };
-    let those = |waits: &dyn Fn(&str) -> bool| {
-        among_numbers(message_bodies::n, unended.iter().filter(|(_, state)| waits(state)).map(|(n, _)| *n))
-    };
+    let unended: Vec<i64> = on!(conn, c => in_states(&["queued", "retry_at", "sending"]).load(c))?;
     // The account's epoch may be the same number by chance. What was allowed to the other user is judged anew, also what is
-    // being sent, if it waits again.
-    on!(conn, c => diesel::update(message_bodies::table.filter(those(&|_| true)))
+    // being sent, if it waits again: a claim reads it after it has the state.
+    on!(conn, c => diesel::update(message_bodies::table.filter(among_numbers(message_bodies::n, unended)))
         .set(message_bodies::consent_epoch.eq(-1))
         .execute(c))?;
-    on!(conn, c => diesel::update(message_bodies::table.filter(those(&|state| state != "sending")))
+    on!(conn, c => diesel::update(message_bodies::table.filter(among_numbers(message_bodies::n, waits)))
         .set(message_bodies::user_id.eq(merge.into))
         .execute(c))?;
     Ok(())

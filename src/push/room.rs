@@ -23,6 +23,8 @@ impl Dispatcher {
         let bulk = wish.queue.bulk;
         if bulk {
             lane.traffic.bulk_waits(now_ms);
+        } else {
+            lane.traffic.single_asks(now_ms);
         }
         let limit = if bulk { self.bulk_limit() } else { None };
         let most = limit.map_or(BATCH, |limit| limit.saturating_sub(lane.traffic.bulk()).min(BATCH));

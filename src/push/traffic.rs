@@ -101,11 +101,13 @@ impl Traffic {
         self.bulk_seen_ms.store(now_ms, Ordering::Relaxed);
     }
 
+    /// Says that slots are asked for, for what is said to one person.
+    pub(super) fn single_asks(&self, now_ms: i64) {
+        self.single_ms.store(now_ms, Ordering::Relaxed);
+    }
+
     /// Whose turn it is when bulk asks for slots, or what is not.
     pub(super) fn turn(&self, bulk: bool, now_ms: i64) -> Turn {
-        if !bulk {
-            self.single_ms.store(now_ms, Ordering::Relaxed);
-        }
         Turn {
             bulk,
             singles: self.single_ms.load(Ordering::Relaxed).abs_diff(now_ms) < LATELY_MS,

@@ -31,7 +31,7 @@ pub(super) struct Disk(Sender<Ended>);
 pub(super) struct Ended {
     /// The log that it is in.
     pub(super) log: Log,
-    /// Whether it was committed: else there is nothing to flush but what came before it.
+    /// Whether it was to be committed: else there is nothing to flush but what came before it.
     pub(super) committed: bool,
     pub(super) result: Result<()>,
     pub(super) told: Vec<Tell>,

@@ -229,7 +229,7 @@ impl Shared {
             None => self.told.into_iter().for_each(|tell| tell(ended.clone())),
             // Also those who wrote nothing: they may have seen what is not on disk yet.
             Some((disk, log)) => {
-                let (log, committed) = (log.clone(), self.kept && ended.is_ok());
+                let (log, committed) = (log.clone(), self.kept);
                 disk.take(Ended { log, committed, result: ended, told: self.told });
             }
         }

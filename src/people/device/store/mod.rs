@@ -162,7 +162,7 @@ pub(super) fn own(conn: &mut Conn, app: AppId, user: UserId, installation_id: &s
         .optional())?)
 }
 
-/// The same and its token, until the transaction ends: devices are locked before epochs, everywhere.
+/// The same and its token, until the transaction ends: whoever takes a token from a device locks it before its user's epoch.
 pub(super) fn lock_own(
     conn: &mut Conn,
     app: AppId,
