@@ -1,7 +1,7 @@
 //! Broadcast channels: made and deleted at Apple, and what goes out over them, over the real wire.
 
 use crate::outbox::post;
-use crate::world::World;
+use crate::world::{World, nap};
 use kairos::push::channel::verdict;
 use kairos::push::standin::{Fault, GoneTo, Row, Rule, StandIn};
 use kairos::push::{Environment, Gateway, Verdict};
@@ -230,8 +230,7 @@ both! {
         let old = send(world, &channel, json!({"mode": "at_least_once"})).await;
         let newer = async {
             while fate(world, &old).await != "sending" {
-                #[expect(clippy::disallowed_methods, reason = "the broadcast is on a real wire")]
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                nap(5).await;
             }
             send(world, &channel, json!({"content_state": {"score": "3:0"}})).await
         };

@@ -2,7 +2,7 @@
 
 use crate::outbox::{Post, arrivals, message, phone_with, plan, post, queue, state};
 use crate::stage::{Good as _, Stage, minutes};
-use crate::world::{Caller, World};
+use crate::world::{Caller, World, nap};
 use kairos::clock::MINUTE_MS;
 use kairos::outbound::{Room, Way};
 use kairos::people::device::Environment;
@@ -559,11 +559,6 @@ both! {
         world.drain().await;
         adds_up(world, &post, 202).await;
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "real loops run in real time")]
-async fn nap(ms: u64) {
-    tokio::time::sleep(Duration::from_millis(ms)).await;
 }
 
 /// What is in the database, and then what has arrived: whatever the first calls accepted has to be in the second.

@@ -1,7 +1,7 @@
 //! The outbox on both databases, judged by the stand-in's ledger: every ending of a message.
 
 use crate::gateway::{TOPIC, open_standin};
-use crate::world::{Caller, Db, Lossy, Person, World};
+use crate::world::{Caller, Db, Lossy, Person, World, nap};
 use kairos::clock::{HOUR_MS, MINUTE_MS};
 use kairos::id::{DeviceId, MessageId, UserId};
 use kairos::people::device::Platform;
@@ -209,11 +209,6 @@ fn later(status: u16, reason: &str, retry_after_s: Option<i64>) -> Fault {
 
 async fn pause() {
     nap(300).await;
-}
-
-#[expect(clippy::disallowed_methods, reason = "a real connection lives in real time")]
-async fn nap(ms: u64) {
-    tokio::time::sleep(Duration::from_millis(ms)).await;
 }
 
 both! {
@@ -645,8 +640,7 @@ both! {
             let (app, now_ms, stopped) = (world.app.id, world.now_ms(), message.clone());
             let stop = async {
                 while post.arrivals(&message).is_empty() {
-                    #[expect(clippy::disallowed_methods, reason = "the push is on a real wire")]
-                    tokio::time::sleep(Duration::from_millis(5)).await;
+                    nap(5).await;
                 }
                 let stop = move |c: &mut Conn| match by_campaign {
                     true => outbox::cancel_campaign(c, app, (stopped.campaign_id, "campaign_stopped"), now_ms),

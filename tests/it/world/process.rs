@@ -106,7 +106,8 @@ impl Drop for Process {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a real process lives in real time")]
+/// For what lives in real time: a process, a wire, a loop.
+#[expect(clippy::disallowed_methods, reason = "no clock of ours moves these")]
 pub async fn nap(ms: u64) {
     tokio::time::sleep(Duration::from_millis(ms)).await;
 }
