@@ -77,6 +77,9 @@ pub fn read_json(request: &HttpRequest, payload: &mut Payload) -> LocalBoxFuture
 /// # Errors
 /// 400 `validation_failed`.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    if bytes.trim_ascii().is_empty() {
+        return Err(Error::invalid("body", "required", "it is empty; send a JSON object, {} when there is nothing to say"));
+    }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(Strict(&mut reader)).map_err(|e| {
         let path = e.path().to_string();

@@ -118,6 +118,11 @@ const FILES: &[(&str, &str, &str)] = &[
         include_str!("../../migrations/2026-11-30_unforwarded/up.sql"),
         include_str!("../../migrations/2026-11-30_unforwarded/down.sql"),
     ),
+    (
+        "2026-12-01_anew",
+        include_str!("../../migrations/2026-12-01_anew/up.sql"),
+        include_str!("../../migrations/2026-12-01_anew/down.sql"),
+    ),
 ];
 
 /// The embedded migrations as diesel sees them, for one database.

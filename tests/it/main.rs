@@ -72,6 +72,7 @@ mod profile;
 mod push_direct;
 mod question;
 mod quiet;
+mod readme;
 mod recall;
 mod receipts;
 mod replay;

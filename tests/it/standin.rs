@@ -308,28 +308,6 @@ async fn doors_that_are_shut_are_tried_again() {
     }
 }
 
-/// What the README says of testing one's own sender is run as it stands there.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_readme_tells_how_to_test_ones_own_sender() {
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
-    let section = readme.split("## Test your own sender").nth(1).unwrap();
-    let script = section.split("```sh").nth(1).unwrap().split("```").next().unwrap();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let folder = std::env::temp_dir().join(format!("kairos-own-sender-{}", std::process::id()));
-    let _ = std::fs::remove_dir_all(&folder);
-    std::fs::create_dir_all(&folder).unwrap();
-    let binaries = std::path::Path::new(env!("CARGO_BIN_EXE_kairos")).parent().unwrap();
-    let path = format!("{}:{}", binaries.display(), std::env::var("PATH").unwrap());
-    let script = format!("set -e\ntrap 'kill $(jobs -p)' EXIT\n{}", script.replace(":9443", &format!(":{port}")));
-    let run = std::process::Command::new("bash").arg("-c").arg(script).env("PATH", path).current_dir(&folder).output().unwrap();
-    let said = String::from_utf8_lossy(&run.stdout).into_owned();
-    assert!(run.status.success(), "{said} {}", String::from_utf8_lossy(&run.stderr));
-    for part in ["BEGIN PRIVATE KEY", "\"project_id\":\"example\"", "\"tokens\":[", "\"arrived\":0", "[]"] {
-        assert!(said.contains(part), "{part} is missing: {said}");
-    }
-    std::fs::remove_dir_all(&folder).unwrap();
-}
-
 #[tokio::test]
 async fn the_ledger_file_has_a_line_for_each_arrival() {
     let world = wired().await;

@@ -298,6 +298,8 @@ both! {
         }
         migrate_up(world.database.url()).unwrap();
         assert_eq!(world.lines(all).await, before, "on the way up");
+        let anew = "select state as line from messages where consent_epoch = -1 order by state";
+        assert_eq!(world.lines(anew).await, ["queued", "retry_at", "sending"], "what has not ended is judged anew");
         store(world).write(|conn| conn.batch("delete from message_bodies")).await.unwrap();
     }
 

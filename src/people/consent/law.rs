@@ -281,12 +281,17 @@ impl Ledger {
 
     /// What of another ledger is appended to this one when its user turns out to be the same person, so that nothing is
     /// allowed that either has refused: every withdrawal; the grants of whose extent this ledger says nothing (those that
-    /// were ended later too: one may have lifted an earlier withdrawal), and of those that stand what it has granted too and
-    /// a withdrawal carried over before them would end.
-    pub fn carried_over<'a>(&self, theirs: &'a Self, now_ms: i64) -> Vec<&'a Row> {
-        let (own, standing) = (self.in_force(now_ms), theirs.in_force(now_ms));
+    /// were ended later too: one may have lifted an earlier withdrawal), and of those that count what counts here too and
+    /// a withdrawal carried over before them would end. A grant of whoever was not of age there stays behind: here it would
+    /// be judged by the age of the account.
+    pub fn carried_over<'a>(&self, theirs: &'a Self, purposes: &Purposes, now_ms: i64) -> Vec<&'a Row> {
+        let (own, standing) = (self.counting(purposes, now_ms), theirs.counting(purposes, now_ms));
+        let under_age = |row: &Row| {
+            let purpose = purposes.get(&row.extent.purpose);
+            purpose.is_some_and(|purpose| theirs.void(row, purpose, now_ms) == Some(Reason::AgeGate))
+        };
         let mut carried: Vec<&Row> = Vec::new();
-        for row in &theirs.rows {
+        for row in theirs.rows.iter().filter(|row| !under_age(row)) {
             let both = || {
                 let stands = own.iter().any(|grant| grant.extent == row.extent);
                 stands && carried.iter().any(|before| !before.granted && before.extent.ends(&row.extent))
@@ -297,6 +302,15 @@ impl Ledger {
             }
         }
         carried
+    }
+
+    /// Of the grants that stand those that allow something: for a text that still counts, by somebody of age.
+    fn counting(&self, purposes: &Purposes, now_ms: i64) -> Vec<&Row> {
+        let counts = |row: &&Row| {
+            let purpose = purposes.get(&row.extent.purpose);
+            purpose.is_some_and(|purpose| self.void(row, purpose, now_ms).is_none())
+        };
+        self.in_force(now_ms).into_iter().filter(counts).collect()
     }
 
     /// Whether a row is about this extent, or a withdrawal about more than it.

@@ -64,7 +64,8 @@ fn turn_over(conn: &mut Conn, merge: &Merge) -> Result<()> {
     epoch::bump_users(conn, app, &[from, into])?;
     let mut ledgers = store::ledgers(conn, app, &[from, into])?;
     let (theirs, own) = (ledgers.remove(&from).unwrap_or_default(), ledgers.remove(&into).unwrap_or_default());
-    let carried: Vec<ConsentId> = own.carried_over(&theirs, now_ms).iter().map(|row| row.id).collect();
+    let purposes = store::purposes(conn, app)?;
+    let carried: Vec<ConsentId> = own.carried_over(&theirs, &purposes, now_ms).iter().map(|row| row.id).collect();
     let mut records: Vec<_> = store::history(conn, app, from, ALL)?.into_iter().map(|(_, record)| record).collect();
     records.retain(|record| carried.contains(&record.row.id));
     records.iter_mut().for_each(|record| record.user = into);
