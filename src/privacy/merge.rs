@@ -5,7 +5,8 @@
 //! - *Attributes, locale, time zone, external id*: the account's stay; what it does not have is taken over.
 //! - *Preferences*: the account's stay, as a whole; without any the anonymous user's are taken over.
 //! - *Consents*: a choice is never widened. Of the anonymous user's ledger withdrawals are appended to the
-//!   account's, and grants where the account's says nothing of their extent; under their own ids.
+//!   account's, and grants where the account's says nothing of their extent; under their own ids. Grants of somebody who is
+//!   not of age at the app's gate, or has not said so, are not.
 //! - *Devices* go to the account; a token goes along only when an open session of the account or the app's back end holds
 //!   it. Where the account knows the installation already, its own row stays.
 //! - *Messages that wait* go to the account and are looked at as any other: they end as `token_dead` where the token did

@@ -180,6 +180,11 @@ impl Row {
     pub(super) fn is_over(&self, now_ms: i64) -> bool {
         self.expires_ms.is_some_and(|at_ms| at_ms <= now_ms)
     }
+
+    /// Whether it ends by itself later than another one, or not at all.
+    fn outlasts(&self, other: &Self) -> bool {
+        other.expires_ms.is_some_and(|others| self.expires_ms.is_none_or(|own| own > others))
+    }
 }
 
 impl Extent {
@@ -280,20 +285,16 @@ impl Ledger {
     }
 
     /// What of another ledger is appended to this one when its user turns out to be the same person, so that nothing is
-    /// allowed that either has refused: every withdrawal; the grants of whose extent this ledger says nothing (those that
-    /// were ended later too: one may have lifted an earlier withdrawal), and of those that count what counts here too and
-    /// a withdrawal carried over before them would end. A grant of whoever was not of age there stays behind: here it would
-    /// be judged by the age of the account.
+    /// allowed, now or later, that either has refused: every withdrawal; the grants of whose extent this ledger says nothing
+    /// (those that were ended later too: one may have lifted an earlier withdrawal), and of those that count what counts here
+    /// too, for as long at least, and a withdrawal carried over before them would end. A grant of whoever was not of age
+    /// there stays behind: here it would be judged by the age of the account.
     pub fn carried_over<'a>(&self, theirs: &'a Self, purposes: &Purposes, now_ms: i64) -> Vec<&'a Row> {
         let (own, standing) = (self.counting(purposes, now_ms), theirs.counting(purposes, now_ms));
-        let under_age = |row: &Row| {
-            let purpose = purposes.get(&row.extent.purpose);
-            purpose.is_some_and(|purpose| theirs.void(row, purpose, now_ms) == Some(Reason::AgeGate))
-        };
         let mut carried: Vec<&Row> = Vec::new();
-        for row in theirs.rows.iter().filter(|row| !under_age(row)) {
+        for row in theirs.rows.iter().filter(|row| theirs.void_in(row, purposes, now_ms) != Some(Reason::AgeGate)) {
             let both = || {
-                let stands = own.iter().any(|grant| grant.extent == row.extent);
+                let stands = own.iter().any(|grant| grant.extent == row.extent && !row.outlasts(grant));
                 stands && carried.iter().any(|before| !before.granted && before.extent.ends(&row.extent))
             };
             let stands = standing.iter().any(|grant| grant.id == row.id);
@@ -306,11 +307,11 @@ impl Ledger {
 
     /// Of the grants that stand those that allow something: for a text that still counts, by somebody of age.
     fn counting(&self, purposes: &Purposes, now_ms: i64) -> Vec<&Row> {
-        let counts = |row: &&Row| {
-            let purpose = purposes.get(&row.extent.purpose);
-            purpose.is_some_and(|purpose| self.void(row, purpose, now_ms).is_none())
-        };
-        self.in_force(now_ms).into_iter().filter(counts).collect()
+        self.in_force(now_ms).into_iter().filter(|row| self.void_in(row, purposes, now_ms).is_none()).collect()
+    }
+
+    fn void_in(&self, row: &Row, purposes: &Purposes, now_ms: i64) -> Option<Reason> {
+        purposes.get(&row.extent.purpose).map_or(Some(Reason::UnknownPurpose), |purpose| self.void(row, purpose, now_ms))
     }
 
     /// Whether a row is about this extent, or a withdrawal about more than it.

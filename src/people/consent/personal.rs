@@ -57,12 +57,13 @@ pub const ROOM: Room = Room {
 const ALL: (i64, i64) = (i64::MIN, i64::MAX);
 
 /// Appends to the account's ledger what of the anonymous user's carries over, under the same ids, so that messages go on
-/// naming what allowed them. What does not carry over goes: it says nothing that the account's own rows do not say later.
+/// naming what allowed them. What does not carry over goes, with its receipt: grants of which the account's own rows decide, and
+/// those of somebody who, by the gate as it is now, is not of age or has not said so.
 fn turn_over(conn: &mut Conn, merge: &Merge) -> Result<()> {
     let &Merge { app, from, into, now_ms } = merge;
     // First of all: the epochs' rows keep other writers of these ledgers out.
     epoch::bump_users(conn, app, &[from, into])?;
-    let mut ledgers = store::ledgers(conn, app, &[from, into])?;
+    let mut ledgers = super::ledgers(conn, app, &[from, into])?;
     let (theirs, own) = (ledgers.remove(&from).unwrap_or_default(), ledgers.remove(&into).unwrap_or_default());
     let purposes = store::purposes(conn, app)?;
     let carried: Vec<ConsentId> = own.carried_over(&theirs, &purposes, now_ms).iter().map(|row| row.id).collect();
