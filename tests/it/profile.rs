@@ -351,6 +351,10 @@ both! {
         send(r#"{"locale":"de","locale":"fr"}"#).await.refused(400, "validation_failed");
         send(r#"{"attributes":{"tier":"\u0000"}}"#).await.refused(400, "validation_failed");
         world.call("PATCH", "/v1/me").by(&me).text("text/plain", "{}").send().await.refused(415, "unsupported_media_type");
+        for nothing in ["", " \n"] {
+            let refusal = send(nothing).await.refused_field(400, "validation_failed", "body");
+            assert_eq!(refusal["errors"][0]["code"], "required", "{refusal}");
+        }
         assert_eq!(world.get("/v1/me", &me).await.expect(200), before);
         send(r#"{"attributes":{"tier":"a"}}"#).await.expect(200);
     }
