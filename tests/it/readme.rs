@@ -34,7 +34,7 @@ fn run(n: u32, sections: &[&str], between: &str) -> String {
     std::fs::write(folder.join("standin-ca.pem"), "old").unwrap();
     let script: Vec<String> = sections.iter().map(|section| printed(&readme, section)).collect();
     let script = script.join(between).replace(":9443", &format!(":{standin}")).replace(":8080", &format!(":{server}"));
-    let script = format!("set -e\ntrap 'kill $(jobs -p) 2>/dev/null' EXIT\n{script}");
+    let script = format!("set -e\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n{script}");
     // What is printed waits for programs without end.
     let run = Command::new("timeout")
         .args(["--kill-after=5", "90", "bash", "-c", &script])
