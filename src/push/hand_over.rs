@@ -161,7 +161,8 @@ impl Dispatcher {
                 lane.accepted_after.record(latency_ms as f64 / 1_000.0);
             }
             let environment = Some(lane.environment).filter(|_| claimed.was_unknown_elsewhere() && settle::is_accepted(&end));
-            let elsewhere = if lane.is_unknown(&end) { me.elsewhere(&claimed, &lane).await } else { None };
+            // Rare: the room for it is not taken by every push in flight.
+            let elsewhere = if lane.is_unknown(&end) { Box::pin(me.elsewhere(&claimed, &lane)).await } else { None };
             Outcome { claimed, gateway, end, aboard, elsewhere, environment }
         }
     }

@@ -3,15 +3,21 @@
 //! A moment and a campaign share more than slots: the processors, the database's writer, the threads between them. How long
 //! it takes to decide a moment shows whether the campaign leaves it enough of all that, whatever the machine. While that is
 //! several times what it takes in quiet, the campaign is given half as much in flight, again and again; then more, bit by
-//! bit. Where moments have come lately, a campaign begins with little: else the first of them would find out what is too
-//! much. Where there are none, and after a while on a machine with room for both, nothing is held back.
+//! bit. A campaign begins with little: else the first moment would find out what is too much. Where moments have come lately
+//! it stays with that for a while; where none have, it has twice as much every few milliseconds, and soon, as after a while
+//! on a machine with room for both, nothing is held back.
 
 use std::time::Duration;
 
 /// Never less than this.
-pub const FLOOR: usize = 128;
+pub const FLOOR: usize = 32;
 /// So much at first, where there are moments.
-pub const START: usize = 256;
+pub const START: usize = 64;
+/// So much at first, where there are none, and how long until it is twice as much.
+pub const OPENING: usize = 128;
+const DOUBLES: Duration = Duration::from_millis(10);
+/// From here on it is no longer felt.
+const UNFELT: usize = 2_048;
 /// Moments within this time are lately.
 const LATELY: Duration = Duration::from_secs(10);
 /// A campaign that follows none for so long begins.
@@ -43,12 +49,12 @@ pub struct Pace {
     /// When something was decided last.
     decided_at: Option<Duration>,
     /// When any of it was there last.
-    bulk_at: Duration,
+    bulk_at: Option<Duration>,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { limit: None, usual_s: USUAL_S, changed_at: Duration::ZERO, decided_at: None, bulk_at: Duration::ZERO }
+        Self { limit: None, usual_s: USUAL_S, changed_at: Duration::ZERO, decided_at: None, bulk_at: None }
     }
 }
 
@@ -57,7 +63,7 @@ impl Pace {
     pub fn decided(&mut self, (many, took): (usize, Duration), in_flight: usize, at: Duration) {
         #[expect(clippy::cast_precision_loss, reason = "a few hundred")]
         let took_s = took.as_secs_f64() * TOGETHER as f64 / many.max(TOGETHER) as f64;
-        let begins = !self.is_lately(at) || at >= self.bulk_at + QUIET;
+        let begins = !self.is_lately(at) || self.is_quiet(at);
         self.decided_at = Some(at);
         if begins {
             (self.limit, self.changed_at) = (Some(START), at);
@@ -80,18 +86,25 @@ impl Pace {
 
     /// Something is said to many: how much of it may be in flight on a lane; none: whatever the lane bears.
     pub fn limit(&mut self, at: Duration) -> Option<usize> {
-        self.bulk_at = at;
-        if !self.is_lately(at) {
-            self.limit = None;
+        let (quiet, lately) = (self.is_quiet(at), self.is_lately(at));
+        self.bulk_at = Some(at);
+        if quiet && !lately {
+            (self.limit, self.changed_at) = (Some(OPENING), at);
         }
+        let ease = if lately { EASE } else { DOUBLES };
         while let Some(limit) = self.limit
-            && at >= self.changed_at + EASE
+            && at >= self.changed_at + ease
         {
-            // From where it is no longer felt it is none.
-            self.limit = Some(limit + limit / 4).filter(|limit| *limit < FLOOR * 64);
-            self.changed_at += EASE;
+            let more = if lately { limit / 4 } else { limit };
+            self.limit = Some(limit + more).filter(|limit| *limit < UNFELT);
+            self.changed_at += ease;
         }
         self.limit
+    }
+
+    /// Whether there was no campaign just now: one that comes begins.
+    fn is_quiet(&self, at: Duration) -> bool {
+        self.bulk_at.is_none_or(|last| at >= last + QUIET)
     }
 
     fn is_lately(&self, at: Duration) -> bool {

@@ -51,10 +51,7 @@ pub(super) async fn run(platform: Platform, outcomes: mpsc::UnboundedReceiver<Ou
     let desk: SharedDesk = Arc::new(Mutex::new(Desk { outcomes, first: None, ends: Vec::with_capacity(BATCH) }));
     while poll_fn(|cx| lock(&desk).poll_come(cx)).await {
         let stopped = commit(&platform, &desk).await;
-        let ends = std::mem::take(&mut lock(&desk).ends);
-        count(&ends);
-        let released = ends.iter().any(|w| w.next.state.is_end() && !w.next.state.counts());
-        drop(ends);
+        let released = lock(&desk).leave();
         platform.push_hint.nudge();
         if released || stopped {
             platform.feedback_hint.nudge();
@@ -85,6 +82,14 @@ impl Desk {
             self.ends.push(written(platform, outcome, now_ms));
         }
     }
+
+    /// Lets go of what is written. Answers whether any of it frees what was reserved for it.
+    fn leave(&mut self) -> bool {
+        count(&self.ends);
+        let released = self.ends.iter().any(|w| w.next.state.is_end() && !w.next.state.counts());
+        self.ends.clear();
+        released
+    }
 }
 
 /// What one outcome writes.
@@ -95,7 +100,7 @@ struct Written {
     dead: Option<(AppId, DeviceId, String, i64)>,
     /// Whether its token is one of a Live Activity, not the device's.
     activity: bool,
-    elsewhere: Option<Elsewhere>,
+    elsewhere: Option<Box<Elsewhere>>,
     at_home: Option<(AppId, DeviceId, String, Environment)>,
     /// Comes down when this is dropped, after the commit.
     _aboard: Aboard,
@@ -151,14 +156,14 @@ fn written(platform: &Platform, outcome: Outcome, now_ms: i64) -> Written {
         let retry = claimed.settlement(&again, Some(attempt(&again)), now_ms);
         next = again;
         let instead = std::mem::replace(&mut settlement, retry);
-        Elsewhere {
+        Box::new(Elsewhere {
             app,
             user: claimed.user_id,
             device,
             token: claimed.push.token.clone(),
             queue: Queue { route, bulk: claimed.bulk, key: None },
             instead,
-        }
+        })
     });
     // Apple forgets the token of an activity that is over, and says no more than that it does not know it.
     if claimed.activity && elsewhere.is_none() && is_unknown(&end) {

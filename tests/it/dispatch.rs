@@ -7,7 +7,7 @@ use kairos::clock::MINUTE_MS;
 use kairos::outbound::{Room, Way};
 use kairos::people::device::Environment;
 use kairos::push::breaker::{Breaker, FIRST_MS, LONGEST_MS, ROW};
-use kairos::push::pace::{FLOOR as FLOOR_OF_BULK, Pace, START as START_OF_BULK};
+use kairos::push::pace::{FLOOR as FLOOR_OF_BULK, OPENING, Pace, START as START_OF_BULK};
 use kairos::push::share::Turn;
 use kairos::push::standin::{Door, Fault, Row, Rule};
 use kairos::push::verdict::Reason;
@@ -146,8 +146,12 @@ fn a_gateway_that_stays_slow_gets_its_window_back() {
 #[test]
 fn what_is_said_to_many_gives_way_while_decisions_are_late_and_has_all_back_when_they_are_not() {
     let ms = Duration::from_millis;
+    let mut alone = Pace::default();
+    let opened: Vec<Option<usize>> = [0, 9, 10, 20, 40, 900].into_iter().map(|at| alone.limit(ms(at))).collect();
+    let doubled = |n| Some(OPENING << n);
+    assert_eq!(opened, [doubled(0), doubled(0), doubled(1), doubled(2), None, None], "where there are no moments");
+    assert_eq!((alone.limit(ms(1_899)), alone.limit(ms(2_899))), (None, doubled(0)), "the next campaign opens anew");
     let mut pace = Pace::default();
-    assert_eq!(pace.limit(ms(0)), None, "where there are no moments");
     for n in 0..50 {
         pace.decided((1, ms(5)), 0, ms(n));
     }
@@ -169,12 +173,16 @@ fn what_is_said_to_many_gives_way_while_decisions_are_late_and_has_all_back_when
         pace.decided((1, ms(60)), 400, ms(10_120 + 20 * n));
     }
     assert_eq!(pace.limit(ms(10_200)), Some(FLOOR_OF_BULK), "never less");
-    pace.decided((1, ms(5)), 128, ms(10_300));
-    assert_eq!(pace.limit(ms(10_670)), Some(160));
+    pace.decided((1, ms(5)), FLOOR_OF_BULK, ms(10_300));
+    assert_eq!(pace.limit(ms(10_710)), Some(FLOOR_OF_BULK / 4 * 5));
     // Between two claims nothing may be in flight: that is no beginning.
-    pace.decided((1, ms(5)), 0, ms(10_680));
-    assert_eq!(pace.limit(ms(10_680)), Some(160));
-    assert!(pace.limit(ms(14_000)).unwrap() > 500);
+    pace.decided((1, ms(5)), 0, ms(10_720));
+    assert_eq!(pace.limit(ms(10_720)), Some(FLOOR_OF_BULK / 4 * 5));
+    assert!(pace.limit(ms(14_000)).unwrap() > 100);
+    // Where there has been none for long it has all of it back.
+    let mut alone = pace.clone();
+    let limits: Vec<Option<usize>> = (28..=42).map(|n| alone.limit(ms(500 * n))).collect();
+    assert!(limits[..14].iter().all(Option::is_some) && limits[14].is_none(), "{limits:?}");
     // The first in a long time finds no campaign at full width in its way for long.
     pace.decided((1, ms(5)), 1_500, ms(60_000));
     assert_eq!(pace.limit(ms(60_000)), Some(START_OF_BULK));

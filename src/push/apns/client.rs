@@ -6,7 +6,7 @@ use crate::people::device::address;
 use crate::push::Push;
 use crate::push::content::Head;
 use bytes::BytesMut;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::header::AUTHORIZATION;
 use http::{HeaderName, HeaderValue, Method, Request, Uri, Version, uri};
 use std::sync::Arc;
 
@@ -70,12 +70,11 @@ impl Client {
         *head.uri_mut() = uri;
         *head.version_mut() = Version::HTTP_2;
         let headers = head.headers_mut();
-        headers.reserve(8);
+        headers.reserve(7);
         headers.insert(AUTHORIZATION, bearer.clone());
         headers.insert(TOPIC, topic.map_err(|_| "topic_not_configured")?);
         headers.insert(PUSH_TYPE, HeaderValue::from_str(push_type).map_err(|_| "malformed_head")?);
         headers.insert(PRIORITY, HeaderValue::from(u16::from(priority)));
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let mut id = uuid::Uuid::encode_buffer();
         let id: &str = push.id.uuid().as_hyphenated().encode_lower(&mut id);
         let mut id = HeaderValue::from_str(id).map_err(|_| "malformed_id")?;
