@@ -160,7 +160,7 @@ impl Dispatcher {
 
     /// How much of what is said to many, of which there is some, may be in flight on a lane; none: whatever the lane bears.
     pub(super) fn bulk_limit(&self) -> Option<usize> {
-        self.pace().limit(self.0.since.elapsed())
+        self.pace().limit(self.0.lanes.bulk(), self.0.since.elapsed())
     }
 
     fn pace(&self) -> MutexGuard<'_, Pace> {

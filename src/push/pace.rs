@@ -16,7 +16,7 @@ pub const START: usize = 64;
 /// So much at first, where there are none, and how long until it is twice as much.
 pub const OPENING: usize = 128;
 const DOUBLES: Duration = Duration::from_millis(10);
-/// From here on it is no longer felt.
+/// From here on nothing is held back: more than a server has in flight unless it is told to.
 const UNFELT: usize = 2_048;
 /// Moments within this time are lately.
 const LATELY: Duration = Duration::from_secs(10);
@@ -63,7 +63,7 @@ impl Pace {
     pub fn decided(&mut self, (many, took): (usize, Duration), in_flight: usize, at: Duration) {
         #[expect(clippy::cast_precision_loss, reason = "a few hundred")]
         let took_s = took.as_secs_f64() * TOGETHER as f64 / many.max(TOGETHER) as f64;
-        let begins = !self.is_lately(at) || self.is_quiet(at);
+        let begins = !self.is_lately(at) || self.is_quiet(in_flight, at);
         self.decided_at = Some(at);
         if begins {
             (self.limit, self.changed_at) = (Some(START), at);
@@ -76,7 +76,7 @@ impl Pace {
         if !late || at < self.changed_at + PAUSE {
             return;
         }
-        let limit = self.limit(at).unwrap_or(in_flight).min(in_flight);
+        let limit = self.limit(in_flight, at).unwrap_or(in_flight).min(in_flight);
         if limit <= FLOOR {
             self.usual_s += (took_s - self.usual_s) * FLOOR_SHARE;
         } else {
@@ -84,12 +84,13 @@ impl Pace {
         }
     }
 
-    /// Something is said to many: how much of it may be in flight on a lane; none: whatever the lane bears.
-    pub fn limit(&mut self, at: Duration) -> Option<usize> {
-        let (quiet, lately) = (self.is_quiet(at), self.is_lately(at));
+    /// Something is said to many, while so much of it is in flight: how much of it may be on a lane; none: whatever the lane
+    /// bears.
+    pub fn limit(&mut self, in_flight: usize, at: Duration) -> Option<usize> {
+        let (begins, lately) = (self.is_quiet(in_flight, at), self.is_lately(at));
         self.bulk_at = Some(at);
-        if quiet && !lately {
-            (self.limit, self.changed_at) = (Some(OPENING), at);
+        if begins {
+            (self.limit, self.changed_at) = (Some(if lately { START } else { OPENING }), at);
         }
         let ease = if lately { EASE } else { DOUBLES };
         while let Some(limit) = self.limit
@@ -102,9 +103,9 @@ impl Pace {
         self.limit
     }
 
-    /// Whether there was no campaign just now: one that comes begins.
-    fn is_quiet(&self, at: Duration) -> bool {
-        self.bulk_at.is_none_or(|last| at >= last + QUIET)
+    /// Whether there was no campaign just now: one that comes begins. One whose gateway takes its time is still there.
+    fn is_quiet(&self, in_flight: usize, at: Duration) -> bool {
+        in_flight < FLOOR && self.bulk_at.is_none_or(|last| at >= last + QUIET)
     }
 
     fn is_lately(&self, at: Duration) -> bool {

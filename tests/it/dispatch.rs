@@ -147,69 +147,76 @@ fn a_gateway_that_stays_slow_gets_its_window_back() {
 fn what_is_said_to_many_gives_way_while_decisions_are_late_and_has_all_back_when_they_are_not() {
     let ms = Duration::from_millis;
     let mut alone = Pace::default();
-    let opened: Vec<Option<usize>> = [0, 9, 10, 20, 40, 900].into_iter().map(|at| alone.limit(ms(at))).collect();
+    let opened: Vec<Option<usize>> = [0, 9, 10, 20, 40, 900].into_iter().map(|at| alone.limit(0, ms(at))).collect();
     let doubled = |n| Some(OPENING << n);
     assert_eq!(opened, [doubled(0), doubled(0), doubled(1), doubled(2), None, None], "where there are no moments");
-    assert_eq!((alone.limit(ms(1_899)), alone.limit(ms(2_899))), (None, doubled(0)), "the next campaign opens anew");
+    assert_eq!((alone.limit(0, ms(1_899)), alone.limit(0, ms(2_899))), (None, doubled(0)), "the next campaign opens anew");
+    // One that follows another, with moments in between, finds the width of that one no longer its own.
+    alone.decided((1, ms(5)), 0, ms(2_900));
+    assert!((3_400..=11_900).step_by(500).map(|at| alone.limit(0, ms(at))).last().unwrap().is_none());
+    assert_eq!(alone.limit(0, ms(12_890)), None);
+    alone.decided((1, ms(5)), 1_500, ms(12_890));
+    alone.limit(0, ms(12_890));
+    assert_eq!(alone.limit(0, ms(17_000)), Some(START_OF_BULK), "it begins where moments are");
+    // One whose answers take seconds has not ended meanwhile.
+    let mut slow = Pace::default();
+    slow.limit(0, ms(0));
+    assert_eq!((slow.limit(1_500, ms(5_000)), slow.limit(2_000, ms(9_000))), (None, None));
     let mut pace = Pace::default();
     for n in 0..50 {
         pace.decided((1, ms(5)), 0, ms(n));
     }
-    assert_eq!(pace.limit(ms(50)), Some(START_OF_BULK), "where there are, it begins with little");
+    assert_eq!(pace.limit(1_500, ms(50)), Some(START_OF_BULK), "where there are, it begins with little");
     pace.decided((1, ms(15)), 1_500, ms(100));
-    assert_eq!(pace.limit(ms(100)), Some(START_OF_BULK), "three times the usual is not late");
+    assert_eq!(pace.limit(1_500, ms(100)), Some(START_OF_BULK), "three times the usual is not late");
     pace.decided((80, ms(100)), 1_500, ms(110));
-    assert_eq!(pace.limit(ms(110)), Some(START_OF_BULK), "eighty at once may take longer");
+    assert_eq!(pace.limit(1_500, ms(110)), Some(START_OF_BULK), "eighty at once may take longer");
     for n in 1..=50 {
-        pace.limit(ms(200 * n));
+        pace.limit(1_500, ms(200 * n));
         pace.decided((1, ms(5)), 1_500, ms(200 * n));
     }
-    assert_eq!(pace.limit(ms(10_000)), None, "while they are in time it has more and more");
+    assert_eq!(pace.limit(1_500, ms(10_000)), None, "while they are in time it has more and more");
     pace.decided((1, ms(60)), 1_500, ms(10_120));
-    assert_eq!(pace.limit(ms(10_120)), Some(750));
+    assert_eq!(pace.limit(1_500, ms(10_120)), Some(750));
     pace.decided((1, ms(60)), 1_500, ms(10_130));
-    assert_eq!(pace.limit(ms(10_130)), Some(750), "what was begun before says nothing of the smaller one");
+    assert_eq!(pace.limit(1_500, ms(10_130)), Some(750), "what was begun before says nothing of the smaller one");
     for n in 1..5 {
         pace.decided((1, ms(60)), 400, ms(10_120 + 20 * n));
     }
-    assert_eq!(pace.limit(ms(10_200)), Some(FLOOR_OF_BULK), "never less");
+    assert_eq!(pace.limit(1_500, ms(10_200)), Some(FLOOR_OF_BULK), "never less");
     pace.decided((1, ms(5)), FLOOR_OF_BULK, ms(10_300));
-    assert_eq!(pace.limit(ms(10_710)), Some(FLOOR_OF_BULK / 4 * 5));
+    assert_eq!(pace.limit(1_500, ms(10_710)), Some(FLOOR_OF_BULK / 4 * 5));
     // Between two claims nothing may be in flight: that is no beginning.
     pace.decided((1, ms(5)), 0, ms(10_720));
-    assert_eq!(pace.limit(ms(10_720)), Some(FLOOR_OF_BULK / 4 * 5));
-    assert!(pace.limit(ms(14_000)).unwrap() > 100);
-    // Where there has been none for long it has all of it back.
-    let mut alone = pace.clone();
-    let limits: Vec<Option<usize>> = (28..=42).map(|n| alone.limit(ms(500 * n))).collect();
-    assert!(limits[..14].iter().all(Option::is_some) && limits[14].is_none(), "{limits:?}");
+    assert_eq!(pace.limit(1_500, ms(10_720)), Some(FLOOR_OF_BULK / 4 * 5));
+    assert!(pace.limit(1_500, ms(14_000)).unwrap() > 100);
     // The first in a long time finds no campaign at full width in its way for long.
     pace.decided((1, ms(5)), 1_500, ms(60_000));
-    assert_eq!(pace.limit(ms(60_000)), Some(START_OF_BULK));
+    assert_eq!(pace.limit(1_500, ms(60_000)), Some(START_OF_BULK));
     // A moment now and then is no beginning for a campaign that runs.
     let mut rare = Pace::default();
     for n in 0..100 {
-        rare.limit(ms(100 * n));
+        rare.limit(1_500, ms(100 * n));
         if n % 20 == 0 {
             rare.decided((1, ms(5)), 1_500, ms(100 * n));
         }
     }
-    assert_eq!(rare.limit(ms(10_000)), None);
+    assert_eq!(rare.limit(1_500, ms(10_000)), None);
     // On a machine on which every decision takes long that is usual: nothing is held back for it.
     let mut slow = Pace::default();
     for n in 0..50 {
         slow.decided((1, ms(80)), 0, ms(n));
     }
     slow.decided((1, ms(200)), 1_500, ms(100));
-    assert_eq!(slow.limit(ms(100)), Some(START_OF_BULK));
+    assert_eq!(slow.limit(1_500, ms(100)), Some(START_OF_BULK));
     // Also when it has never seen quiet: what holding back does not mend is no longer late.
     let mut busy = Pace::default();
     for n in 0..700 {
-        busy.limit(ms(20 * n));
+        busy.limit(1_500, ms(20 * n));
         busy.decided((1, ms(80)), 1_500, ms(20 * n));
         busy.decided((1, ms(80)), FLOOR_OF_BULK, ms(20 * n + 19));
     }
-    assert_eq!(busy.limit(ms(14_000)), None);
+    assert_eq!(busy.limit(1_500, ms(14_000)), None);
 }
 
 #[test]
