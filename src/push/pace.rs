@@ -14,7 +14,7 @@ pub const FLOOR: usize = 32;
 /// So much at first, where there are moments.
 pub const START: usize = 64;
 /// So much at first, where there are none, and how long until it is twice as much.
-pub const OPENING: usize = 128;
+pub const OPENING: usize = 256;
 const DOUBLES: Duration = Duration::from_millis(10);
 /// From here on nothing is held back: more than a server has in flight unless it is told to.
 const UNFELT: usize = 2_048;
