@@ -6,9 +6,11 @@ use super::keys::TeamKey;
 use super::ledger::{Row, Stamped};
 use super::phones::Standing;
 use super::{Inner, Reply};
+use crate::people::device::own_word;
 use crate::push::content::{Kind, Shape};
 use crate::push::{Environment, Gateway, apns};
 use http::HeaderMap;
+use ring::rand::{SecureRandom as _, SystemRandom};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -56,7 +58,12 @@ impl Arrived<'_> {
             Ok(()) => Reply::new(200, None, ""),
             Err((status, reason, timestamp_ms)) => error(status, reason, timestamp_ms),
         };
-        reply.apns_id = self.header("apns-id").map(str::to_owned);
+        // Apple, "Handling notification responses from APNs": a push without an id is given one, and of what the sandbox takes
+        // its console knows more by another.
+        reply.apns_id = self.header("apns-id").map(str::to_owned).or_else(new_uuid);
+        if reply.status == 200 && self.environment() == Environment::Sandbox {
+            reply.unique_id = new_uuid();
+        }
         reply
     }
 
@@ -161,7 +168,9 @@ impl Arrived<'_> {
         if !hex {
             return Err((400, "BadDeviceToken", None));
         }
-        let topic = self.app().unwrap_or("");
+        // Kinds of push that have tokens of their own know none of the app's others: such a phone's topic is the whole one.
+        let own = self.kind().is_some_and(|kind| own_word(kind.word).is_some());
+        let topic = if own { self.header("apns-topic") } else { self.app() }.unwrap_or("");
         match inner.phones.standing(self.token, Gateway::Apns, self.environment(), topic) {
             Standing::Live => Ok(()),
             // Nobody's token is never anybody's.
@@ -222,6 +231,13 @@ struct Aps {
 #[derive(Deserialize)]
 struct WithStamp {
     kairos: Stamped,
+}
+
+/// None: the machine has no randomness.
+fn new_uuid() -> Option<String> {
+    let mut bytes = [0; 16];
+    SystemRandom::new().fill(&mut bytes).ok()?;
+    Some(uuid::Builder::from_random_bytes(bytes).into_uuid().to_string())
 }
 
 fn is_uuid(text: &str) -> bool {

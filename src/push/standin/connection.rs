@@ -3,7 +3,7 @@
 use super::fault::{self, Door, Fault, GoneTo};
 use super::ledger::Row;
 use super::tap::{Control, Tap, goaway};
-use super::{Inner, Reply, apns, broadcast, control, fcm, webpush};
+use super::{Inner, Reply, apns, broadcast, control, fcm, topics, webpush};
 use crate::push::Gateway;
 use bytes::{Bytes, BytesMut};
 use h2::server::SendResponse;
@@ -195,7 +195,7 @@ async fn handle(inner: &Inner, wire: &Stream, received: Received, respond: &mut 
     }
     let post = head.method == http::Method::POST;
     if path == "/token" && post {
-        return send(respond, fcm::exchange(inner, &body));
+        return send(respond, fcm::exchange(inner, &head, &body));
     }
     let authority = head.uri.authority().map_or("", http::uri::Authority::as_str);
     if let Some(token) = path.strip_prefix("/3/device/") {
@@ -212,6 +212,9 @@ async fn handle(inner: &Inner, wire: &Stream, received: Received, respond: &mut 
     }
     if let (Some(bundle), true) = (request.broadcast_bundle(), post) {
         return finish((inner, wire), request.row(at_ms), respond, || request.broadcast(inner, wire, bundle)).await;
+    }
+    if let Some(request) = topics::Request::of(&head, &body) {
+        return send(respond, request.answer(inner));
     }
     let project = path.strip_prefix("/v1/projects/").and_then(|rest| rest.strip_suffix("/messages:send"));
     if let (Some(project_id), true) = (project, post) {
@@ -362,11 +365,15 @@ fn head_of(reply: &Reply) -> Response<()> {
     if let Some(seconds) = reply.retry_after_s {
         headers.insert("retry-after", HeaderValue::from(seconds));
     }
-    for (name, id) in
-        [("apns-id", &reply.apns_id), ("apns-request-id", &reply.request_id), ("apns-channel-id", &reply.channel_id)]
-    {
-        if let Some(id) = id.as_ref().and_then(|id| HeaderValue::from_str(id).ok()) {
-            headers.insert(name, id);
+    for (name, text) in [
+        ("apns-id", &reply.apns_id),
+        ("apns-unique-id", &reply.unique_id),
+        ("apns-request-id", &reply.request_id),
+        ("apns-channel-id", &reply.channel_id),
+        ("location", &reply.location),
+    ] {
+        if let Some(text) = text.as_ref().and_then(|text| HeaderValue::from_str(text).ok()) {
+            headers.insert(name, text);
         }
     }
     head

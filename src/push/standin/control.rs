@@ -206,7 +206,8 @@ fn filter(query: Option<&str>) -> Result<Filter, String> {
     serde_json::from_value(fields.into()).map_err(|e| e.to_string())
 }
 
-fn plain(text: &str) -> Result<String, String> {
+/// What a part of a URL says.
+pub(super) fn plain(text: &str) -> Result<String, String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {

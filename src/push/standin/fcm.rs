@@ -1,13 +1,17 @@
 //! Google's side: the token exchange, what a message must look like, and Google's words when it does not.
 
 use super::android::Android;
+use super::control::plain;
 use super::ledger::{Row, Stamped};
 use super::phones::Standing;
-use super::{Inner, Reply};
+use super::{Inner, Reply, spelling};
 use crate::people::device::FID_PREFIX;
 use crate::push::fcm::ErrorCode;
 use crate::push::{Environment, Gateway, fcm};
 use http::HeaderMap;
+use http::header::HOST;
+use http::request::Parts;
+use http::uri::Authority;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -32,21 +36,42 @@ pub(super) fn error(status: u16, code: Option<ErrorCode>, reason: &str) -> Reply
     Reply::new(status, Some(reason.to_owned()), body.to_string())
 }
 
-fn bad_request(field: &str) -> Reply {
+pub(super) fn bad_request(field: &str) -> Reply {
     let details = json!([{"@type": "type.googleapis.com/google.rpc.BadRequest",
         "fieldViolations": [{"field": field, "description": "invalid value"}]}]);
     let body = json!({"error": {"code": 400, "message": "invalid", "status": "INVALID_ARGUMENT", "details": details}});
     Reply::new(400, Some(format!("INVALID_ARGUMENT {field}")), body.to_string())
 }
 
-/// `POST /token`.
-pub(super) fn exchange(inner: &Inner, body: &[u8]) -> Reply {
+/// The refusal of a call that shows no access token for this project.
+pub(super) fn stranger(inner: &Inner, headers: &HeaderMap, project_id: &str) -> Option<Reply> {
+    let bearer = headers.get("authorization").and_then(|v| v.to_str().ok()).and_then(|v| v.strip_prefix("Bearer "));
+    let sold = bearer.and_then(|token| inner.keys.access(token)).filter(|sold| sold.expires_ms > inner.clock.now_ms());
+    match sold {
+        None => Some(error(401, None, "UNAUTHENTICATED")),
+        Some(sold) if sold.project_id != project_id => Some(error(403, None, "PERMISSION_DENIED")),
+        Some(_) => None,
+    }
+}
+
+/// The URL that a request was made to, as far as the request says; nobody comes without TLS.
+fn asked_at(head: &Parts) -> Option<String> {
+    let host = || head.headers.get(HOST).and_then(|v| v.to_str().ok());
+    let authority = head.uri.authority().map(Authority::as_str).or_else(host)?;
+    Some(format!("{}://{authority}{}", head.uri.scheme_str().unwrap_or("https"), head.uri.path()))
+}
+
+/// `POST /token`. An assertion is for Google, or for the very URL that it came to: libraries name the `token_uri` that they
+/// were given.
+pub(super) fn exchange(inner: &Inner, head: &Parts, body: &[u8]) -> Reply {
     let text = std::str::from_utf8(body).unwrap_or("");
-    let field = |name: &str| text.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
-    let grant = field("grant_type").map(|g| g.replace("%3A", ":"));
-    let result = match (grant.as_deref(), field("assertion")) {
+    let field = |name: &str| {
+        let written = text.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
+        plain(written).ok()
+    };
+    let result = match (field("grant_type").as_deref(), field("assertion")) {
         (Some("urn:ietf:params:oauth:grant-type:jwt-bearer"), Some(assertion)) => {
-            inner.keys.exchange(assertion, inner.clock.now_ms())
+            inner.keys.exchange(&assertion, asked_at(head).as_deref(), inner.clock.now_ms())
         }
         _ => Err("unsupported_grant_type"),
     };
@@ -122,7 +147,7 @@ pub(super) struct Arrived<'a> {
 
 impl<'a> Arrived<'a> {
     pub(super) fn new(project_id: &'a str, headers: &'a HeaderMap, body: &'a [u8]) -> Self {
-        let send = serde_json::from_slice(body).map_err(|e| e.to_string());
+        let send = spelling::read(body).map_err(|e| e.to_string());
         Self { project_id, headers, body, send }
     }
 
@@ -151,12 +176,8 @@ impl<'a> Arrived<'a> {
     /// Google's answer.
     pub(super) fn judge(&self, inner: &Inner, n: usize) -> Reply {
         let now_ms = inner.clock.now_ms();
-        let bearer = self.headers.get("authorization").and_then(|v| v.to_str().ok()).and_then(|v| v.strip_prefix("Bearer "));
-        let Some(sold) = bearer.and_then(|token| inner.keys.access(token)).filter(|sold| sold.expires_ms > now_ms) else {
-            return error(401, None, "UNAUTHENTICATED");
-        };
-        if sold.project_id != self.project_id {
-            return error(403, None, "PERMISSION_DENIED");
+        if let Some(refusal) = stranger(inner, self.headers, self.project_id) {
+            return refusal;
         }
         let send = match &self.send {
             Ok(send) => send,

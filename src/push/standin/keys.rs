@@ -124,14 +124,15 @@ impl Keys {
         Some(checked)
     }
 
-    /// Sells an access token for an assertion; the error is Google's word.
-    pub(super) fn exchange(&self, assertion: &str, now_ms: i64) -> Result<String, &'static str> {
+    /// Sells an access token for an assertion that came to this URL; the error is Google's word.
+    pub(super) fn exchange(&self, assertion: &str, asked_at: Option<&str>, now_ms: i64) -> Result<String, &'static str> {
         let (header, claims, signed, signature) = parts::<AssertionClaims>(assertion).ok_or("invalid_grant")?;
         let account = self.accounts.read().unwrap_or_else(PoisonError::into_inner).get(&claims.iss).cloned();
         let account = account.ok_or("invalid_grant")?;
         let now_s = now_ms.div_euclid(1_000);
         let timely = claims.exp - claims.iat <= 3_600 && claims.exp > now_s && (claims.iat - now_s).abs() <= 300;
-        if header.alg != "RS256" || !timely || claims.aud != super::issue::TOKEN_URI {
+        let for_us = claims.aud == super::issue::TOKEN_URI || Some(claims.aud.as_str()) == asked_at;
+        if header.alg != "RS256" || !timely || !for_us {
             return Err("invalid_grant");
         }
         let scopes = ["https://www.googleapis.com/auth/firebase.messaging", "https://www.googleapis.com/auth/cloud-platform"];

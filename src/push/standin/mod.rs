@@ -17,8 +17,10 @@ mod keyring;
 mod keys;
 mod ledger;
 mod phones;
+mod spelling;
 mod tap;
 mod tls;
+mod topics;
 mod webpush;
 
 pub use fault::{Door, Fault, GoneTo, Quota, Rule};
@@ -72,6 +74,7 @@ struct Inner {
     phones: Phones,
     channels: broadcast::Channels,
     browsers: Browsers,
+    topics: topics::Topics,
     faults: Faults,
     ledger: Ledger,
     streams: AtomicU32,
@@ -148,6 +151,7 @@ impl StandIn {
             phones: Phones::default(),
             channels: broadcast::Channels::default(),
             browsers: Browsers::default(),
+            topics: topics::Topics::default(),
             faults: Faults::default(),
             ledger: Ledger::open(options.ledger_file.as_deref())?,
             streams: AtomicU32::new(options.streams),
@@ -284,13 +288,25 @@ struct Reply {
     body: Bytes,
     retry_after_s: Option<i64>,
     apns_id: Option<String>,
+    unique_id: Option<String>,
     request_id: Option<String>,
     channel_id: Option<String>,
+    location: Option<String>,
 }
 
 impl Reply {
     fn new(status: u16, reason: Option<String>, body: impl Into<Bytes>) -> Self {
-        Self { status, reason, body: body.into(), retry_after_s: None, apns_id: None, request_id: None, channel_id: None }
+        Self {
+            status,
+            reason,
+            body: body.into(),
+            retry_after_s: None,
+            apns_id: None,
+            unique_id: None,
+            request_id: None,
+            channel_id: None,
+            location: None,
+        }
     }
 
     /// Whether the phone gets the push: only a browser can still throw it away.

@@ -98,17 +98,31 @@ impl<'a> Arrived<'a> {
         self.header("ttl").filter(|text| text.bytes().all(|b| b.is_ascii_digit()))?.parse().ok()
     }
 
+    /// Whether it has no body, which RFC 8030 lets a push have: the browser is woken, and there is nothing to decrypt.
+    fn is_tickle(&self) -> bool {
+        self.body.is_empty() && self.header("content-encoding").is_none()
+    }
+
+    /// Where the message is to be found (RFC 8030, section 5): each at a place of its own.
+    fn resource(&self) -> Option<String> {
+        let mut name = [0; 24];
+        SystemRandom::new().fill(&mut name).ok()?;
+        Some(format!("{}/m/{}", self.origin, URL_SAFE_NO_PAD.encode(name)))
+    }
+
     /// The push service's answer.
     pub(super) fn judge(&self, inner: &Inner) -> Reply {
         let result = self
             .well_formed()
             .and_then(|()| self.authenticated(inner.clock.now_ms().div_euclid(1_000)))
             .and_then(|key| self.deliverable(inner, &key));
+        // The service cannot know what nobody can decrypt: it is the browser that throws it away.
+        let undecryptable = self.plain.is_none() && !self.is_tickle();
         match result {
             Err(reply) => *reply,
-            // The service cannot know: it is the browser that throws it away.
-            Ok(()) if self.plain.is_none() => Reply::new(201, Some("undecryptable".to_owned()), ""),
-            Ok(()) => Reply::new(201, None, ""),
+            Ok(()) => {
+                Reply { location: self.resource(), ..Reply::new(201, undecryptable.then(|| "undecryptable".to_owned()), "") }
+            }
         }
     }
 
@@ -131,6 +145,9 @@ impl<'a> Arrived<'a> {
         }
         if self.body.len() > BODY_LIMIT_BYTES {
             return Err(refused(413, Errno::TooLarge));
+        }
+        if self.is_tickle() {
+            return Ok(());
         }
         let coding = self.header("content-encoding") == Some("aes128gcm");
         let record_bytes = self.body.get(16..20).map(|size| size.iter().fold(0_usize, |n, byte| n << 8 | usize::from(*byte)));
