@@ -188,6 +188,7 @@ use utoipa_swagger_ui::SwaggerUi;
         pushes::list,
         pushes::read,
         pushes::cancel,
+        pushes::recall,
         pushes::results,
         pushes::export,
         moment::messages::list,
@@ -588,6 +589,7 @@ fn direct(config: &mut ServiceConfig) {
     config.route("/v1/pushes", web::get().to(pushes::list));
     config.route("/v1/pushes/{id}", web::get().to(pushes::read));
     config.route("/v1/pushes/{id}/cancel", web::post().to(pushes::cancel));
+    config.route("/v1/pushes/{id}/recall", web::post().to(pushes::recall));
     config.route("/v1/pushes/{id}/results", web::get().to(pushes::results));
     config.route("/v1/pushes/{id}/results.ndjson", web::get().to(pushes::export));
 }

@@ -77,7 +77,7 @@ scopes! {
     CredentialsRead = "credentials:read",
     /// Store and delete gateway credentials.
     CredentialsWrite = "credentials:write",
-    /// Send direct pushes and cancel messages.
+    /// Send direct pushes, cancel messages and take them back.
     PushWrite = "push:write",
     /// List operators and their roles.
     OperatorsRead = "operators:read",

@@ -1,13 +1,13 @@
-//! Taking back what was said: by hand, when a moment is over, or all that a campaign has shown.
+//! Taking back what was said: by hand, when a moment is over, or all that a campaign or a direct push has shown.
 
 use super::commit::{LOCK, stale};
 use super::decision::Reason;
 use super::live::Parts;
 use super::release;
 use super::store::{self, CampaignRecall};
-use crate::clock::DAY_MS;
+use crate::clock::{DAY_MS, MINUTE_MS};
 use crate::error::Result;
-use crate::id::{AppId, DecisionId, Ids, MessageId, MomentId};
+use crate::id::{AppId, CampaignId, DecisionId, Ids, MessageId, MomentId};
 use crate::platform::Platform;
 use crate::push::recall::{BATCH, Recalled, recall};
 use crate::store::Conn;
@@ -21,7 +21,7 @@ const MOMENTS: i64 = 200;
 /// Messages that one step of a walk looks at.
 const LOOKED_AT: i64 = 2_000;
 /// A walk goes back this far, in milliseconds: what is older is on no phone that was switched on since.
-pub(super) const BACK_MS: i64 = 30 * DAY_MS;
+const BACK_MS: i64 = 30 * DAY_MS;
 
 /// Takes back what a decision has said and what it still holds.
 ///
@@ -37,6 +37,33 @@ pub(super) fn decision(conn: &mut Conn, (app, id): (AppId, DecisionId), (ids, no
     let of = store::messages_of(conn, app, &[id])?;
     let done = all(conn, app, &of, (ids, now_ms))?;
     Ok(Recalled { cancelled: done.cancelled + held.len(), ..done })
+}
+
+/// Begins the walk through what a campaign, or a direct push under the id that it has as one, has shown until now; one that
+/// is under way goes on.
+///
+/// # Errors
+/// What the database says.
+pub(super) fn begin(conn: &mut Conn, (app_id, campaign_id): (AppId, CampaignId), now_ms: i64) -> Result<CampaignRecall> {
+    // Who asks at the same time sees what the other did.
+    conn.serialise(&format!("campaign_recall:{campaign_id}"))?;
+    if let Some(open) = store::campaign_recall(conn, app_id, campaign_id)?.filter(|row| row.done_ms.is_none()) {
+        return Ok(open);
+    }
+    // Before it was made it has said nothing. The clocks of two nodes may differ, and ids of one instant may run a little
+    // ahead of the clock.
+    let since_ms = (now_ms - BACK_MS).max(campaign_id.made_ms() - MINUTE_MS);
+    let row = CampaignRecall {
+        app_id,
+        campaign_id,
+        cursor_id: MessageId::floor(since_ms),
+        end_id: MessageId::floor(now_ms + MINUTE_MS),
+        recalled: 0,
+        asked_ms: now_ms,
+        done_ms: None,
+    };
+    store::put_campaign_recall(conn, &row)?;
+    Ok(row)
 }
 
 /// One step of the worker: moments that are over, then the next stretch of a campaign. Apps take turns.

@@ -1,7 +1,7 @@
 //! Live Activities on phones, over the real wire: started, kept up to date, ended, and whose they are.
 
 use crate::stage::{Good, Listener, Stage, TOPIC, minutes};
-use crate::world::{Person, World};
+use crate::world::{Caller, Person, World};
 use kairos::push::standin::{Fault, Row, Rule};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -323,6 +323,40 @@ both! {
         world.drain().await;
         keyed(&path, &json!({"event": "end", "content_state": {}})).await.refused(422, "idempotency_key_reused");
         assert_eq!((at(&stage, &token(&who, "start")).len(), at(&stage, &token(&who, "update")).len()), (1, 1));
+    }
+
+    async fn the_key_of_a_test_is_another_one_than_that_of_what_is_live(world) {
+        let stage = Stage::set(world).await;
+        let who = traveller(world, &stage).await;
+        let key = json!({"kind": "server", "mode": "test", "name": "test", "scopes": ["push:write", "decisions:read"]});
+        let made = world.post("/v1/keys", &world.app.server, key).await.expect(201);
+        let (tester, live) = (Caller::Bearer(text(&made, "secret")), &world.app.server);
+        let keyed = async |by: &Caller, path: &str, body: &Value| {
+            world.call("POST", path).by(by).header("Idempotency-Key", "once").json(body).send().await
+        };
+        let body = start(&who, json!({}));
+        let mut ids = Vec::new();
+        for by in [&tester, live, &tester] {
+            ids.push(text(&keyed(by, "/v1/activities", &body).await.expect(202), "id"));
+            world.drain().await;
+        }
+        assert!(ids[0] != ids[1] && ids[0] == ids[2], "{ids:?}");
+        assert_eq!(at(&stage, &token(&who, "start")).len(), 2, "the rehearsal, and what was meant");
+        let tokens = [token(&who, "test"), token(&who, "live")];
+        for (id, token) in ids.iter().zip(&tokens) {
+            say(world, &who, (id, token)).await.expect(200);
+        }
+        let next = json!({"event": "update", "content_state": {"gate": "B2"}});
+        let path = |id: &str| format!("/v1/activities/{id}/updates");
+        let meant = keyed(live, &path(&ids[1]), &next).await.expect(202);
+        keyed(&tester, &path(&ids[1]), &next).await.refused(403, "forbidden");
+        let tried = keyed(&tester, &path(&ids[0]), &next).await.expect(202);
+        assert_ne!(tried["id"], meant["id"]);
+        for (by, id, first) in [(live, &ids[1], &meant), (&tester, &ids[0], &tried)] {
+            assert_eq!(keyed(by, &path(id), &next).await.expect(202)["id"], first["id"]);
+        }
+        world.drain().await;
+        assert_eq!(tokens.map(|token| at(&stage, &token).len()), [1, 1]);
     }
 
     async fn the_gates_hold_a_start_and_an_update_needs_the_consent_alone(world) {

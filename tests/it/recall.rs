@@ -1,5 +1,6 @@
 //! What was shown is taken back: once, from the phone that has it and from no other, whatever is on its way.
 
+use crate::push_direct::{conserved, push, read, send};
 use crate::stage::{Good, Listener, Stage, minutes, phone};
 use crate::world::World;
 use kairos::push::standin::{Fault, Row, Rule};
@@ -247,6 +248,70 @@ both! {
         for (what, id) in [("campaigns", &other), ("campaigns", &campaign)] {
             world.post(&format!("/v1/{what}/{id}/recall"), &stranger.server, json!({})).await.refused(404, "not_found");
         }
+        stage.adds_up(world).await;
+    }
+
+    async fn a_direct_push_is_taken_back_whole_what_waits_of_it_too(world) {
+        let stage = Stage::set(world).await;
+        let (shown, waits, quiet) = (stage.listener(world).await, stage.listener(world).await, stage.listener(world).await);
+        let wish = json!({"quiet_hours": {"from": "12:00", "to": "13:00", "zone": "Europe/Paris"}});
+        world.patch("/v1/me/preferences", &quiet.person.token, wish).await.good();
+        stage.standin.inject(later(600).to(waits.token.clone()));
+        let kept = send(world, push(json!({"user_ids": [shown.person.id]}), json!({}))).await;
+        let people = [&shown, &waits, &quiet].map(|who| who.person.id.clone());
+        let id = send(world, push(json!({"user_ids": people}), json!({}))).await;
+        world.drain().await;
+        let before = read(world, &id).await;
+        let counts = &before["counts"];
+        assert_eq!((&counts["held"], &counts["messages"]["waiting"], &counts["messages"]["accepted"]), (&json!(1), &json!(1), &json!(1)));
+        let path = format!("/v1/pushes/{id}/recall");
+        let begun = world.post(&path, &stage.app.server, json!({})).await.expect(202);
+        assert_eq!((&begun["push_id"], &begun["recalled"], begun.get("done_at")), (&json!(id), &json!(0), None));
+        assert_eq!(begun["asked_at"], world.time(0).as_str());
+        let out = read(world, &id).await;
+        conserved(&out);
+        assert_eq!((&out["state"], &out["counts"]["suppressed"]), (&json!("cancelled"), &json!({"cancelled": 1})));
+        let messages = &out["counts"]["messages"];
+        assert_eq!((&messages["cancelled"], &messages["waiting"], &messages["accepted"]), (&json!(1), &json!(0), &json!(1)));
+        // Asked again while it is under way, it is the same recall.
+        assert_eq!(world.post(&path, &stage.app.server, json!({})).await.expect(202), begun);
+        world.drain().await;
+        let sent = recalls(&stage);
+        assert_eq!((sent.len(), &sent[0].token, &sent[0].answer), (1, &shown.token, &"200".to_owned()));
+        assert_eq!(screen(&stage, &shown.token).len(), 1, "what another push has said stays");
+        let row = world.lines("select cast(recalled as text) as line from campaign_recalls where done_ms is not null").await;
+        assert_eq!(row, ["1"]);
+        world.post(&path, &stage.app.server, json!({})).await.expect(202);
+        world.advance(minutes(90)).await;
+        assert_eq!(recalls(&stage).len(), 1);
+        assert!(stage.arrived(&waits).is_empty() && stage.arrived(&quiet).is_empty());
+        assert_eq!(read(world, &kept).await["state"], "done");
+        assert_eq!(read(world, &id).await["counts"], out["counts"]);
+        stage.adds_up(world).await;
+    }
+
+    async fn a_direct_push_that_has_ended_is_taken_back_by_its_own_app_alone(world) {
+        let stage = Stage::set(world).await;
+        let (one, two) = (stage.listener(world).await, stage.listener(world).await);
+        let id = send(world, push(json!({"user_ids": [one.person.id, two.person.id]}), json!({}))).await;
+        world.drain().await;
+        let before = read(world, &id).await;
+        assert_eq!(before["state"], "done");
+        let path = format!("/v1/pushes/{id}/recall");
+        let stranger = world.new_app("Stranger").await;
+        world.post(&path, &stranger.server, json!({})).await.refused(404, "not_found");
+        let reader = world.server_key(&stage.app, &["decisions:read"]).await;
+        world.post(&path, &reader, json!({})).await.refused(403, "missing_scope");
+        // It is no campaign, though it has the id of one.
+        let campaign = format!("/v1/campaigns/cmp_{}/recall", &id[4..]);
+        world.post(&campaign, &stage.app.server, json!({})).await.refused(404, "not_found");
+        world.drain().await;
+        assert_eq!((recalls(&stage).len(), screen(&stage, &one.token).len()), (0, 1));
+        world.post(&path, &stage.app.server, json!({})).await.expect(202);
+        world.drain().await;
+        assert_eq!((recalls(&stage).len(), screen(&stage, &one.token).len(), screen(&stage, &two.token).len()), (2, 0, 0));
+        let after = read(world, &id).await;
+        assert_eq!((&after["state"], &after["counts"]), (&json!("done"), &before["counts"]));
         stage.adds_up(world).await;
     }
 

@@ -166,6 +166,45 @@ both! {
         stage.adds_up(world).await;
     }
 
+    async fn a_test_key_takes_back_and_cancels_what_is_a_test_alone(world) {
+        let stage = Stage::set(world).await;
+        let (_, campaign) = stage.one_offer(world, json!({}), json!({})).await;
+        let tests = Caller::Bearer(test_key(world, &stage.app, "server", &["events:write", "push:write"]).await);
+        let (one, two) = (stage.listener(world).await, stage.listener(world).await);
+        stage.lands(world, &one, 0).await;
+        send(world, &tests, lands(world, "t1", &two.person.id)).await;
+        world.drain().await;
+        let (live, test) = (stage.messages(world, &one).await.remove(0), stage.messages(world, &two).await.remove(0));
+        assert_eq!((&live["test"], &test["test"]), (&json!(false), &json!(true)));
+        let ask = async |by: &Caller, (what, verb): (&str, &str), id: &Value| {
+            world.post(&format!("/v1/{what}/{}/{verb}", id.as_str().unwrap()), by, json!({})).await
+        };
+        let campaign = json!(campaign);
+        for (what, id) in [
+            (("messages", "recall"), &live["id"]),
+            (("messages", "cancel"), &live["id"]),
+            (("decisions", "recall"), &live["decision_id"]),
+            (("campaigns", "recall"), &campaign),
+        ] {
+            ask(&tests, what, id).await.refused(403, "forbidden");
+        }
+        world.drain().await;
+        assert_eq!(world.number("select count(*) from messages where recalls <> '' or recalled_ms is not null").await, 0);
+        let nobodys = json!(format!("msg_{}", "0".repeat(32)));
+        ask(&tests, ("messages", "recall"), &nobodys).await.refused(404, "not_found");
+        // What is a test is a test key's to take back, and a live key's; what is live is a live key's alone.
+        ask(&tests, ("messages", "recall"), &test["id"]).await.expect(200);
+        for by in [&tests, &stage.app.server] {
+            let said = ask(by, ("decisions", "recall"), &test["decision_id"]).await.expect(200);
+            assert_eq!(said, json!({"cancelled": 0, "recalled": 0}), "it is taken back already");
+        }
+        ask(&stage.app.server, ("messages", "recall"), &live["id"]).await.expect(200);
+        world.drain().await;
+        assert_eq!(world.number("select count(*) from messages where recalls <> '' and state = 'accepted'").await, 2);
+        assert_eq!(world.number("select count(*) from messages where recalls <> '' and test").await, 1);
+        stage.adds_up(world).await;
+    }
+
     async fn a_decision_of_a_test_says_so_and_is_counted_apart(world) {
         let stage = Stage::set(world).await;
         stage.one_offer(world, json!({}), json!({})).await;

@@ -1,13 +1,16 @@
-//! Stops a push: its walk ends, what is held is refused, what is queued is cancelled. What is being sent goes its way.
+//! Stops a push: its walk ends, what is held is refused, what is queued is cancelled. What is being sent goes its way. A push
+//! that is taken back is stopped first; then what of it was shown goes too.
 
 use super::State;
-use super::store;
+use super::store::{self, PushRow};
 use crate::error::{Error, Result};
 use crate::id::{AppId, PushId, UserId};
 use crate::moment::commit;
 use crate::moment::decision::Reason;
 use crate::moment::live::Live;
+use crate::moment::recall;
 use crate::moment::release;
+use crate::moment::store::CampaignRecall;
 use crate::push;
 use crate::store::Conn;
 use serde_json::json;
@@ -21,14 +24,14 @@ impl Live {
     /// Stops a push. One that was stopped before stays so.
     ///
     /// # Errors
-    /// 404, 409 `has_ended`.
-    pub async fn cancel_push(&self, app: AppId, id: PushId) -> Result<()> {
+    /// 403, 404, 409 `has_ended`.
+    pub async fn cancel_push(&self, (app, id): (AppId, PushId), by_test_key: bool) -> Result<()> {
         let (platform, now_ms) = (&self.parts().platform, self.parts().platform.clock.now_ms());
         let ended = platform
             .store
             .write(move |conn| {
                 conn.serialise(commit::LOCK)?;
-                let row = store::get(conn, app, id)?.ok_or_else(|| Error::not_found("push"))?;
+                let row = own(conn, (app, id), by_test_key)?;
                 match row.state()? {
                     State::Cancelled => Ok(row.ended_ms.is_some()),
                     State::Done => Err(Error::conflict("has_ended", "The push has ended and can no longer be cancelled.")),
@@ -39,10 +42,41 @@ impl Live {
                 }
             })
             .await?;
-        if ended {
-            return Ok(());
+        if ended { Ok(()) } else { self.stop_waiting((app, id), now_ms).await }
+    }
+
+    /// Takes a push back: stops what of it has not left, and begins to take back what has, in the background. Asked again
+    /// while that is under way, it goes on; afterwards it begins anew.
+    ///
+    /// # Errors
+    /// 403, 404.
+    pub(super) async fn recall_push(&self, (app, id): (AppId, PushId), by_test_key: bool) -> Result<CampaignRecall> {
+        let (platform, now_ms) = (&self.parts().platform, self.parts().platform.clock.now_ms());
+        let (walk, waits) = platform
+            .store
+            .write(move |conn| {
+                conn.serialise(commit::LOCK)?;
+                let row = own(conn, (app, id), by_test_key)?;
+                let waits = match row.state()? {
+                    State::Done => false,
+                    State::Cancelled => row.ended_ms.is_none(),
+                    // One that ends at this moment has nothing left to stop.
+                    State::Scheduled | State::Running => store::stop(conn, app, id)?,
+                };
+                Ok((recall::begin(conn, (app, id.uuid().into()), now_ms)?, waits))
+            })
+            .await?;
+        if waits {
+            self.stop_waiting((app, id), now_ms).await?;
         }
-        // From here on nothing is added to it. Should this be cut short, the look whether pushes have ended goes on with it.
+        self.parts().recall_hint.nudge();
+        Ok(walk)
+    }
+
+    /// Ends what waits of a push that was stopped. From here on nothing is added to it. Should this be cut short, the look
+    /// whether pushes have ended goes on with it.
+    async fn stop_waiting(&self, (app, id): (AppId, PushId), now_ms: i64) -> Result<()> {
+        let platform = &self.parts().platform;
         while platform.store.write(move |conn| refuse_held(conn, (app, id), now_ms)).await? {}
         let mut from: Option<UserId> = None;
         loop {
@@ -56,6 +90,15 @@ impl Live {
         self.parts().ends_hint.nudge();
         Ok(())
     }
+}
+
+/// The push that somebody is about to stop. The pushes of a test key are tests: what is live is none of its business.
+fn own(conn: &mut Conn, (app, id): (AppId, PushId), by_test_key: bool) -> Result<PushRow> {
+    let row = store::get(conn, app, id)?.ok_or_else(|| Error::not_found("push"))?;
+    if by_test_key && !row.test {
+        return Err(Error::forbidden("A test key cancels and takes back pushes that a test key has sent."));
+    }
+    Ok(row)
 }
 
 /// Refuses held choices of a cancelled push; whether there may be more.

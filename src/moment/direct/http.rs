@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::http::{Body, Page, PageQuery, ProblemBody, Query};
 use crate::id::{AppId, PushId};
 use crate::moment::live::Live;
+use crate::moment::store::CampaignRecall;
 use crate::platform::Platform;
 use crate::store::Conn;
 use actix_web::http::header::{CONTENT_TYPE, LOCATION};
@@ -68,6 +69,30 @@ pub struct PushOut {
     created_at: Time,
     #[serde(skip_serializing_if = "Option::is_none")]
     ended_at: Option<Time>,
+}
+
+/// The recall of what a push has shown.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = PushRecall)]
+pub struct PushRecallOut {
+    push_id: PushId,
+    asked_at: Time,
+    /// How many phones have been told so far.
+    recalled: i64,
+    /// Absent while it is under way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    done_at: Option<Time>,
+}
+
+impl From<CampaignRecall> for PushRecallOut {
+    fn from(row: CampaignRecall) -> Self {
+        Self {
+            push_id: row.campaign_id.uuid().into(),
+            asked_at: Time(row.asked_ms),
+            recalled: row.recalled,
+            done_at: row.done_ms.map(Time),
+        }
+    }
 }
 
 /// Which pushes to list.
@@ -178,7 +203,7 @@ pub async fn read(caller: BackOffice, platform: web::Data<Platform>, path: web::
 }
 
 /// Stops a push: what is scheduled, held or queued of it ends as `cancelled`. What is being sent at this moment goes its
-/// way and is not tried again. Stopping it twice is no fault.
+/// way and is not tried again. Stopping it twice is no fault. A test key stops pushes that are tests alone.
 ///
 /// # Errors
 /// 401, 403, 404, 409 `has_ended`.
@@ -191,9 +216,25 @@ pub async fn cancel(
     path: web::Path<String>,
 ) -> Result<web::Json<PushOut>> {
     caller.need(Scope::PushWrite)?;
-    let (app, id) = (caller.app_id, push_id(&path)?);
-    live.cancel_push(app, id).await?;
-    one(&platform, (app, id)).await.map(web::Json)
+    let of = (caller.app_id, push_id(&path)?);
+    live.cancel_push(of, caller.mode == KeyMode::Test).await?;
+    one(&platform, of).await.map(web::Json)
+}
+
+/// Takes a push back: stops what of it has not left, as `…/cancel` does, and takes back what it has shown in the last 30
+/// days. That works in the background; asking again tells how far it is, and begins anew once it is done. A test key takes
+/// back pushes that are tests alone.
+///
+/// # Errors
+/// 401, 403, 404.
+#[utoipa::path(post, path = "/v1/pushes/{id}/recall", tag = "pushes", params(("id" = String, Path)), security(("server_key" = [])),
+    responses((status = 202, body = PushRecallOut), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody),
+        (status = 404, body = ProblemBody)))]
+pub async fn recall(caller: BackOffice, live: web::Data<Live>, path: web::Path<String>) -> Result<HttpResponse> {
+    caller.need(Scope::PushWrite)?;
+    let of = (caller.app_id, push_id(&path)?);
+    let walk = live.recall_push(of, caller.mode == KeyMode::Test).await?;
+    Ok(HttpResponse::Accepted().json(PushRecallOut::from(walk)))
 }
 
 /// What came of a push for each device, by user and device. A user who gets it on none has one result, with the reason.

@@ -2,7 +2,7 @@
 
 use super::id;
 use super::messages::{MessageOut, one};
-use crate::app::{BackOffice, Scope};
+use crate::app::{BackOffice, Mode, Scope};
 use crate::error::{Error, Result};
 use crate::http::ProblemBody;
 use crate::id::MessageId;
@@ -12,7 +12,7 @@ use crate::push::{self, State};
 use actix_web::web;
 
 /// Cancels a message that waits. One that is on its way stays `sending` and is not tried again; one that has ended is
-/// left as it is.
+/// left as it is. A test key cancels messages that are tests alone.
 ///
 /// # Errors
 /// 401, 403, 404, 409 `has_ended`.
@@ -22,10 +22,14 @@ use actix_web::web;
 pub async fn cancel(caller: BackOffice, platform: web::Data<Platform>, path: web::Path<String>) -> Result<web::Json<MessageOut>> {
     caller.need(Scope::PushWrite)?;
     let (app, wanted, now_ms) = (caller.app_id, id::<MessageId>(&path, "message")?, platform.clock.now_ms());
+    let by_test_key = caller.mode == Mode::Test;
     platform
         .store
         .write(move |conn| {
             let row = store::message(conn, app, wanted)?.ok_or_else(|| Error::not_found("message"))?;
+            if by_test_key && !row.test {
+                return Err(Error::forbidden("A test key cancels messages that a test key has led to."));
+            }
             if row.state == State::Cancelled.word() || push::outbox::cancel(conn, app, (wanted, "cancelled"), now_ms)? {
                 return Ok(());
             }

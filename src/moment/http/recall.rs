@@ -2,17 +2,16 @@
 
 use super::id;
 use super::messages::{MessageOut, one};
-use crate::app::{BackOffice, Scope};
+use crate::app::{BackOffice, Mode, Scope};
 use crate::campaign::{self, Status};
-use crate::clock::{MINUTE_MS, Time};
+use crate::clock::Time;
 use crate::error::{Error, Result};
 use crate::http::ProblemBody;
-use crate::id::{AppId, CampaignId, DecisionId, MessageId};
-use crate::moment::recall::{self, BACK_MS, tell};
+use crate::id::{CampaignId, DecisionId, MessageId};
+use crate::moment::recall::{self, tell};
 use crate::moment::store::{self, CampaignRecall};
 use crate::platform::Platform;
 use crate::push::{State, recall as push_recall};
-use crate::store::Conn;
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
 
@@ -52,7 +51,8 @@ impl From<CampaignRecall> for CampaignRecallOut {
 
 /// Takes a message back. One that waits is cancelled. One that a gateway has taken is followed, once, by a silent push
 /// that tells the app to remove it; that is a message of its own, which names this one in `recalls`. It takes away and
-/// says nothing, so it needs no consent, and it goes to no phone that has become somebody else's.
+/// says nothing, so it needs no consent, and it goes to no phone that has become somebody else's. A test key takes back
+/// messages that are tests alone.
 ///
 /// # Errors
 /// 401, 403, 404, 409 `never_shown`.
@@ -66,13 +66,16 @@ pub async fn message(
 ) -> Result<web::Json<MessageOut>> {
     caller.need(Scope::PushWrite)?;
     let (app, wanted, now_ms) = (caller.app_id, id::<MessageId>(&path, "message")?, platform.clock.now_ms());
-    let ids = platform.ids.clone();
+    let (ids, by_test_key) = (platform.ids.clone(), caller.mode == Mode::Test);
     let done = platform
         .store
         .write(move |conn| {
             // Who asks at the same time sees what the other did.
             conn.serialise(&format!("recall:{wanted}"))?;
             let row = store::message(conn, app, wanted)?.ok_or_else(|| Error::not_found("message"))?;
+            if by_test_key && !row.test {
+                return Err(Error::forbidden("A test key takes back messages that a test key has led to."));
+            }
             let done = push_recall::recall(conn, app, &[wanted], (&ids, now_ms))?;
             let is_back = done != push_recall::Recalled::default() || row.recalled_ms.is_some();
             if is_back || row.state == State::Cancelled.word() {
@@ -90,7 +93,8 @@ pub async fn message(
     one(&platform, app, wanted).await.map(web::Json)
 }
 
-/// Takes back all that a decision has said, on every device, and what it still holds.
+/// Takes back all that a decision has said, on every device, and what it still holds. A test key takes back decisions that
+/// are tests alone.
 ///
 /// # Errors
 /// 401, 403, 404.
@@ -104,11 +108,14 @@ pub async fn decision(
 ) -> Result<web::Json<RecalledOut>> {
     caller.need(Scope::PushWrite)?;
     let (app, wanted, now_ms) = (caller.app_id, id::<DecisionId>(&path, "decision")?, platform.clock.now_ms());
-    let ids = platform.ids.clone();
+    let (ids, by_test_key) = (platform.ids.clone(), caller.mode == Mode::Test);
     let done = platform
         .store
         .write(move |conn| {
-            store::decision(conn, app, wanted)?.ok_or_else(|| Error::not_found("decision"))?;
+            let row = store::decision(conn, app, wanted)?.ok_or_else(|| Error::not_found("decision"))?;
+            if by_test_key && !row.test {
+                return Err(Error::forbidden("A test key takes back decisions that a test key has led to."));
+            }
             recall::decision(conn, (app, wanted), (&ids, now_ms))
         })
         .await?;
@@ -117,7 +124,8 @@ pub async fn decision(
 }
 
 /// Takes back all that a campaign has shown in the last 30 days. It works in the background; asking again tells how far it
-/// is, and begins anew once it is done. A campaign that is live goes on speaking: pause or end it first.
+/// is, and begins anew once it is done. A campaign that is live goes on speaking: pause or end it first. No test
+/// key takes back a campaign, whose messages are live and tests alike.
 ///
 /// # Errors
 /// 401, 403, 404, 409 `is_live`.
@@ -127,28 +135,19 @@ pub async fn decision(
 pub async fn of_campaign(caller: BackOffice, platform: web::Data<Platform>, path: web::Path<String>) -> Result<HttpResponse> {
     caller.need(Scope::PushWrite)?;
     let (app, wanted, now_ms) = (caller.app_id, id::<CampaignId>(&path, "campaign")?, platform.clock.now_ms());
-    let row = platform.store.write(move |conn| begin(conn, (app, wanted), now_ms)).await?;
+    let by_test_key = caller.mode == Mode::Test;
+    let row = platform
+        .store
+        .write(move |conn| {
+            let status = campaign::status(conn, app, wanted)?;
+            if by_test_key {
+                return Err(Error::forbidden("A test key takes back messages, decisions and pushes of tests, and no campaign."));
+            }
+            if status == Status::Live {
+                return Err(Error::conflict("is_live", "The campaign is live and goes on speaking: pause or end it first."));
+            }
+            recall::begin(conn, (app, wanted), now_ms)
+        })
+        .await?;
     Ok(HttpResponse::Accepted().json(CampaignRecallOut::from(row)))
-}
-
-fn begin(conn: &mut Conn, (app_id, campaign_id): (AppId, CampaignId), now_ms: i64) -> Result<CampaignRecall> {
-    conn.serialise(&format!("campaign_recall:{campaign_id}"))?;
-    if campaign::status(conn, app_id, campaign_id)? == Status::Live {
-        return Err(Error::conflict("is_live", "The campaign is live and goes on speaking: pause or end it first."));
-    }
-    if let Some(open) = store::campaign_recall(conn, app_id, campaign_id)?.filter(|row| row.done_ms.is_none()) {
-        return Ok(open);
-    }
-    let row = CampaignRecall {
-        app_id,
-        campaign_id,
-        cursor_id: MessageId::floor(now_ms - BACK_MS),
-        // Ids of one instant may run a little ahead of the clock.
-        end_id: MessageId::floor(now_ms + MINUTE_MS),
-        recalled: 0,
-        asked_ms: now_ms,
-        done_ms: None,
-    };
-    store::put_campaign_recall(conn, &row)?;
-    Ok(row)
 }

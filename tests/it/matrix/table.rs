@@ -277,6 +277,7 @@ GET    /v1/pushes                                                             - 
 POST   /v1/pushes                                                             -                 -    push:write
 GET    /v1/pushes/{id}                                                        push              app  decisions:read
 POST   /v1/pushes/{id}/cancel                                                 push              app  push:write
+POST   /v1/pushes/{id}/recall                                                 push              app  push:write
 GET    /v1/pushes/{id}/results                                                push              app  decisions:read
 GET    /v1/pushes/{id}/results.ndjson                                         push              app  decisions:read
 GET    /v1/topics                                                             -                 -    schema:read

@@ -221,6 +221,36 @@ both! {
         assert_eq!(world.number("select badge from devices").await, 2);
     }
 
+    async fn a_test_key_stops_and_takes_back_no_live_push(world) {
+        let stage = Stage::set(world).await;
+        let who = stage.listener(world).await;
+        let tester = test_key(world).await;
+        let body = push(json!({"user_ids": [who.person.id]}), json!({"send_at": world.time(600)}));
+        let live = send(world, body.clone()).await;
+        let mut tests = Vec::new();
+        for _ in 0..3 {
+            let made = world.post("/v1/pushes", &tester, body.clone()).await.expect(202);
+            tests.push(made["id"].as_str().unwrap().to_owned());
+        }
+        let path = |id: &str, verb: &str| format!("/v1/pushes/{id}/{verb}");
+        for verb in ["cancel", "recall"] {
+            world.post(&path(&live, verb), &tester, json!({})).await.refused(403, "forbidden");
+        }
+        assert_eq!(read(world, &live).await["state"], "scheduled");
+        assert_eq!(world.number("select count(*) from campaign_recalls").await, 0);
+        // Its own are its own, and a live key's too.
+        assert_eq!(world.post(&path(&tests[0], "cancel"), &tester, json!({})).await.expect(200)["state"], "cancelled");
+        world.post(&path(&tests[1], "recall"), &tester, json!({})).await.expect(202);
+        world.post(&path(&tests[2], "recall"), &world.app.server, json!({})).await.expect(202);
+        for id in &tests {
+            assert_eq!(read(world, id).await["state"], "cancelled");
+        }
+        world.advance(minutes(11)).await;
+        let messages = stage.messages(world, &who).await;
+        assert_eq!((messages.len(), &messages[0]["push_id"], stage.arrived(&who).len()), (1, &json!(live), 1));
+        stage.adds_up(world).await;
+    }
+
     async fn looking_at_a_crowd_is_paid_for_and_says_where_it_stopped(world) {
         Stage::set(world).await;
         crowd(world, (450, 5)).await;
@@ -235,9 +265,10 @@ both! {
     async fn words_have_a_limit_together(world) {
         let stage = Stage::set(world).await;
         let who = stage.listener(world).await;
-        let words = json!({"title": "x", "body": "y".repeat(4_000)});
-        let translations: serde_json::Map<String, Value> = (0..70).map(|n| (format!("de-x-{n}"), words.clone())).collect();
+        let words = json!({"title": "x".repeat(4_000), "body": "y".repeat(4_000)});
+        let translations: serde_json::Map<String, Value> = (0..49).map(|n| (format!("de-x{n:02}"), words.clone())).collect();
         let body = push(json!({"user_ids": [who.person.id]}), json!({"translations": translations}));
-        world.post("/v1/pushes", &world.app.server, body).await.refused_field(400, "validation_failed", "translations");
+        let told = world.post("/v1/pushes", &world.app.server, body).await.refused_field(400, "validation_failed", "translations");
+        assert!(told["errors"][0]["message"].as_str().unwrap().contains("bytes"), "{told}");
     }
 }
