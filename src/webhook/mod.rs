@@ -20,7 +20,7 @@ mod store;
 
 pub use courier::workers;
 pub use filter::{check_filter, listens};
-pub use results::{MessageResult, tell_results};
+pub use results::{MessageResult, batches, tell_results};
 pub use schedule::{ATTEMPTS_MAX, Heard, Next, judge, pause_ms};
 pub use sign::{Key, signature};
 
@@ -57,7 +57,8 @@ pub struct Owner {
 pub struct Event {
     /// Its type: words parted by dots.
     pub kind: &'static str,
-    /// When it happened.
+    /// When it happened here: its deliveries are due, kept and found by it. What is older by somebody else's clock says so
+    /// in `data`.
     pub at_ms: i64,
     /// Names the effect; the same event under the same name is told once.
     pub once: String,

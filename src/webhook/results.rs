@@ -1,12 +1,12 @@
-//! What came of messages, told to the app: one event each to endpoints that name `message.accepted` and the like, or a
-//! hundred in one `message.results`, so that a large campaign is no storm of calls.
+//! What came of messages, told to the app: one event each to endpoints that name `message.accepted` and the like, or up to
+//! a hundred in one `message.results`, so that a large campaign is no storm of calls.
 //!
 //! Nothing is read or written per message where no endpoint listens. A `message.results` waits as ids of messages; whom
 //! they went to is written in on the way out, so that a user who was erased since is not in it.
 
 use super::filter::listens;
 use super::store::{self, Endpoint, NewDelivery};
-use super::{Event, body, delivery_id};
+use super::{BODY_LIMIT_BYTES, Event, body, delivery_id};
 use crate::clock::Time;
 use crate::error::{Error, Result};
 use crate::id::{AppId, DeviceId, MessageId, UserId};
@@ -18,6 +18,10 @@ use std::collections::HashMap;
 pub(super) const RESULTS: &str = "message.results";
 /// Results in one of them.
 const RESULTS_MAX: usize = 100;
+/// Most bytes of its results: what stands around them takes less than the rest.
+const RESULTS_BYTES_MAX: usize = BODY_LIMIT_BYTES - 200;
+/// What a result takes more than its own line: the comma, and user and device, which are written in on the way out.
+const ADDRESSEE_BYTES: usize = 100;
 
 /// Every result of a message: its word, and the event that tells of it alone.
 const KINDS: [(&str, &str); 12] = [
@@ -67,7 +71,7 @@ pub fn tell_results(conn: &mut Conn, app: AppId, (results, now_ms): (&[MessageRe
     let endpoints = store::hearing(conn, app)?;
     let (many, few): (Vec<Endpoint>, Vec<Endpoint>) = endpoints.into_iter().partition(|e| listens(&e.event_types.0, RESULTS));
     if !many.is_empty() {
-        let events: Vec<Event> = results.chunks(RESULTS_MAX).map(|chunk| together(chunk, now_ms)).collect();
+        let events: Vec<Event> = batches(results).into_iter().map(|batch| together(batch, now_ms)).collect();
         write(conn, app, (&many, &events), |_, _| true)?;
     }
     if !few.is_empty() {
@@ -75,6 +79,28 @@ pub fn tell_results(conn: &mut Conn, app: AppId, (results, now_ms): (&[MessageRe
         write(conn, app, (&few, &events), |endpoint, event| listens(&endpoint.event_types.0, event.kind))?;
     }
     Ok(())
+}
+
+/// Parts results, in their order, among as many `message.results` as they need: a hundred phones that say long names of
+/// buttons do not fit into one body.
+pub fn batches(mut results: &[MessageResult]) -> Vec<&[MessageResult]> {
+    let mut batches = Vec::new();
+    while !results.is_empty() {
+        let (batch, rest) = results.split_at(fitting(results));
+        batches.push(batch);
+        results = rest;
+    }
+    batches
+}
+
+/// How many of these, from the first on, go together. One alone always does: the words in it have limits of their own.
+fn fitting(results: &[MessageResult]) -> usize {
+    let mut bytes = 0;
+    let fits = |result: &&MessageResult| {
+        bytes += line(result).to_string().len() + ADDRESSEE_BYTES;
+        bytes <= RESULTS_BYTES_MAX
+    };
+    results.iter().take(RESULTS_MAX).take_while(fits).count().max(1)
 }
 
 fn together(results: &[MessageResult], now_ms: i64) -> Event {

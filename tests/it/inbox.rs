@@ -1,7 +1,7 @@
 //! A person's inbox: each thing once, read on one device is read on all, gone when its time is over.
 
-use crate::stage::{Good, Listener, Stage, minutes, phone};
-use crate::world::{Answer, World};
+use crate::stage::{Good, Listener, Stage, grant, minutes, phone};
+use crate::world::{Answer, Caller, Tenant, World};
 use kairos::moment::decision::Reason;
 use kairos::moment::plain;
 use kairos::moment::refusal::Refusal;
@@ -20,6 +20,14 @@ async fn unread(world: &World, who: &Listener) -> i64 {
 
 async fn mark(world: &World, who: &Listener, verb: &str, body: Value) -> Answer {
     world.post(&format!("/v1/me/messages/{verb}"), &who.person.token, body).await
+}
+
+/// The secret of a new key in test mode.
+async fn test_key(world: &World, stage: &Stage, mut key: Value) -> String {
+    key["mode"] = json!("test");
+    key["name"] = json!("try");
+    let made = world.post("/v1/keys", &stage.app.server, key).await.expect(201);
+    made["secret"].as_str().unwrap().to_owned()
 }
 
 /// Two things said to somebody with two phones, at Orly and a minute later at Nice.
@@ -89,6 +97,34 @@ both! {
         assert_eq!(unread(world, &who).await, 1);
         world.advance(minutes(1)).await;
         assert_eq!((inbox(world, &who, "").await.len(), unread(world, &who).await), (0, 0));
+    }
+
+    async fn what_a_test_key_sends_is_in_no_live_inbox(world) {
+        let stage = Stage::set(world).await;
+        stage.one_offer(world, json!({}), json!({})).await;
+        let by = Caller::Bearer(test_key(world, &stage, json!({"kind": "server", "scopes": ["push:write"]})).await);
+        let phone_of_tests = Caller::App(test_key(world, &stage, json!({"kind": "publishable"})).await);
+        let person = world.person(&Tenant { phone: phone_of_tests, ..stage.app.clone() }).await;
+        grant(world, &person, "marketing").await;
+        let token = phone(world, &person, "phone").await;
+        let (live, tester) = (stage.listener(world).await, Listener { person, token });
+        for who in [&live, &tester] {
+            stage.lands_at(world, who, "Nice", 0).await;
+            world.drain().await;
+            let test = json!({"purpose": "marketing", "topic": "offers", "audience": {"user_ids": [who.person.id]},
+                "content": {"title": "Rehearsal", "body": "This is a test"}});
+            world.post("/v1/pushes", &by, test).await.expect(202);
+            world.drain().await;
+            let tests: Vec<Value> = stage.messages(world, who).await.iter().map(|message| message["test"].clone()).collect();
+            assert_eq!((tests, stage.arrived(who).len()), (vec![json!(false), json!(true)], 2));
+        }
+        assert_eq!((inbox(world, &live, "").await, unread(world, &live).await), (vec!["You are at Nice".to_owned()], 1));
+        assert_eq!(inbox(world, &live, "?state=unread").await, ["You are at Nice"]);
+        assert_eq!(inbox(world, &tester, "").await, ["This is a test", "You are at Nice"], "one can try it out");
+        assert_eq!(unread(world, &tester).await, 2);
+        let all = json!({"all_before": world.time(1)});
+        assert_eq!(mark(world, &live, "read", all.clone()).await.good(), json!({"changed": 1, "unread": 0}));
+        assert_eq!(mark(world, &tester, "read", all).await.good(), json!({"changed": 2, "unread": 0}));
     }
 
     async fn nobody_marks_or_sees_what_is_anothers(world) {

@@ -5,6 +5,7 @@ use crate::subscriber::{Arrival, Subscriber};
 use crate::world::World;
 use kairos::push::standin::Phone;
 use kairos::push::{Environment, Gateway};
+use kairos::webhook::{MessageResult, batches};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -106,6 +107,67 @@ both! {
         assert_eq!(results(&many.arrivals()).into_iter().filter(|line| line.0 == "recalled").collect::<Vec<_>>(), [last]);
     }
 
+    async fn a_hundred_taps_on_buttons_with_long_names_are_told_in_as_many_calls_as_they_need(world) {
+        let stage = set(world).await;
+        let (hook, _) = hook(world, &["message.results"]).await;
+        let who = stage.listener(world).await;
+        let landing = |n: usize| json!({"id": format!("e{n}"), "type": "landed", "occurred_at": world.time(0),
+            "subject": who.person.id, "properties": {"airport": n.to_string()}});
+        let events: Vec<Value> = (0..100).map(landing).collect();
+        world.post("/v1/events", &stage.app.server, json!({"events": events})).await.expect(202);
+        world.drain().await;
+        let path = format!("/v1/messages?user={}&limit=500", who.person.id);
+        let messages = world.get(&path, &stage.app.server).await.good()["items"].as_array().unwrap().clone();
+        assert_eq!(messages.len(), 100);
+        let button = "返".repeat(70);
+        let tap = |message: &Value| json!({"message_id": message["id"], "kind": "opened", "action": button});
+        let taps: Vec<Value> = messages.iter().map(tap).collect();
+        let heard = world.post("/v1/receipts", &who.person.token, json!({"receipts": taps})).await.good();
+        assert!(heard["results"].as_array().unwrap().iter().all(|result| result["status"] == "accepted"), "{heard}");
+        world.drain().await;
+        world.drain().await;
+        let arrivals = hook.arrivals();
+        let opened: Vec<_> = results(&arrivals).into_iter().filter(|line| line.0 == "opened").collect();
+        assert!(opened.len() == 100 && opened.iter().all(|line| line.2 == who.person.id), "{opened:?}");
+        assert!(arrivals.iter().all(|arrival| arrival.body.len() <= 32_000));
+    }
+
+    async fn a_token_that_died_long_ago_is_told_of_today(world) {
+        let stage = set(world).await;
+        let subscriber = Subscriber::open().await;
+        let body = json!({"url": subscriber.url("/in"), "event_types": ["device.token_dead"]});
+        let made = world.post("/v1/webhooks", &stage.app.server, body).await.expect(201);
+        let path = format!("/v1/webhooks/{}", made["id"].as_str().unwrap());
+        let gone = stage.listener(world).await;
+        let device = world.lines("select id as line from devices").await.remove(0);
+        let died = world.time(1);
+        let dead = Phone {
+            gateway: Gateway::Apns,
+            environment: Environment::Production,
+            topic: None,
+            dead_ms: Some(world.now_ms() + 1_000),
+        };
+        stage.standin.register(gone.token.clone(), dead);
+        // Nobody has sent anything there for longer than deliveries are kept.
+        world.clock.advance(Duration::from_secs(40 * 86_400));
+        world.patch(&path, &stage.app.server, json!({"enabled": false})).await.expect(200);
+        let today = world.time(0);
+        stage.lands(world, &gone, 0).await;
+        world.drain().await;
+        world.advance(Duration::from_secs(3_600)).await;
+        let missed = world.get(&format!("{path}/deliveries"), &stage.app.server).await.expect(200);
+        let times = &missed["items"][0];
+        assert_eq!((&times["state"], &times["created_at"], &times["ended_at"]), (&json!("failed"), &json!(today), &json!(today)));
+        world.patch(&path, &stage.app.server, json!({"enabled": true})).await.expect(200);
+        let replayed = world.post(&format!("{path}/replay"), &stage.app.server, json!({"since": today})).await.expect(202);
+        assert_eq!(replayed["replayed"], 1);
+        world.drain().await;
+        let told = subscriber.arrivals();
+        assert_eq!((told.len(), &told[0].json()["timestamp"]), (1, &json!(today)));
+        let wanted = json!({"device": device, "user": gone.person.id, "since": died});
+        assert_eq!(of(&told, "device.token_dead"), [wanted]);
+    }
+
     async fn where_nobody_listens_nothing_is_left_to_do(world) {
         let stage = set(world).await;
         hook(world, &["user.created", "device.registered"]).await;
@@ -151,4 +213,30 @@ both! {
         let after = results(&hook.arrivals()[seen..]);
         assert!(!after.is_empty() && after.iter().all(|line| line.1 == kept && line.2 == stays.person.id), "{after:?}");
     }
+}
+
+#[test]
+fn results_are_parted_by_number_and_by_what_a_body_holds() {
+    let result = |action: String| MessageResult {
+        message_id: "msg_00000000000070008000000000000000".parse().unwrap(),
+        user_id: "usr_00000000000070008000000000000000".parse().unwrap(),
+        kind: "opened",
+        at_ms: 0,
+        reason: Some(action),
+    };
+    let sizes = |all: &[MessageResult]| batches(all).iter().map(|batch| batch.len()).collect::<Vec<_>>();
+    assert_eq!(sizes(&[]), [0; 0]);
+    let short: Vec<MessageResult> = (0..230).map(|n| result(n.to_string())).collect();
+    assert_eq!(sizes(&short), [100, 100, 30]);
+    assert_eq!(batches(&short).concat(), short, "in their order");
+    // The largest names that a button may have, by what they are in a body.
+    for name in ["返", "𠀀", "\""].map(|letter| letter.repeat(100)) {
+        let long: Vec<MessageResult> = (0..100).map(|_| result(name.clone())).collect();
+        let parts = batches(&long);
+        assert_eq!(parts.concat(), long);
+        let bytes = |part: &[MessageResult]| part.len() * json!(name).to_string().len();
+        assert!(parts.len() > 1 && parts.iter().all(|part| !part.is_empty() && bytes(part) < 32_000), "{name}");
+    }
+    let huge = [result("x".repeat(40_000)), result("y".to_owned())];
+    assert_eq!(sizes(&huge), [1, 1], "it ends, whatever comes");
 }

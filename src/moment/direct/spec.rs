@@ -1,6 +1,7 @@
 //! What a direct push says, to what kind of audience, when: as it is asked for, as it is kept, and as a decision takes it.
 
 use crate::campaign::check::{Check, NAME_CHARS_MAX, SPAN_MS_MAX};
+use crate::campaign::template::{NO_LOCALE, VARIANTS_MAX, is_locale};
 use crate::campaign::{Campaign, Class, DeliverBy, Devices, LocalTime, Mode, Offer, Schedule, Start, Template, Variant, When};
 use crate::clock::{DAY_MS, Time};
 use crate::error::{Error, Result};
@@ -18,7 +19,9 @@ const TTL_MS_MAX: i64 = 28 * DAY_MS;
 /// A list of up to so many goes out like a moment's pushes, a longer one behind them.
 const FEW_MAX: usize = 50;
 /// The locale of the words for everybody whose language has none of its own: ISO 639's "undetermined".
-const UNDETERMINED: &str = "und";
+pub(super) const UNDETERMINED: &str = "und";
+/// Most translations: `content` is a locale more.
+const TRANSLATIONS_MAX: usize = VARIANTS_MAX - 1;
 /// Most bytes of all words of a push, as they are kept: each of its steps reads them.
 const WORDS_BYTES_MAX: usize = 256 * 1_024;
 /// Longest collapse id, in bytes: APNs takes no more.
@@ -50,7 +53,7 @@ pub struct NewPush {
     pub audience: Audience,
     /// The words; each text is a template, as those of offers.
     pub content: Variant,
-    /// The words for those who read another language, by locale.
+    /// The words for those who read another language, by locale; at most 49 locales.
     #[serde(default, deserialize_with = "unique_keys")]
     pub translations: BTreeMap<String, Variant>,
     /// When: an instant, or with `local` a wall-clock time without a zone such as `2026-12-24T18:30:00`. Absent: now.
@@ -156,9 +159,7 @@ impl NewPush {
         {
             check.refuse("collapse_id", "invalid", "must have 1 to 64 visible ASCII characters");
         }
-        if self.translations.contains_key(UNDETERMINED) {
-            check.refuse("translations.und", "invalid", "say in `content` what everybody else reads");
-        }
+        self.check_locales(&mut check);
         if let (Some(by), Some(When::At(at))) = (self.deliver_by, when)
             && by.0 <= at.0
         {
@@ -191,6 +192,18 @@ impl NewPush {
             mode: self.mode,
             collapse_id: self.collapse_id.clone(),
         })
+    }
+
+    /// The locales of its translations: refused later, as variants of an offer, they would go by names that no push has.
+    fn check_locales(&self, check: &mut Check) {
+        check.count("translations", self.translations.len(), 0..=TRANSLATIONS_MAX);
+        for locale in self.translations.keys() {
+            if locale == UNDETERMINED {
+                check.refuse(format!("translations.{locale}"), "invalid", "say in `content` what everybody else reads");
+            } else if !is_locale(locale) {
+                check.refuse(format!("translations.{locale}"), "invalid", NO_LOCALE);
+            }
+        }
     }
 
     fn when(&self, check: &mut Check, now_ms: i64) -> Option<When> {

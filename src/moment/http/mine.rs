@@ -2,6 +2,7 @@
 
 use super::id;
 use super::messages::{ReceiptOut, receipts_of};
+use crate::app::Mode;
 use crate::clock::Time;
 use crate::error::{Error, Result};
 use crate::http::{Body, PageQuery, ProblemBody, Query, given, unless_known};
@@ -119,7 +120,8 @@ pub struct MarkedOut {
 }
 
 /// Lists the caller's inbox, the newest first: each thing that was said once, however many devices it went to, until it
-/// expires. With `If-None-Match` an unchanged page is answered 304.
+/// expires. What follows from a test key is in it only where the session was begun with one. With `If-None-Match` an
+/// unchanged page is answered 304.
 ///
 /// # Errors
 /// 400, 401.
@@ -256,8 +258,9 @@ async fn mark(caller: &UserToken, platform: &Platform, (mark, body): (Mark, Mark
     Ok(web::Json(MarkedOut { changed, unread }))
 }
 
-fn owner(caller: &UserToken, platform: &Platform) -> Owner {
-    Owner { app: caller.app_id, user: caller.user_id, now_ms: platform.clock.now_ms() }
+pub(super) fn owner(caller: &UserToken, platform: &Platform) -> Owner {
+    let tests = caller.mode == Mode::Test;
+    Owner { app: caller.app_id, user: caller.user_id, tests, now_ms: platform.clock.now_ms() }
 }
 
 /// A message, if it is this user's.

@@ -1,7 +1,7 @@
 //! `/v1/me/messages/{id}/why`: in plain words why something came, and what came of it.
 
 use super::id;
-use super::mine::own;
+use super::mine::{own, owner};
 use crate::clock::Time;
 use crate::error::{Error, Result};
 use crate::http::ProblemBody;
@@ -43,7 +43,7 @@ pub struct WhyOut {
     security(("user_token" = [])))]
 pub async fn why(caller: UserToken, platform: web::Data<Platform>, path: web::Path<String>) -> Result<web::Json<WhyOut>> {
     let wanted: MessageId = id(&path, "message")?;
-    let of = Owner { app: caller.app_id, user: caller.user_id, now_ms: platform.clock.now_ms() };
+    let of = owner(&caller, &platform);
     let out = platform.store.read(move |conn| explain(conn, of, wanted)).await?;
     Ok(web::Json(out))
 }

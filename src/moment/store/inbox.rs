@@ -55,6 +55,8 @@ impl Mark {
 pub(in crate::moment) struct Owner {
     pub app: AppId,
     pub user: UserId,
+    /// Whether what follows from a test key stands there too: where the session was begun with one.
+    pub tests: bool,
     pub now_ms: i64,
 }
 
@@ -71,10 +73,12 @@ fn stands(message: &str) -> String {
 
 /// The messages of a user that stand in the inbox, one per choice, however many devices it went to, and of which this is
 /// true.
-fn standing(condition: &str) -> String {
+fn standing(of: Owner, condition: &str) -> String {
+    // A rehearsal is nothing that anybody was told.
+    let tests = if of.tests { "" } else { "not m.test and " };
     format!(
         "from messages m left join inbox i on i.app_id = m.app_id and i.choice_id = m.choice_id \
-         where m.app_id = $1 and m.user_id = $2 and {} and {condition} and not exists (select 1 from messages o \
+         where m.app_id = $1 and m.user_id = $2 and {tests}{} and {condition} and not exists (select 1 from messages o \
          where o.app_id = m.app_id and o.choice_id = m.choice_id and o.id < m.id and {})",
         stands("m"),
         stands("o")
@@ -89,7 +93,7 @@ pub(in crate::moment) fn inbox(conn: &mut Conn, of: Owner, shelf: Shelf, (before
         id: MessageId,
     }
     let query =
-        format!("select m.id as id {} and ($4 = '' or m.id < $4) order by m.id desc limit $5", standing(shelf.condition()));
+        format!("select m.id as id {} and ($4 = '' or m.id < $4) order by m.id desc limit $5", standing(of, shelf.condition()));
     let found: Vec<Found> = on!(conn, c => diesel::sql_query(&query)
         .bind::<Text, _>(of.app)
         .bind::<Text, _>(of.user)
@@ -107,7 +111,7 @@ pub(in crate::moment) fn unread(conn: &mut Conn, of: Owner) -> Result<i64> {
         #[diesel(sql_type = BigInt)]
         n: i64,
     }
-    let query = format!("select count(*) as n {}", standing(Shelf::Unread.condition()));
+    let query = format!("select count(*) as n {}", standing(of, Shelf::Unread.condition()));
     let count: Count = on!(conn, c => diesel::sql_query(&query)
         .bind::<Text, _>(of.app)
         .bind::<Text, _>(of.user)
@@ -149,7 +153,7 @@ pub(in crate::moment) fn standing_before(
         #[diesel(sql_type = Text)]
         id: ChoiceId,
     }
-    let query = format!("select m.choice_id as id {} and m.created_ms < $4 order by m.id limit $5", standing(mark.is_new()));
+    let query = format!("select m.choice_id as id {} and m.created_ms < $4 order by m.id limit $5", standing(of, mark.is_new()));
     let found: Vec<Found> = on!(conn, c => diesel::sql_query(&query)
         .bind::<Text, _>(of.app)
         .bind::<Text, _>(of.user)
