@@ -312,6 +312,18 @@ fn every_wrong_field_is_refused_by_its_name() {
         (json!({"title": "x", "android": {"vibrate_timings_ms": [60_001]}}), "android.vibrate_timings_ms"),
         (json!({"title": "x", "web": {"actions": vec![json!({"action": "a", "title": "b"}); 5]}}), "web.actions"),
         (json!({"title": "x", "web": {"icon": "http://x"}}), "web.icon"),
+        (json!({"title": "x", "web": {"icon": "https://cdn.example/{{a}}.png"}}), "web.icon"),
+        (json!({"title": "x", "web": {"icon": "{{ event.properties.icon }}"}}), "web.icon"),
+        (json!({"title": "x", "web": {"badge": "https://cdn.example/{%raw%}.png"}}), "web.badge"),
+        (
+            json!({"title": "x", "web": {"actions": [{"action": "a", "title": "b", "icon": "https://cdn.example/{{ a }}.png"}]}}),
+            "web.actions[0].icon",
+        ),
+        (json!({"title": "x", "android": {"image": "http://cdn.example/a.png"}}), "android.image"),
+        (
+            json!({"title": "x", "encrypted": {"body": "y"}, "android": {"image": "https://cdn.example/{{ a }}.png"}}),
+            "android.image",
+        ),
     ] {
         let faults = content(spec.clone()).check("content");
         let fields: Vec<&str> = faults.iter().map(|fault| fault.field.as_str()).collect();

@@ -147,7 +147,7 @@ both! {
 
     async fn what_a_persons_values_make_impossible_is_refused_with_its_field(world) {
         let stage = Stage::set(world).await;
-        for (field, source) in [("image", "{{ event.properties.airport }}"), ("link", "app://{{ event.properties.airport }}"),
+        for (field, source) in [("image", "{{ event.properties.airport }}"), ("link", "app://{{ event.properties.airport|safe }}"),
             ("collapse_id", "{{ event.properties.airport }}"), ("thread", "at {{ event.properties.airport }}")] {
             let mut content = json!({"title": "x", "body": "y"});
             content[field] = json!(source);

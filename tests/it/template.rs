@@ -79,6 +79,126 @@ fn data_is_rendered_too() {
     assert_eq!(json!(rendered.content.data), json!({"gate": "F23"}));
 }
 
+/// What somebody hostile, somebody with a space and somebody from abroad put into URLs.
+fn shopper() -> Known {
+    let mut known = Known::default();
+    known
+        .set(Name::User, &json!({"attributes": {"first_name": "Anna Maria", "age": 31, "langs": ["de", "fr/ch"], "nick": null}}));
+    known.set(
+        Name::Event,
+        &json!({"properties": {
+            "q": "x&coupon=FREE", "gate": "A/7", "city": "São Paulo", "plain": "a-b.c_d~e", "done": "a%20b", "amount": -12.6,
+            "late": true, "path": "shop/7?a=b", "photo": "https://cdn.example/a.png?w=1&h=2", "base": "https://shop.example",
+            "empty": "", "accents": "é".repeat(1_000),
+        }}),
+    );
+    known.set(Name::Thing, &serde_json::Value::Null);
+    known
+}
+
+/// A content with one text, for a shopper.
+fn shown(content: serde_json::Value) -> Result<Content, String> {
+    let variant: Content = serde_json::from_value(content).unwrap();
+    assert!(variant.check("").is_empty());
+    let template = Template { fallback: "en".to_owned(), variants: [("en".to_owned(), variant)].into() };
+    let words = Words::compile(&template).map_err(|faults| format!("refused: {}", faults[0].1))?;
+    words.render(&[], &shopper()).map(|rendered| rendered.content).map_err(|failure| failure.to_string())
+}
+
+fn link(source: &str) -> Result<String, String> {
+    shown(json!({"body": "b", "link": source})).map(|content| content.link.unwrap())
+}
+
+#[test]
+fn a_value_in_a_link_stays_one_value() {
+    for (source, expected) in [
+        ("app://hello?name={{ user.attributes.first_name }}", "app://hello?name=Anna%20Maria"),
+        ("app://shop?q={{ event.properties.q }}&from=push", "app://shop?q=x%26coupon%3DFREE&from=push"),
+        ("app://gates/{{ event.properties.gate }}/map", "app://gates/A%2F7/map"),
+        ("app://city/{{ event.properties.city }}", "app://city/S%C3%A3o%20Paulo"),
+        ("app://{{ event.properties.plain }}", "app://a-b.c_d~e"),
+        ("app://n/{{ event.properties.amount }}/{{ user.attributes.age }}/{{ event.properties.late }}", "app://n/-12.6/31/True"),
+        ("app://h?n={{ user.attributes.nick|default('my friend') }}", "app://h?n=my%20friend"),
+        ("app://h?n={{ user.attributes.first_name|upper }}", "app://h?n=ANNA%20MARIA"),
+        ("app://h?n={{ 'a=' ~ event.properties.q|safe }}", "app://h?n=a%3Dx%26coupon%3DFREE"),
+        ("{% if thing.class %}app://t{% else %}app://q/{{ event.properties.q }}{% endif %}", "app://q/x%26coupon%3DFREE"),
+        ("app://l{% for l in user.attributes.langs %}/{{ l }}{% endfor %}", "app://l/de/fr%2Fch"),
+        ("{% raw %}app://{% endraw %}{{ event.properties.gate }}", "app://A%2F7"),
+    ] {
+        assert_eq!(link(source), Ok(expected.to_owned()), "{source}");
+    }
+    assert!(link("app://h?n={{ user.attributes.nick }}").unwrap_err().contains("missing"));
+    // Encoded it is six times a thousand bytes.
+    assert!(link("app://{{ event.properties.accents }}").unwrap_err().contains("longer"));
+}
+
+#[test]
+fn what_is_marked_safe_goes_into_a_link_as_it_is_and_nothing_is_encoded_twice_by_urlencode() {
+    for (source, expected) in [
+        ("app://{{ event.properties.path|safe }}", "app://shop/7?a=b"),
+        ("app://{{ event.properties.path|safe|upper }}", "app://SHOP/7?A=B"),
+        ("app://h?n={{ event.properties.done }}", "app://h?n=a%2520b"),
+        ("app://h?n={{ event.properties.done|safe }}", "app://h?n=a%20b"),
+        ("app://h?n={{ user.attributes.first_name|urlencode }}", "app://h?n=Anna%20Maria"),
+    ] {
+        assert_eq!(link(source), Ok(expected.to_owned()), "{source}");
+    }
+    let reason = link("app://hello?name={{ user.attributes.first_name|safe }}").unwrap_err();
+    assert_eq!(reason, "link in en: it is no link");
+    assert!(link("app://{{ user.attributes.nick|safe }}").unwrap_err().contains("missing"));
+}
+
+#[test]
+fn a_value_that_opens_a_link_is_whole_and_only_that_one() {
+    for (source, expected) in [
+        ("{{ event.properties.photo }}", "https://cdn.example/a.png?w=1&h=2"),
+        (" \n{{ event.properties.photo }} ", "https://cdn.example/a.png?w=1&h=2"),
+        ("{# a photo #}{{ event.properties.photo }}", "https://cdn.example/a.png?w=1&h=2"),
+        ("{{ event.properties.photo }}&n={{ event.properties.q }}", "https://cdn.example/a.png?w=1&h=2&n=x%26coupon%3DFREE"),
+        ("{{ event.properties.base }}/{{ event.properties.gate }}", "https://shop.example/A%2F7"),
+        (
+            "{% if event.properties.photo %}{{ event.properties.photo }}{% else %}app://x{% endif %}",
+            "https://cdn.example/a.png?w=1&h=2",
+        ),
+        ("{{ event.properties.base }}{{ event.properties.gate }}", "https://shop.exampleA%2F7"),
+        ("{{ event.properties.empty }}{{ event.properties.gate }}", "A%2F7"),
+        ("a{{ event.properties.gate }}", "aA%2F7"),
+    ] {
+        assert_eq!(link(source), Ok(expected.to_owned()), "{source}");
+    }
+    assert_eq!(link("{{ event.properties.city }}").unwrap_err(), "link in en: it is no link");
+}
+
+#[test]
+fn images_are_urls_too_and_other_texts_are_none() {
+    let source = "https://cdn.example/{{ event.properties.city }}.png";
+    let content = shown(json!({
+        "title": "{{ event.properties.q }}", "body": "{{ event.properties.city }}", "image": source,
+        "android": {"image": source, "data": {"q": "?{{ event.properties.q }}"}},
+        "data": {
+            "url": "https://shop.example/?q={{ event.properties.gate|urlencode }}&n={{ user.attributes.first_name|urlencode }}",
+            "path": "/{{ event.properties.path|safe }}",
+        },
+    }));
+    let content = content.unwrap();
+    assert_eq!((content.title.as_deref(), content.body.as_str()), (Some("x&coupon=FREE"), "São Paulo"));
+    assert_eq!(content.image.as_deref(), Some("https://cdn.example/S%C3%A3o%20Paulo.png"));
+    let android = content.android.unwrap();
+    assert_eq!(android.image.as_deref(), Some("https://cdn.example/S%C3%A3o%20Paulo.png"));
+    assert_eq!(json!(android.data), json!({"q": "?x&coupon=FREE"}));
+    let data = json!({"url": "https://shop.example/?q=A%2F7&n=Anna%20Maria", "path": "/shop/7?a=b"});
+    assert_eq!(json!(content.data), data);
+    for (field, content) in [
+        ("image", json!({"body": "b", "image": "{{ event.properties.q }}"})),
+        ("android.image", json!({"body": "b", "android": {"image": "{{ event.properties.q }}"}})),
+    ] {
+        assert_eq!(shown(content).unwrap_err(), format!("{field} in en: it is no URL that begins with https://"));
+    }
+    let missing = "https://x.example/?n={{ user.attributes.nick|urlencode }}";
+    assert!(shown(json!({"body": "b", "data": {"url": missing}})).unwrap_err().contains("missing"));
+    assert!(shown(json!({"body": "{{ event.properties.accents|urlencode|length }}"})).unwrap_err().contains("longer"));
+}
+
 #[test]
 fn missing_values_silence_with_a_reason_that_tells_no_value() {
     for source in [

@@ -1,8 +1,9 @@
 //! The template engine, tamed: minijinja bounds steps, this bounds memory.
 //!
-//! A template has no assignments, macros or inclusions, few loops and joins, filters that never multiply, and an output
-//! that ends at what a push can carry.
+//! A template has no assignments, macros or inclusions, few loops and joins, filters that never multiply or end where an
+//! output does, and an output that ends at what a push can carry.
 
+use super::url;
 use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value, filters, tests};
 use std::collections::BTreeMap;
 use std::io;
@@ -33,6 +34,8 @@ pub(super) static ENGINE: LazyLock<Environment<'static>> = LazyLock::new(|| {
     // A missing name must silence, not print a gap; `if` and `default` may ask.
     engine.set_undefined_behavior(UndefinedBehavior::SemiStrict);
     engine.set_debug(false);
+    engine.set_auto_escape_callback(url::escape_of);
+    engine.set_formatter(url::write_value);
     engine.add_filter("upper", filters::upper);
     engine.add_filter("lower", filters::lower);
     engine.add_filter("title", filters::title);
@@ -45,6 +48,8 @@ pub(super) static ENGINE: LazyLock<Environment<'static>> = LazyLock::new(|| {
     engine.add_filter("round", filters::round);
     engine.add_filter("first", filters::first);
     engine.add_filter("last", filters::last);
+    engine.add_filter("safe", filters::safe);
+    engine.add_filter("urlencode", url::urlencode);
     engine.add_test("defined", tests::is_defined);
     engine.add_test("undefined", tests::is_undefined);
     engine.add_test("number", tests::is_number);
@@ -99,11 +104,20 @@ pub(super) fn explain(error: &minijinja::Error) -> String {
 /// A writer that ends at what a push can carry.
 pub(super) struct Bounded(pub(super) Vec<u8>);
 
+impl Bounded {
+    /// For one text, which begins here.
+    pub(super) fn new() -> Self {
+        url::begin();
+        Self(Vec::with_capacity(128))
+    }
+}
+
 impl io::Write for Bounded {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.0.len() + bytes.len() > OUTPUT_BYTES_MAX {
             return Err(io::Error::other("too long"));
         }
+        url::wrote(bytes);
         self.0.extend_from_slice(bytes);
         Ok(bytes.len())
     }

@@ -2,6 +2,7 @@
 
 mod engine;
 mod reads;
+mod url;
 
 use super::rule::{Name, Sample};
 use super::template::Template;
@@ -199,7 +200,7 @@ impl Words {
 
     fn text(&self, (locale, part): (&str, &str), root: &Value, spent: &Cell<u64>) -> Result<String, String> {
         let template = self.engine.get_template(&text_name(locale, part)).map_err(|_| "there is no such text".to_owned())?;
-        let mut output = Bounded(Vec::with_capacity(128));
+        let mut output = Bounded::new();
         let rendered = template.render_captured_to(root.clone(), &mut output);
         let steps = match &rendered {
             Ok(rendered) => rendered.state().fuel_levels().map_or(0, |(used, _)| used),

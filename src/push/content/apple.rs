@@ -9,7 +9,8 @@ use utoipa::ToSchema;
 #[schema(as = PushApple)]
 pub struct Apple {
     /// `apns-push-type`: `alert`, `background`, `voip`, `complication`, `fileprovider`, `location`, `pushtotalk`, `widgets`,
-    /// `controls`, or a newer word together with `topic_suffix`; absent: `alert`, of silent ones `background`.
+    /// `controls`, or a newer word together with `topic_suffix`; absent: `alert`, of silent ones `background`. From `voip` to
+    /// `controls` they go to installations that were registered with a token of that kind (`token_kind`), and to no other iPhone.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(min_length = 1, max_length = 32)]
     pub push_type: Option<String>,

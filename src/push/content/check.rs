@@ -33,6 +33,9 @@ impl Content {
         }
         if let Some(android) = &self.android {
             check_android(&mut faults, android);
+            if self.encrypted.is_some() && android.image.as_deref().is_some_and(is_template) {
+                faults.refuse("android.image", "invalid", "the gateway reads it: nothing of a person stands in it");
+            }
             self.check_data(&mut faults, "android.data", &android.data);
         }
         if let Some(web) = &self.web {
@@ -248,8 +251,8 @@ fn check_android(faults: &mut Faults, android: &Android) {
 }
 
 fn check_web(faults: &mut Faults, web: &Web) {
-    faults.https("web.icon", web.icon.as_deref());
-    faults.https("web.badge", web.badge.as_deref());
+    faults.fixed_https("web.icon", web.icon.as_deref());
+    faults.fixed_https("web.badge", web.badge.as_deref());
     faults.text("web.tag", web.tag.as_deref(), 64);
     faults.timings("web.vibrate_ms", &web.vibrate_ms);
     if web.silent && !web.vibrate_ms.is_empty() {
@@ -261,6 +264,6 @@ fn check_web(faults: &mut Faults, web: &Web) {
     for (n, action) in web.actions.iter().enumerate() {
         faults.text(&format!("web.actions[{n}].action"), Some(&action.action), 64);
         faults.text(&format!("web.actions[{n}].title"), Some(&action.title), 100);
-        faults.https(&format!("web.actions[{n}].icon"), action.icon.as_deref());
+        faults.fixed_https(&format!("web.actions[{n}].icon"), action.icon.as_deref());
     }
 }

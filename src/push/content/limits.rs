@@ -43,6 +43,14 @@ impl Faults {
         }
     }
 
+    /// A URL over https that is the same for everybody: nobody renders it, so braces would reach the phone.
+    pub(super) fn fixed_https(&mut self, field: &str, url: Option<&str>) {
+        self.https(field, url);
+        if url.is_some_and(is_template) {
+            self.refuse(field, "invalid", "is no template: it must be a URL that is the same for everybody");
+        }
+    }
+
     /// A colour.
     pub(super) fn color(&mut self, field: &str, color: Option<&str>) {
         let good = |c: &str| c.strip_prefix('#').is_some_and(|hex| hex.len() == 6 && hex.bytes().all(|b| b.is_ascii_hexdigit()));

@@ -51,11 +51,11 @@ pub struct Content {
     #[serde(skip_serializing_if = "String::is_empty")]
     #[schema(min_length = 1, max_length = 4096)]
     pub body: String,
-    /// URL of an image, https.
+    /// URL of an image, https. Values in it are percent-encoded, but for one that it begins with and what is marked `safe`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 2048)]
     pub image: Option<String>,
-    /// What the app opens on a tap: a link of the web or of the app.
+    /// What the app opens on a tap: a link of the web or of the app. Values in it are percent-encoded as in `image`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 2048)]
     pub link: Option<String>,

@@ -7,9 +7,11 @@ impl Content {
     /// The field that came out as nothing that a gateway takes, and why.
     pub fn fault(&self) -> Option<(String, &'static str)> {
         let fault = |field: &str, why| Some((field.to_owned(), why));
-        let image = self.image.as_deref().is_some_and(|url| !is_https(url));
-        if image {
-            return fault("image", "it is no URL that begins with https://");
+        let android = self.android.as_ref().and_then(|android| android.image.as_deref());
+        for (field, url) in [("image", self.image.as_deref()), ("android.image", android)] {
+            if url.is_some_and(|url| !is_https(url)) {
+                return fault(field, "it is no URL that begins with https://");
+            }
         }
         if self.link.as_deref().is_some_and(|link| link.is_empty() || link.contains(char::is_whitespace)) {
             return fault("link", "it is no link");

@@ -2,6 +2,7 @@
 
 use super::{Content, Localised};
 use serde_json::Value;
+use std::sync::Arc;
 
 /// Whether a text has anything in it that a template engine would read.
 pub fn is_template(text: &str) -> bool {
@@ -9,6 +10,11 @@ pub fn is_template(text: &str) -> bool {
 }
 
 impl Content {
+    /// Whether the field of this name, as [`Content::texts`] has it, is a URL: values are encoded there.
+    pub fn is_url(field: &str) -> bool {
+        matches!(field, "image" | "link" | "android.image")
+    }
+
     /// Every text that may be a template, by the name of its field: `title`, `body_key.args[0]`, `data.gate`.
     pub fn texts(&self) -> Vec<(String, &str)> {
         let mut texts: Vec<(String, &str)> = Vec::with_capacity(4 + self.data.len());
@@ -27,6 +33,7 @@ impl Content {
         for (name, key) in self.keys() {
             texts.extend(key.args.iter().enumerate().map(|(n, arg)| (format!("{name}.args[{n}]"), arg.as_str())));
         }
+        texts.extend(self.android.iter().filter_map(|android| Some(("android.image".to_owned(), android.image.as_deref()?))));
         let own = self.data.iter().map(|entry| ("data", entry));
         let androids = self.android.iter().flat_map(|android| &android.data).map(|entry| ("android.data", entry));
         texts.extend(own.chain(androids).filter_map(|(at, (key, value))| Some((format!("{at}.{key}"), value.as_str()?))));
@@ -61,6 +68,13 @@ impl Content {
                 *arg = make(&format!("{name}.args[{n}]"), arg)?;
             }
         }
+        if let Some(android) = &mut content.android {
+            let image = android.image.as_deref().map(|url| make("android.image", url)).transpose()?;
+            // Most are the same for everybody, and then the block stays shared.
+            if image != android.image {
+                Arc::make_mut(android).image = image;
+            }
+        }
         for (key, value) in &mut content.data {
             if let Value::String(text) = value {
                 *text = make(&format!("data.{key}"), text)?;
@@ -69,7 +83,7 @@ impl Content {
         if let Some(android) = &mut content.android
             && android.data.values().any(Value::is_string)
         {
-            for (key, value) in &mut std::sync::Arc::make_mut(android).data {
+            for (key, value) in &mut Arc::make_mut(android).data {
                 if let Value::String(text) = value {
                     *text = make(&format!("android.data.{key}"), text)?;
                 }
