@@ -2,13 +2,16 @@
 
 use super::check::Check;
 use crate::http::unique_keys;
+use crate::people::device::own_word;
 use crate::push::Content;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use utoipa::ToSchema;
 
 /// Most locales of one template.
-const VARIANTS_MAX: usize = 50;
+pub const VARIANTS_MAX: usize = 50;
+/// What is said of a key that is no locale.
+pub const NO_LOCALE: &str = "must be a locale such as en or de-CH";
 
 /// What is said, per locale.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -31,10 +34,15 @@ impl Template {
         if !self.variants.contains_key(&self.fallback) {
             check.refuse("template.fallback", "invalid", "must be the locale of one of the variants");
         }
+        let own: BTreeSet<_> = self.variants.values().map(|variant| own_word(variant.kind().word)).collect();
+        if own.len() > 1 {
+            let message = "kinds of push with tokens of their own, such as `voip`, are the same in all languages";
+            check.refuse("template.variants", "invalid", message);
+        }
         for (locale, variant) in &self.variants {
             let at = format!("template.variants.{locale}");
             if !is_locale(locale) {
-                check.refuse(&at, "invalid", "must be a locale such as en or de-CH");
+                check.refuse(&at, "invalid", NO_LOCALE);
             }
             for fault in variant.check(&at) {
                 check.refuse(fault.field, fault.code, fault.message);
@@ -43,7 +51,8 @@ impl Template {
     }
 }
 
-fn is_locale(text: &str) -> bool {
+/// Whether a template may name its words so.
+pub fn is_locale(text: &str) -> bool {
     let mut parts = text.split('-');
     let language = parts.next().unwrap_or("");
     text.len() <= 35

@@ -260,9 +260,7 @@ pub(super) fn messages_of(
             topic: traits.topic.clone(),
             test: input.test,
             content: push::Content { inbox_until_ms, ..content.clone() },
-            collapse_id: (content.collapse_id.clone())
-                .or_else(|| terms.collapse_id.clone())
-                .unwrap_or_else(|| collapse_id(to.choice_id)),
+            collapse_id: content.collapse_id.clone().unwrap_or_else(|| collapse_id(to.choice_id)),
             mode: match terms.campaign.mode {
                 Mode::AtMostOnce => push::Mode::AtMostOnce,
                 Mode::AtLeastOnce => push::Mode::AtLeastOnce,

@@ -355,6 +355,7 @@ fn device_facts(device: &device::Device, now_ms: i64) -> Device {
         platform,
         has_token: traits.has_live_token(now_ms),
         permitted: traits.push_permission.shows(),
+        own_kind: traits.own_kind().map(str::to_owned),
         locale: traits.locale.clone(),
         time_zone: traits.time_zone.clone(),
         last_seen_ms: device.last_seen_ms,

@@ -109,6 +109,9 @@ pub struct Device {
     pub has_token: bool,
     /// Whether the operating system lets it show messages.
     pub permitted: bool,
+    /// Apple's word for the kind of push that its token is for alone; absent: for what is no such kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_kind: Option<String>,
     /// Its language.
     pub locale: Option<String>,
     /// Its time zone.

@@ -13,11 +13,13 @@ use crate::push::{Content, Gateway};
 pub fn words(input: &Input, terms: &Terms, device: &Device, view: &View<'_>) -> Result<Content, Refused> {
     let locales = [device.locale.as_deref(), input.user.locale.as_deref()];
     let locales: Vec<&str> = locales.into_iter().flatten().collect();
-    let words = view.words(terms, &locales, &device.facts).map_err(|failure| Refused {
+    let mut words = view.words(terms, &locales, &device.facts).map_err(|failure| Refused {
         reason: Refusal::TemplateFailed,
         detail: Some(failure.to_string()),
         field: Some(failure.part),
     })?;
+    // A direct push may name one beside its words: it is weighed with them.
+    words.collapse_id = words.collapse_id.or_else(|| terms.collapse_id.clone());
     words.fits(Gateway::of(device.platform)).map_err(|large| Refused {
         reason: Refusal::PayloadTooLarge,
         detail: Some(large.to_string()),

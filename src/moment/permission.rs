@@ -8,6 +8,7 @@ use super::value::Limit;
 use crate::campaign::rule::Name;
 use crate::campaign::{Class, Devices};
 use crate::id::ConsentId;
+use crate::people::device::Platform;
 use crate::people::profile::quiet;
 
 /// A candidate that passed all gates.
@@ -169,17 +170,20 @@ impl Way<'_> {
         Ok(())
     }
 
-    /// Gate 5. Of the kept devices those stay that have a live token and may show messages.
+    /// Gate 5. Of the kept devices those stay that have a live token for this kind of push and may show messages. What goes to
+    /// a token of its own needs no permission to show them.
     fn reachable(&mut self) -> Result<(), Refusal> {
         if self.kept.is_empty() {
             return Err(Refusal::NoDevice);
         }
         let devices = &self.input.user.devices;
-        self.kept.retain(|n| devices[*n].has_token);
+        let own_kind = self.terms.own_kind();
+        let takes = |device: &Device| device.platform != Platform::Ios || device.own_kind.as_deref() == own_kind;
+        self.kept.retain(|n| devices[*n].has_token && takes(&devices[*n]));
         if self.kept.is_empty() {
             return Err(Refusal::NoToken);
         }
-        self.kept.retain(|n| devices[*n].permitted);
+        self.kept.retain(|n| devices[*n].permitted || devices[*n].own_kind.is_some());
         if self.kept.is_empty() { Err(Refusal::NoPermission) } else { Ok(()) }
     }
 

@@ -5,6 +5,7 @@ use crate::campaign::words::{Known as Vocabulary, RenderFailure, Words};
 use crate::campaign::{Campaign, LiveCampaign, LiveOffer, Name, Offer, Rule, RuleFailure, Scope, Start};
 use crate::error::{Error, Result};
 use crate::id::PushId;
+use crate::people::device::own_word;
 use crate::push::Content;
 use crate::push::activity::Shown;
 use serde_json::{Value, json};
@@ -101,6 +102,13 @@ impl Terms {
     /// The topic that a user must not have switched off; only a direct push may have none.
     pub fn topic(&self) -> Option<&str> {
         Some(self.offer.topic.as_str()).filter(|topic| !(topic.is_empty() && self.version.is_direct()))
+    }
+
+    /// Apple's word for its kind of push, when such pushes go to tokens of their own: in all languages the same.
+    pub fn own_kind(&self) -> Option<&'static str> {
+        let template = &self.offer.template;
+        let words = template.variants.get(&template.fallback).filter(|_| self.activity.is_none())?;
+        own_word(words.kind().word)
     }
 
     /// The campaign's rule and the offer's, those that there are.

@@ -1,7 +1,7 @@
 //! One connection: TCP, TLS, HTTP/2, its slots, its keep-alive, its end.
 
 use super::wire::{Seen, Watched};
-use super::{Answer, LetsIn, Target, Trust};
+use super::{Answer, Says, Target, Trust};
 use bytes::Bytes;
 use futures_util::future::poll_fn;
 use h2::client::{Connection, SendRequest};
@@ -46,7 +46,8 @@ pub(super) struct Live {
     in_flight: AtomicUsize,
     /// Whether the gateway has let us in: until then one stream is all that it allows.
     warm: AtomicBool,
-    lets_in: LetsIn,
+    lets_in: Says,
+    ends: Says,
     closed: AtomicBool,
     changed: Notify,
     on_change: OnChange,
@@ -94,6 +95,7 @@ async fn establish(opening: Opening<'_>) -> Result<Arc<Live>, String> {
         in_flight: AtomicUsize::new(0),
         warm: AtomicBool::new(false),
         lets_in: target.lets_in,
+        ends: target.ends,
         closed: AtomicBool::new(false),
         changed: Notify::new(),
         on_change,
@@ -225,8 +227,12 @@ impl Live {
         self.in_flight.load(Ordering::SeqCst) > self.allowed.load(Ordering::SeqCst)
     }
 
-    /// It has answered; from the first answer that lets us in it carries many streams.
+    /// It has answered; from the first answer that lets us in it carries many streams, from one that says so no more.
     pub(super) fn answered(&self, answer: &Answer) {
+        if (self.ends)(answer) {
+            self.close();
+            return;
+        }
         if !self.is_warm() && (self.lets_in)(answer) && !self.warm.swap(true, Ordering::SeqCst) {
             (self.on_change)(Change::Connection);
         }

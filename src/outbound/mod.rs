@@ -36,8 +36,8 @@ use tokio::net::TcpStream;
 /// Connects to a host and port in a way of the caller's own.
 pub type Dial = Arc<dyn Fn(String, u16) -> BoxFuture<'static, std::result::Result<TcpStream, guarded::Failure>> + Send + Sync>;
 
-/// Whether an answer proves beyond doubt that the gateway accepts who we are.
-pub type LetsIn = fn(&Answer) -> bool;
+/// Whether an answer says a certain thing of its connection.
+pub type Says = fn(&Answer) -> bool;
 
 fn succeeds(answer: &Answer) -> bool {
     answer.status.is_success()
@@ -55,12 +55,14 @@ pub struct Target {
     /// How to connect; the machine's own way when there is none.
     dial: Option<Dial>,
     /// See [`Target::proven_by`].
-    lets_in: LetsIn,
+    lets_in: Says,
+    /// See [`Target::ended_by`].
+    ends: Says,
 }
 
 impl std::fmt::Debug for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { host, port, authority, dial, lets_in: _ } = self;
+        let Self { host, port, authority, dial, lets_in: _, ends: _ } = self;
         let judged = dial.is_some();
         f.debug_struct("Target")
             .field("host", host)
@@ -79,14 +81,14 @@ impl Target {
     pub fn new(authority: &str, instead: &str, setting: &str) -> Result<Self> {
         if instead.is_empty() {
             let host = authority.to_owned();
-            return Ok(Self { authority: host.clone(), host, port: 443, dial: None, lets_in: succeeds });
+            return Ok(Self { authority: host.clone(), host, port: 443, dial: None, lets_in: succeeds, ends: |_| false });
         }
         let wrong = || Error::broken(format!("{setting}: expected https://host or https://host:port without a path"));
         let rest = instead.strip_prefix("https://").ok_or_else(wrong)?.trim_end_matches('/');
         let parsed: http::uri::Authority = rest.parse().map_err(|_| wrong())?;
         let host = parsed.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         let port = parsed.port_u16().unwrap_or(443);
-        Ok(Self { host, port, authority: authority.to_owned(), dial: None, lets_in: succeeds })
+        Ok(Self { host, port, authority: authority.to_owned(), dial: None, lets_in: succeeds, ends: |_| false })
     }
 
     /// The server of this name, or name and port.
@@ -106,8 +108,14 @@ impl Target {
     /// The same, where other answers than a success open a connection for many streams too: a thousand dead tokens must not
     /// be found out one by one.
     #[must_use]
-    pub fn proven_by(self, lets_in: LetsIn) -> Self {
+    pub fn proven_by(self, lets_in: Says) -> Self {
         Self { lets_in, ..self }
+    }
+
+    /// The same, where such an answer says that its connection is of no more use: no further request goes over that one.
+    #[must_use]
+    pub fn ended_by(self, ends: Says) -> Self {
+        Self { ends, ..self }
     }
 
     async fn connect(&self) -> std::result::Result<TcpStream, String> {

@@ -64,7 +64,7 @@ impl Edge {
                     Environment::Production => apns::PRODUCTION,
                     Environment::Sandbox => apns::SANDBOX,
                 };
-                let pool = self.pool(Target::new(authority, &config.apns_url, "KAIROS_APNS_URL")?, limits);
+                let pool = self.pool(Target::new(authority, &config.apns_url, "KAIROS_APNS_URL")?.ended_by(apns::ends), limits);
                 let client = apns::Client::new(self.provider_tokens.of(key, environment), topics, authority);
                 let manage = Pool::new(self.manage_target(environment)?, self.trust.clone(), MANAGE_LIMITS, || {});
                 Ok((pool, Client::Apns { client, manage }))

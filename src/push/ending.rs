@@ -1,6 +1,7 @@
 //! How an attempt ends: from what became of a hand-over to the message's next state. Pure.
 
 use super::message::{Mode, State};
+use super::pulse::PAUSE_MS;
 use super::retry::Pauses;
 use super::verdict::{Reason, Verdict};
 use crate::outbound::Loss;
@@ -8,6 +9,9 @@ use crate::outbound::Loss;
 /// Pause before a push that the gateway refused unseen is sent again for the second time, in milliseconds.
 const REFUSED_BASE_MS: i64 = 200;
 const REFUSED_LIMIT_MS: i64 = 10_000;
+
+/// When to ask again after our credential was refused. A single message that waits for weeks must not ask all that time.
+const MENDING: Pauses = Pauses { base_ms: PAUSE_MS, limit_ms: 10 * PAUSE_MS, floor_ms: PAUSE_MS };
 
 /// What became of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,11 +66,13 @@ pub struct Next {
     pub due_ms: Option<i64>,
     /// Since when the token is dead, when the gateway said so beyond doubt.
     pub dead_ms: Option<i64>,
+    /// Whether the push may have arrived although it is to be sent again.
+    pub perhaps: bool,
 }
 
 impl Next {
     fn end(state: State, reason: impl Into<Reason>) -> Self {
-        Self { state, reason: Some(reason.into()), due_ms: None, dead_ms: None }
+        Self { state, reason: Some(reason.into()), due_ms: None, dead_ms: None, perhaps: false }
     }
 
     /// Nothing has left and nothing speaks against another try.
@@ -96,7 +102,8 @@ pub fn next(tried: Tried, end: &End, pauses: Pauses, whim: f64) -> Next {
     match end {
         End::Said { verdict, .. } => match verdict {
             Verdict::Accepted => Next { reason: None, ..Next::end(State::Accepted, "") },
-            Verdict::Rejected(reason) | Verdict::Misconfigured(reason) => Next::end(State::Rejected, reason.clone()),
+            Verdict::Rejected(reason) => Next::end(State::Rejected, reason.clone()),
+            Verdict::Misconfigured(reason) => again(reason, MENDING.after(attempt, None, 1.0)),
             Verdict::Unregistered { at_ms } => Next { dead_ms: *at_ms, ..Next::end(State::Rejected, "unregistered") },
             Verdict::Later { reason, after_ms } => again(reason, pauses.after(attempt, *after_ms, whim)),
             Verdict::Hold(reason) => again(reason, pauses.after(attempt, None, whim)),
@@ -124,6 +131,6 @@ pub fn next(tried: Tried, end: &End, pauses: Pauses, whim: f64) -> Next {
 pub fn unknown(tried: Tried, reason: &'static str) -> Next {
     match tried.mode {
         Mode::AtMostOnce => Next::end(State::Unknown, reason),
-        Mode::AtLeastOnce => Next::wait(State::RetryAt, reason, tried.now_ms.min(tried.deadline_ms)),
+        Mode::AtLeastOnce => Next { perhaps: true, ..Next::wait(State::RetryAt, reason, tried.now_ms.min(tried.deadline_ms)) },
     }
 }

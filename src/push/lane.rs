@@ -12,7 +12,6 @@ use super::store::Claimed;
 use super::traffic::Traffic;
 use super::verdict::{Reason, Verdict};
 use super::{apns, fcm, sealing, webpush};
-use crate::clock;
 use crate::error::Result;
 use crate::id::UserId;
 use crate::outbound::{Answer, Loss, Outgoing, Pool, Slot};
@@ -22,9 +21,6 @@ use http::{HeaderValue, StatusCode};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use tokio::time::Instant;
-
-/// How long a lane pauses after its credential or settings were refused, in milliseconds.
-const PAUSE_MS: i64 = 30_000;
 
 /// One app's way to one gateway under one key.
 pub(super) struct Lane {
@@ -39,7 +35,6 @@ pub(super) struct Lane {
     pool: Pool,
     client: Client,
     platform: Platform,
-    paused_until_ms: AtomicI64,
     pub(super) traffic: Traffic,
     /// When slots were asked for last, UTC milliseconds.
     taken_ms: AtomicI64,
@@ -84,7 +79,6 @@ impl Lane {
             pool,
             client,
             platform: platform.clone(),
-            paused_until_ms: AtomicI64::new(0),
             traffic,
             taken_ms: AtomicI64::new(0),
             opened_ms: platform.clock.now_ms(),
@@ -105,9 +99,6 @@ impl Lane {
     /// Up to `n` slots, for bulk or for what is not; fewer or none while connections or our own token are on their way, during
     /// a pause, or when the project's quota is used up. Slots that are not used are given back by [`Lane::give_back`].
     pub(super) fn take(&self, (n, bulk): (usize, bool), now_ms: i64) -> Vec<Slot> {
-        if clock::is_ahead(self.paused_until_ms.load(Ordering::SeqCst), now_ms, PAUSE_MS) {
-            return Vec::new();
-        }
         self.taken_ms.store(now_ms, Ordering::Relaxed);
         self.pulse.unconnected(self.pool.failed(), now_ms);
         let gap = self.pulse.room((n, self.in_flight()), now_ms);
@@ -145,12 +136,11 @@ impl Lane {
 
     /// Until when nothing is sent here, UTC milliseconds; `None` when there is no pause.
     pub(super) fn paused_until_ms(&self, now_ms: i64) -> Option<i64> {
-        let own_ms = Some(self.paused_until_ms.load(Ordering::SeqCst)).filter(|ms| clock::is_ahead(*ms, now_ms, PAUSE_MS));
         let token_ms = match &self.client {
             Client::Apns { .. } | Client::WebPush(_) => None,
             Client::Fcm { client, quota } => client.token.paused_until_ms(now_ms).max(quota.empty_until_ms(now_ms)),
         };
-        own_ms.max(token_ms).max(self.pulse.until_ms(now_ms))
+        token_ms.max(self.pulse.until_ms(now_ms))
     }
 
     /// A slot, now or within this time, for what shows no device's token; none during a pause.
@@ -210,6 +200,10 @@ impl Lane {
 
     /// The request for a push, as it has to look now, and the token that it shows.
     pub(super) fn request(&self, push: &Push, prepared: Prepared, now_ms: i64) -> Result<(Outgoing, HeaderValue), Held> {
+        // Claimed before the refusal: it would fare the same.
+        if self.pulse.is_refused(now_ms) {
+            return Err(Held::Slotless);
+        }
         match &self.client {
             Client::WebPush(client) => {
                 let sealed = prepared.ok_or(Held::Slotless)?;
@@ -293,11 +287,21 @@ impl Lane {
     fn conclude(&self, verdict: &Verdict, now_ms: i64) {
         match verdict {
             Verdict::Accepted => self.standing.proven(now_ms),
-            Verdict::Reconnect(_) => self.pool.reconnect(),
-            Verdict::Misconfigured(reason) => self.pause(reason, now_ms),
+            Verdict::Misconfigured(reason) => {
+                self.pause(reason, now_ms);
+                // Apple: after a key was revoked, all connections are to be closed.
+                if self.gateway == Gateway::Apns {
+                    self.pool.reconnect();
+                }
+            }
             // Somebody else signs with this key: nothing that waiting alone would mend.
             Verdict::Hold(reason) => self.standing.refused(reason, now_ms),
-            Verdict::Rejected(_) | Verdict::Unregistered { .. } | Verdict::Later { .. } | Verdict::Renew(_) => {}
+            // The connection has closed itself.
+            Verdict::Reconnect(_)
+            | Verdict::Rejected(_)
+            | Verdict::Unregistered { .. }
+            | Verdict::Later { .. }
+            | Verdict::Renew(_) => {}
         }
     }
 
@@ -351,7 +355,7 @@ impl Lane {
             reason,
             "the gateway refuses the app's credential or settings: its pushes pause"
         );
-        self.paused_until_ms.store(now_ms + PAUSE_MS, Ordering::SeqCst);
+        self.pulse.refused(now_ms);
         self.standing.refused(reason, now_ms);
     }
 

@@ -5,15 +5,18 @@ use super::health::Health;
 use super::message::Gateway;
 use super::verdict::{Reason, Verdict};
 use super::window::{Flight, Window};
+use crate::clock::is_ahead;
 use crate::id::UserId;
 use crate::outbound::{Loss, Room};
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// The word for connections that cannot be made.
 const NO_CONNECTION: &str = "no_connection";
+/// How long nothing goes out after our credential or settings were refused, in milliseconds.
+pub(super) const PAUSE_MS: i64 = 30_000;
 /// So many users are remembered for it.
 const DOUBTERS_MAX: usize = 1_000;
 /// Answers from here on say that the gateway does not work.
@@ -27,6 +30,8 @@ pub(super) struct Pulse {
     slots: AtomicUsize,
     /// How many connections had failed when that was looked at last.
     unconnected: AtomicU64,
+    /// Nothing goes out before this time, because our credential or settings are refused; UTC milliseconds.
+    refused_until_ms: AtomicI64,
     /// When it began. How long answers take is read off the machine's monotonic clock: a step of the wall clock would be
     /// taken for a slow gateway, and in a replay the domain's clock says nothing of how fast a gateway is.
     since: Instant,
@@ -38,6 +43,8 @@ struct Mind {
     doubters: HashSet<UserId>,
     breaker: Breaker,
     window: Window,
+    /// Since when our credential or settings are refused.
+    refused: Option<Instant>,
 }
 
 impl Departure {
@@ -63,12 +70,14 @@ impl Pulse {
             doubters: HashSet::new(),
             breaker: Breaker::default(),
             window: Window::new(streams),
+            refused: None,
         };
         let pulse = Self {
             gateway,
             mind: Mutex::new(mind),
             slots: AtomicUsize::new(1),
             unconnected: AtomicU64::new(0),
+            refused_until_ms: AtomicI64::new(0),
             since: Instant::now(),
         };
         // Whoever watches the figure sees that it is there.
@@ -79,11 +88,11 @@ impl Pulse {
     /// How many pushes may be in flight, and how many may go beside those that are; `wanted` would like to.
     pub(super) fn room(&self, (wanted, in_flight): (usize, usize), now_ms: i64) -> Room {
         let mut mind = self.mind();
-        if mind.breaker.until_ms(now_ms).is_some() {
+        if self.is_refused(now_ms) || mind.breaker.until_ms(now_ms).is_some() {
             return Room { all: 0, free: 0 };
         }
         // Under suspicion, or after a pause, one push shows whether anything has changed.
-        if mind.health.is_suspected() || mind.breaker.open().is_some() {
+        if mind.health.is_suspected() || mind.refused.is_some() || mind.breaker.open().is_some() {
             return Room { all: 1, free: usize::from(in_flight == 0) };
         }
         Room { all: mind.window.limit(), free: mind.window.room(wanted, in_flight) }
@@ -111,6 +120,10 @@ impl Pulse {
         let mut mind = self.mind();
         if mind.window.answered(self.flight(left)) {
             self.shrunk(&mind.window);
+        }
+        // What left before the refusal proves nothing.
+        if *verdict == Verdict::Accepted && mind.refused.is_some_and(|since| left.at >= since) {
+            mind.refused = None;
         }
         match verdict {
             // One connection is at its end: that says nothing of the next.
@@ -172,9 +185,22 @@ impl Pulse {
         (sound, suspected)
     }
 
-    /// Until when the breaker holds everything back, UTC milliseconds.
+    /// Our credential or settings were refused: nothing goes out for a while, and then one push at a time asks whether they
+    /// still are.
+    pub(super) fn refused(&self, now_ms: i64) {
+        self.mind().refused = Some(Instant::now());
+        self.refused_until_ms.store(now_ms + PAUSE_MS, Ordering::SeqCst);
+    }
+
+    /// Whether nothing goes out because they were refused just now.
+    pub(super) fn is_refused(&self, now_ms: i64) -> bool {
+        is_ahead(self.refused_until_ms.load(Ordering::SeqCst), now_ms, PAUSE_MS)
+    }
+
+    /// Until when everything is held back, UTC milliseconds.
     pub(super) fn until_ms(&self, now_ms: i64) -> Option<i64> {
-        self.mind().breaker.until_ms(now_ms)
+        let refused_ms = self.is_refused(now_ms).then(|| self.refused_until_ms.load(Ordering::SeqCst));
+        refused_ms.max(self.mind().breaker.until_ms(now_ms))
     }
 
     /// What the breaker is open for, and how many pushes may be in flight.

@@ -21,8 +21,6 @@ use tokio::sync::mpsc;
 
 /// Ends in one transaction.
 const BATCH: usize = 1_000;
-/// Google asks never to retry sooner.
-const FCM_FLOOR_MS: i64 = 10_000;
 
 /// The end of one attempt.
 pub(super) struct Outcome {
@@ -126,12 +124,7 @@ impl Elsewhere {
 
 fn written(platform: &Platform, outcome: Outcome, now_ms: i64) -> Written {
     let Outcome { claimed, gateway, end, aboard, elsewhere, environment } = outcome;
-    let config = &platform.config;
-    let floor_ms = match gateway {
-        Gateway::Apns | Gateway::WebPush => 0,
-        Gateway::Fcm => FCM_FLOOR_MS,
-    };
-    let pauses = Pauses { base_ms: config.retry_base_ms, limit_ms: config.retry_limit_ms, floor_ms };
+    let pauses = Pauses::of(gateway, &platform.config);
     // Randomness is a call to the system, and most pushes are accepted.
     let whim = if is_accepted(&end) { 0.0 } else { f64::from(u16::from_le_bytes(platform.ids.bytes())) / 65_536.0 };
     let mut next = next(claimed.tried(now_ms), &end, pauses, whim);
@@ -166,7 +159,7 @@ fn written(platform: &Platform, outcome: Outcome, now_ms: i64) -> Written {
         })
     });
     // Apple forgets the token of an activity that is over, and says no more than that it does not know it.
-    if claimed.activity && elsewhere.is_none() && is_unknown(&end) {
+    if claimed.activity && is_unknown(&end) {
         next.dead_ms = Some(claimed.started_ms);
     }
     let activity = claimed.activity;
@@ -220,13 +213,13 @@ async fn patiently(platform: &Platform, desk: &SharedDesk, which: Which) -> Resu
     loop {
         let (desk, of) = (Arc::clone(desk), platform.clone());
         let written = platform.store.write_patiently(move |conn| {
-            let mut desk = lock(&desk);
+            let (mut desk, now_ms) = (lock(&desk), of.clock.now_ms());
             match which {
                 Which::All => {
                     desk.gather(&of);
-                    write(conn, &desk.ends)
+                    write(conn, &desk.ends, now_ms)
                 }
-                Which::One(n) => write(conn, desk.ends.get(n..=n).unwrap_or_default()),
+                Which::One(n) => write(conn, desk.ends.get(n..=n).unwrap_or_default(), now_ms),
             }
         });
         match written.await {
@@ -241,7 +234,7 @@ async fn patiently(platform: &Platform, desk: &SharedDesk, which: Which) -> Resu
     }
 }
 
-fn write(conn: &mut Conn, ends: &[Written]) -> Result<bool> {
+fn write(conn: &mut Conn, ends: &[Written], now_ms: i64) -> Result<bool> {
     let alone = |w: &&Written| w.settlement.waits() || w.dead.is_some() || w.at_home.is_some();
     let rest = || ends.iter().filter(|w| !alone(w));
     let mut moved = rest().count().saturating_sub(store::end_alike(conn, rest().map(|w| &w.settlement))?);
@@ -255,7 +248,7 @@ fn write(conn: &mut Conn, ends: &[Written]) -> Result<bool> {
         }
     }
     for (app, dead) in &killed {
-        device::bury(conn, *app, dead)?;
+        device::bury(conn, *app, (dead, now_ms))?;
     }
     if moved > 0 {
         tracing::warn!(messages = moved, "messages were moved while they were being sent");
@@ -270,11 +263,10 @@ type Killed = BTreeMap<AppId, Vec<Dead>>;
 fn write_one(conn: &mut Conn, one: &Written, killed: &mut Killed) -> Result<Settled> {
     if let Some(elsewhere) = &one.elsewhere {
         if elsewhere.is_known(conn)? {
+            let settled = store::settle_one(conn, &elsewhere.instead)?;
+            kill(conn, one, (settled, killed))?;
             // It has ended without being sent: what was reserved for it comes free, as for what was stopped.
-            return Ok(match store::settle_one(conn, &elsewhere.instead)? {
-                Settled::Written => Settled::Stopped,
-                other => other,
-            });
+            return Ok(if settled == Settled::Written { Settled::Stopped } else { settled });
         }
         let settled = store::settle_one(conn, &one.settlement)?;
         if settled == Settled::Written {
@@ -283,20 +275,25 @@ fn write_one(conn: &mut Conn, one: &Written, killed: &mut Killed) -> Result<Sett
         return Ok(settled);
     }
     let settled = store::settle_one(conn, &one.settlement)?;
-    if settled != Settled::Moved {
-        if let Some((app, device, token, at_ms)) = &one.dead {
-            let verdict = device::Verdict { token, at_ms: *at_ms };
-            if one.activity {
-                device::activity::kill(conn, *app, *device, verdict)?;
-            } else if let Some(dead) = device::kill_token(conn, *app, *device, verdict)? {
-                killed.entry(*app).or_default().push(dead);
-            }
-        }
-        if let Some((app, device, token, environment)) = &one.at_home {
-            device::settle_environment(conn, *app, *device, (token, *environment))?;
-        }
+    kill(conn, one, (settled, killed))?;
+    if let Some((app, device, token, environment)) = &one.at_home
+        && settled != Settled::Moved
+    {
+        device::settle_environment(conn, *app, *device, (token, *environment))?;
     }
     Ok(settled)
+}
+
+/// Buries the token that an end has called dead, once it is written.
+fn kill(conn: &mut Conn, one: &Written, (settled, killed): (Settled, &mut Killed)) -> Result<()> {
+    let Some((app, device, token, at_ms)) = one.dead.as_ref().filter(|_| settled != Settled::Moved) else { return Ok(()) };
+    let verdict = device::Verdict { token, at_ms: *at_ms };
+    if one.activity {
+        device::activity::kill(conn, *app, *device, verdict)?;
+    } else if let Some(dead) = device::kill_token(conn, *app, *device, verdict)? {
+        killed.entry(*app).or_default().push(dead);
+    }
+    Ok(())
 }
 
 /// Whether a message of this state was taken by its gateway.

@@ -28,9 +28,10 @@ pub enum Verdict {
     Renew(Reason),
     /// We make tokens too often: keep the one in hand, wait.
     Hold(Reason),
-    /// This connection is of no more use: try over a new one.
+    /// This connection is of no more use, and closed by now: try over another one.
     Reconnect(Reason),
-    /// Credentials or settings are wrong: the message ends, the sender pauses until somebody has mended them.
+    /// Credentials or settings are wrong, not the message: it waits, the sender pauses, and asks with one push at a time until
+    /// somebody has mended them.
     Misconfigured(Reason),
 }
 

@@ -161,6 +161,7 @@ pub fn device(n: u128) -> Device {
         platform: kairos::people::device::Platform::Ios,
         has_token: true,
         permitted: true,
+        own_kind: None,
         locale: Some("en".into()),
         time_zone: None,
         last_seen_ms: 0,

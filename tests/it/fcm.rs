@@ -5,7 +5,7 @@ use kairos::clock::{HOUR_MS, MINUTE_MS};
 use kairos::outbound::Loss;
 use kairos::push::ending::{End, Held, Next, Tried, next};
 use kairos::push::fcm::{self, ErrorCode, Rates, ServiceAccount, judge, verdict};
-use kairos::push::retry::Pauses;
+use kairos::push::retry::{LEAST_ASKED_MS, Pauses};
 use kairos::push::standin::{Fault, Quota, Rule};
 use kairos::push::{Gateway, Mode, State, Verdict};
 use proptest::prelude::*;
@@ -231,7 +231,8 @@ fn what_nobody_knows_is_sent_again_only_where_that_is_wanted() {
     assert_eq!(next(tried(Mode::AtMostOnce), &lost, PAUSES, 0.5).state, State::Unknown);
     assert_eq!(next(tried(Mode::AtLeastOnce), &lost, PAUSES, 0.5).state, State::RetryAt);
     let safe = End::Lost(Loss::Unsent("goaway"));
-    let again = Next { state: State::RetryAt, reason: Some("goaway".into()), due_ms: Some(NOW_MS), dead_ms: None };
+    let again =
+        Next { state: State::RetryAt, reason: Some("goaway".into()), due_ms: Some(NOW_MS), dead_ms: None, perhaps: false };
     assert_eq!(next(tried(Mode::AtMostOnce), &safe, PAUSES, 0.5), again);
 }
 
@@ -254,7 +255,7 @@ proptest! {
     ) {
         let pause = PAUSES.after(attempt, asked, whim);
         match asked {
-            Some(asked) => prop_assert_eq!(pause, asked),
+            Some(asked) => prop_assert_eq!(pause, asked.max(LEAST_ASKED_MS).max(PAUSES.floor_ms)),
             None => prop_assert!((0..=PAUSES.limit_ms).contains(&pause)),
         }
     }

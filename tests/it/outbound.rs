@@ -61,6 +61,32 @@ async fn a_connection_opens_by_what_proves_that_we_are_let_in() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_ends_its_connection_leaves_the_others_alone() {
+    let world = wired().await;
+    let target = Target::new(kairos::push::apns::PRODUCTION, &world.standin.url(), "KAIROS_APNS_URL").unwrap();
+    let trust = Trust::with_pem(world.standin.ca_pem()).unwrap();
+    let limits = Limits { streams: 50, connections: 2 };
+    let pool = Pool::new(target.ended_by(kairos::push::apns::ends), trust, limits, || {});
+    let outgoing = |n| world.apns.request(&push(n, Gateway::Apns), gateway::NOW_MS).unwrap().0;
+    for round in 0..40 {
+        if pool.free() == 100 {
+            break;
+        }
+        join_all((1..=120).map(|n| gateway::send(&pool, PATIENCE, move || outgoing(round * 200 + n)))).await;
+    }
+    assert_eq!(pool.free(), 100, "two connections are there and have proven good");
+    world.standin.inject(Rule::once(Fault::Answer {
+        status: 503,
+        reason: "Shutdown".into(),
+        retry_after_s: None,
+        timestamp_ms: None,
+    }));
+    assert_eq!(gateway::send(&pool, PATIENCE, || outgoing(1)).await.unwrap().status, 503);
+    assert_eq!(pool.free(), 50);
+    assert_eq!(gateway::send(&pool, PATIENCE, || outgoing(2)).await.unwrap().status, 200);
+}
+
 #[tokio::test]
 async fn a_refused_last_check_leaves_nothing_on_the_wire_and_frees_the_slot() {
     let world = wired().await;

@@ -8,6 +8,7 @@ use kairos::push::standin::{Fault, Rule};
 use serde_json::{Value, json};
 
 mod fair;
+mod kinds;
 mod many;
 
 /// A push to this audience with these fields changed.
@@ -278,6 +279,12 @@ both! {
             (push(me.clone(), json!({"content": {"title": "{{ user.", "body": "x"}})), "content.title"),
             (push(me.clone(), json!({"content": {"title": "x", "body": long}})), "content.body"),
             (push(me.clone(), json!({"translations": {"de": {"title": "x", "body": long}}})), "translations.de.body"),
+            // A locale that begins like that of `content`, which has none.
+            (push(me.clone(), json!({"translations": {"und-Latn": {"title": "x", "body": long}}})), "translations.und-Latn.body"),
+            (push(me.clone(), json!({"translations": {"und-Latn": {"title": "{{ user.", "body": "x"}}})), "translations.und-Latn.title"),
+            (push(me.clone(), json!({"translations": {"und": {"title": "x", "body": "x"}}})), "translations.und"),
+            (push(me.clone(), json!({"translations": {"und.body": {"title": "x", "body": "x"}}})), "translations.und.body"),
+            (push(me.clone(), json!({"translations": {"undefined": {"title": "x", "body": "x"}}})), "translations.undefined"),
             (push(me.clone(), json!({"nothing": 1})), "nothing"),
         ];
         for (body, field) in cases {
@@ -288,6 +295,23 @@ both! {
         assert_eq!(rows(world, "pushes").await, 0);
         let reader = world.server_key(&stage.app, &["decisions:read"]).await;
         world.post("/v1/pushes", &reader, push(me.clone(), json!({}))).await.refused(403, "missing_scope");
+    }
+
+    async fn a_push_may_have_49_translations_and_is_told_so(world) {
+        let stage = Stage::set(world).await;
+        let who = stage.listener(world).await;
+        let words = json!({"title": "x", "body": "x"});
+        for (n, status) in [(49, 200), (50, 400), (51, 400)] {
+            let translations: serde_json::Map<String, Value> = (0..n).map(|n| (format!("de-x{n:02}"), words.clone())).collect();
+            let change = json!({"translations": translations, "validate_only": true});
+            let answer = world.post("/v1/pushes", &world.app.server, push(json!({"user_ids": [who.person.id]}), change)).await;
+            assert_eq!(answer.status, status, "{}", answer.text());
+            if status == 400 {
+                let told = answer.refused_field(400, "validation_failed", "translations");
+                assert_eq!((told["errors"].as_array().unwrap().len(), &told["errors"][0]["code"]), (1, &json!("too_long")), "{told}");
+                assert!(told["errors"][0]["message"].as_str().unwrap().contains("49"), "{told}");
+            }
+        }
     }
 
     async fn words_are_each_persons_own_and_too_long_ones_silence_one_person_alone(world) {

@@ -481,12 +481,12 @@ both! {
         let message = sent(world, &reader).await;
         assert_eq!(state(world, &message).await, "rejected:invalid_authentication_109");
         assert_ne!(token(world, &reader.phone.device()).await, "none");
-        for _ in 0..2 {
+        for wanted in ["rejected:invalid_authentication_109", "retry_at:invalid_authentication_109"] {
             let other = self::reader(world, MOZILLA, Some(&key)).await;
             refusals(1);
-            assert_eq!(state(world, &sent(world, &other).await).await, "rejected:invalid_authentication_109");
+            assert_eq!(state(world, &sent(world, &other).await).await, wanted);
         }
-        // Three in a row: nothing goes there until somebody may have mended it.
+        // Three in a row: nothing goes there until somebody may have mended it, and nothing more is lost.
         world.standin.heal();
         let waits = self::message(world, &reader.phone, |_| {});
         plan(world, &waits).await;
@@ -510,8 +510,8 @@ both! {
             let wanted = if reader.endpoint == good.endpoint { "accepted" } else { "rejected:vapid_pk_hash_mismatch" };
             assert_eq!(fared(reader).await, wanted);
         }
-        for reader in &bad {
-            assert_eq!(fared(reader).await, "rejected:vapid_pk_hash_mismatch");
+        for (reader, wanted) in bad.iter().zip(["rejected", "rejected", "retry_at"]) {
+            assert_eq!(fared(reader).await, format!("{wanted}:vapid_pk_hash_mismatch"));
             assert_ne!(token(world, &reader.phone.device()).await, "none", "that is no word on the subscription");
         }
         assert_eq!(fared(&good).await, "queued", "three in a row with none taken: it is our key, and the lane waits");

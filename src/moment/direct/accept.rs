@@ -1,6 +1,6 @@
 //! Takes a push in: checks all of it, finds who is meant, and keeps it with its walks; the walk itself comes later.
 
-use super::spec::{Kind, NewPush, Spec};
+use super::spec::{Kind, NewPush, Spec, UNDETERMINED};
 use super::store::{self, PushRow, RunRow};
 use super::tally::Tally;
 use super::walk::begins;
@@ -122,11 +122,13 @@ fn check_names(conn: &mut Conn, app: AppId, spec: &Spec) -> Result<()> {
 /// The field of a push behind a field of the offer that it is taken for.
 fn field(of_offer: &str) -> String {
     match of_offer.strip_prefix("template.variants.") {
-        Some(rest) => match rest.strip_prefix("und") {
-            Some(part) => format!("content{part}"),
-            None => format!("translations.{rest}"),
+        Some(rest) => match rest.strip_prefix(UNDETERMINED) {
+            // Not of a longer locale that begins like this one: those have no dot.
+            Some(part) if part.is_empty() || part.starts_with('.') => format!("content{part}"),
+            Some(_) | None => format!("translations.{rest}"),
         },
         None if of_offer == "audience" => "audience.rule".to_owned(),
+        None if of_offer == "template.variants" => "translations".to_owned(),
         None => of_offer.to_owned(),
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod activity;
 mod address;
+mod dead;
 pub mod personal;
 mod store;
 mod token;
@@ -13,13 +14,13 @@ pub mod web;
 mod words;
 
 pub use address::{address, sealing_keys, with_keys};
-pub use token::{FID_PREFIX, Platform, TokenKind};
+pub use dead::{Dead, Verdict, bury, kill_token};
+pub use token::{FID_PREFIX, Platform, TokenKind, own_kind, own_word};
 pub use words::{Environment, PushPermission};
 
 use crate::error::{Error, Problem, Result};
 use crate::id::{AppId, DeviceId, SessionId, UserId};
 use crate::people::check;
-use crate::planted::{Bug, planted};
 use crate::platform::epoch;
 use crate::platform::fence::Whose;
 use crate::store::Conn;
@@ -78,6 +79,11 @@ impl Traits {
             self.platform == Platform::Web && web::Address::parse(token).and_then(|a| a.expires_ms).is_some_and(|at| at <= now_ms)
         };
         self.token.as_deref().is_some_and(|token| !ended(token))
+    }
+
+    /// Apple's word for the kind of push that its token is for alone.
+    pub fn own_kind(&self) -> Option<&'static str> {
+        self.address().filter(|_| self.platform == Platform::Ios).and_then(|token| own_kind(token).0)
     }
 
     /// What of the token belongs to one device alone.
@@ -300,45 +306,6 @@ pub fn count_badges(conn: &mut Conn, app: AppId, (devices, count): (&[DeviceId],
     store::count_badges(conn, app, (devices, count))
 }
 
-/// Deletes a token that its gateway called dead, when it is still the same one and was registered no later than what
-/// the verdict speaks of (I7). Give the answer to [`bury`] in the same transaction.
-///
-/// # Errors
-/// What the database says.
-pub fn kill_token(conn: &mut Conn, app: AppId, device: DeviceId, verdict: Verdict<'_>) -> Result<Option<Dead>> {
-    let at_ms = verdict.at_ms;
-    let verdict = if planted(Bug::BlindTokenKill) { Verdict { at_ms: i64::MAX, ..verdict } } else { verdict };
-    let Some(user) = store::kill_token(conn, app, device, verdict)? else { return Ok(None) };
-    activity::forget(conn, app, &[device])?;
-    Ok(Some(Dead { device, user, at_ms }))
-}
-
-/// A device whose token was deleted, because its gateway has called it dead.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use = "give it to `bury`"]
-pub struct Dead {
-    device: DeviceId,
-    user: Option<UserId>,
-    at_ms: i64,
-}
-
-/// Lets nothing that is planned go to these any more, and tells the app; where nobody listens that is one look.
-///
-/// # Errors
-/// What the database says.
-pub fn bury(conn: &mut Conn, app: AppId, dead: &[Dead]) -> Result<()> {
-    const KIND: &str = "device.token_dead";
-    let users: Vec<UserId> = dead.iter().filter_map(|dead| dead.user).collect();
-    epoch::bump_users(conn, app, &users)?;
-    if users.is_empty() || !webhook::is_heard(conn, app, KIND)? {
-        return Ok(());
-    }
-    let event = |Dead { device, user, at_ms }: &Dead| {
-        Some(Event::of_user(KIND, ((*user)?, *at_ms), format!("{device}:{at_ms}"), json!({ "device": device })))
-    };
-    webhook::emit_all(conn, app, &dead.iter().filter_map(event).collect::<Vec<_>>())
-}
-
 /// Writes where a token is good, as its gateway has shown by taking a push to it, when the device still has it. What the
 /// app says at the next registration counts again. Answers whether it was written.
 ///
@@ -346,15 +313,6 @@ pub fn bury(conn: &mut Conn, app: AppId, dead: &[Dead]) -> Result<()> {
 /// What the database says.
 pub fn settle_environment(conn: &mut Conn, app: AppId, device: DeviceId, good: (&str, Environment)) -> Result<bool> {
     store::settle_environment(conn, app, device, good)
-}
-
-/// A gateway's word that a token is dead.
-#[derive(Debug, Clone, Copy)]
-pub struct Verdict<'a> {
-    /// The token that was sent to.
-    pub token: &'a str,
-    /// Since when it is dead: the gateway's own time stamp, else when the request began.
-    pub at_ms: i64,
 }
 
 /// Takes the tokens from the devices that sessions registered, when they end. Answers whose sends are to let go.

@@ -21,17 +21,57 @@ const FID_LENGTH: usize = 22;
 pub enum TokenKind {
     /// A device token of APNs.
     Apns,
+    /// One of PushKit for calls.
+    ApnsVoip,
+    /// One of PushKit for complications of a watch.
+    ApnsComplication,
+    /// One of PushKit for a provider of files.
+    ApnsFileprovider,
+    /// One for asking where the phone is.
+    ApnsLocation,
+    /// One for push to talk, good for one stay in a channel.
+    ApnsPushtotalk,
+    /// One for widgets.
+    ApnsWidgets,
+    /// One for controls.
+    ApnsControls,
     /// A registration token of FCM.
     FcmToken,
     /// A Firebase installation id.
     FcmFid,
 }
 
+/// Apple's kinds of push that have tokens of their own, by the words of `apns-push-type`. Such a token is kept behind its word
+/// and a colon, and gets pushes of its kind alone; Apple refuses any other.
+const OWN: [(TokenKind, &str); 7] = [
+    (TokenKind::ApnsVoip, "voip"),
+    (TokenKind::ApnsComplication, "complication"),
+    (TokenKind::ApnsFileprovider, "fileprovider"),
+    (TokenKind::ApnsLocation, "location"),
+    (TokenKind::ApnsPushtotalk, "pushtotalk"),
+    (TokenKind::ApnsWidgets, "widgets"),
+    (TokenKind::ApnsControls, "controls"),
+];
+
+/// Apple's word for the kind of push that a kept token is for alone, and the token itself.
+pub fn own_kind(token: &str) -> (Option<&'static str>, &str) {
+    let own = token.split_once(':').and_then(|(word, rest)| Some((own_word(word)?, rest)));
+    own.map_or((None, token), |(word, rest)| (Some(word), rest))
+}
+
+/// This word of `apns-push-type`, when pushes of its kind go to tokens of their own.
+pub fn own_word(push_type: &str) -> Option<&'static str> {
+    OWN.iter().map(|(_, word)| *word).find(|word| *word == push_type)
+}
+
 impl TokenKind {
     /// The kind of a token as it is kept; nothing where there is one kind only that has no name here.
     pub fn of(platform: Platform, token: &str) -> Option<Self> {
         match platform {
-            Platform::Ios => Some(Self::Apns),
+            Platform::Ios => {
+                let (word, _) = own_kind(token);
+                Some(OWN.iter().find(|(_, own)| word == Some(*own)).map_or(Self::Apns, |(kind, _)| *kind))
+            }
             Platform::Android if token.starts_with(FID_PREFIX) => Some(Self::FcmFid),
             Platform::Android => Some(Self::FcmToken),
             Platform::Web => None,
@@ -43,11 +83,20 @@ impl TokenKind {
     /// # Errors
     /// 400 that names `token_kind` when the platform has none of this kind.
     pub fn kept(self, platform: Platform, token: &str) -> Result<String> {
-        let kept = if self == Self::FcmFid { format!("{FID_PREFIX}{token}") } else { token.to_owned() };
+        let own = OWN.iter().find(|(kind, _)| *kind == self);
+        let kept = match (self, own) {
+            (Self::FcmFid, _) => format!("{FID_PREFIX}{token}"),
+            (_, Some((_, word))) => format!("{word}:{token}"),
+            (_, None) => token.to_owned(),
+        };
         if Self::of(platform, &kept) == Some(self) {
             return Ok(kept);
         }
-        Err(Error::invalid("token_kind", "invalid", "expected apns with the platform ios, fcm_token or fcm_fid with android"))
+        Err(Error::invalid(
+            "token_kind",
+            "invalid",
+            "expected apns, or apns_ and a kind of push that has tokens of its own, with the platform ios, fcm_token or fcm_fid with android",
+        ))
     }
 }
 
@@ -95,9 +144,11 @@ impl Platform {
         }
         match self {
             Self::Ios => {
-                let hex = text.len() <= APNS_LIMIT && text.len().is_multiple_of(2) && text.bytes().all(|b| b.is_ascii_hexdigit());
+                let (_, token) = own_kind(text);
+                let hex =
+                    token.len() <= APNS_LIMIT && token.len().is_multiple_of(2) && token.bytes().all(|b| b.is_ascii_hexdigit());
                 refuse_unless(
-                    hex && !text.is_empty(),
+                    hex && !token.is_empty(),
                     "expected the token of APNs in hex: an even number of digits, at most 200",
                 )?;
                 Ok(text.to_ascii_lowercase())

@@ -27,7 +27,8 @@ pub struct DeviceIn {
     #[schema(value_type = Option<String>, max_length = 2048)]
     token: Option<Secret>,
     /// What kind of address the token is; `apns` with `ios`, `fcm_token` with `android` when left out. `fcm_fid` is a Firebase
-    /// installation id.
+    /// installation id. Apple gives calls, widgets and other kinds of push tokens of their own: each is an installation by
+    /// itself, such as `phone-1.voip`, and gets pushes of its kind alone.
     token_kind: Option<TokenKind>,
     /// In the place of a token on `web`: what the page got of `pushManager.subscribe()`, made with the key of
     /// `GET /v1/webpush/key`. It is moved here from wherever it was.

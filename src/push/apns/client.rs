@@ -2,7 +2,7 @@
 
 use super::credentials::ProviderToken;
 use crate::outbound::Outgoing;
-use crate::people::device::address;
+use crate::people::device::{address, own_kind};
 use crate::push::Push;
 use crate::push::content::Head;
 use bytes::BytesMut;
@@ -46,11 +46,14 @@ impl Client {
             Some(_) => return Err("topic_not_configured"),
             None => self.topics.first().ok_or("topic_not_configured")?,
         };
-        let token = address(&push.token);
+        let (own_kind, token) = own_kind(address(&push.token));
         if token.is_empty() || !token.bytes().all(|b| b.is_ascii_alphanumeric()) {
             return Err("malformed_token");
         }
         let Head { push_type, priority, suffix } = Head::read(push.head.as_deref()).ok_or("malformed_head")?;
+        if own_kind.is_some_and(|own| own != push_type) {
+            return Err("token_of_another_kind");
+        }
         let topic =
             if suffix.is_empty() { HeaderValue::from_str(topic) } else { HeaderValue::try_from(format!("{topic}{suffix}")) };
         let mut path = BytesMut::with_capacity(PATH.len() + token.len());

@@ -10,7 +10,7 @@ pub use client::Client;
 pub use credentials::{ProviderKey, ProviderToken, ProviderTokens};
 pub use payload::{PAYLOAD_LIMIT_BYTES, render};
 pub use probe::of_key;
-pub use verdict::{Reason, judge, reason, verdict};
+pub use verdict::{Reason, ends, judge, reason, verdict};
 
 /// The gateway for apps from the store.
 pub const PRODUCTION: &str = "api.push.apple.com";

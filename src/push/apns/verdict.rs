@@ -87,6 +87,11 @@ pub fn reason(answer: &Answer) -> String {
     serde_json::from_slice::<ErrorBody>(&answer.body).ok().and_then(|body| body.reason).unwrap_or_default()
 }
 
+/// Whether an answer says that its connection is of no more use.
+pub fn ends(answer: &Answer) -> bool {
+    !answer.status.is_success() && matches!(verdict(answer.status.as_u16(), &reason(answer)), Verdict::Reconnect(_))
+}
+
 /// The table. A reason decides; its status only where the two contradict, or where the reason is not known.
 pub fn verdict(status: u16, text: &str) -> Verdict {
     if status == 200 {

@@ -50,6 +50,7 @@ pub(super) struct Bag {
 #[derive(Clone)]
 struct Outcome {
     broadcast: Broadcast,
+    gateway: Gateway,
     end: End,
 }
 
@@ -145,13 +146,12 @@ impl Channels {
             return Ok(false);
         }
         let (now_ms, done) = (self.platform().clock.now_ms(), bag.done.clone());
-        let config = &self.platform().config;
-        let pauses = Pauses { base_ms: config.retry_base_ms, limit_ms: config.retry_limit_ms, floor_ms: 0 };
+        let platform = self.platform().clone();
         let whim = f64::from(u16::from_le_bytes(self.platform().ids.bytes())) / 65_536.0;
         let written = self.platform().store.write(move |conn| {
             let mut states = Vec::new();
-            for Outcome { broadcast, end } in &done {
-                let next = next(tried(broadcast, now_ms), end, pauses, whim);
+            for Outcome { broadcast, gateway, end } in &done {
+                let next = next(tried(broadcast, now_ms), end, Pauses::of(*gateway, &platform.config), whim);
                 let status = match end {
                     End::Said { status, .. } => Some(*status),
                     End::Lost(_) | End::Held(_) => None,
@@ -274,7 +274,7 @@ impl Channels {
         broadcast.sending_ms = Some(clock.now_ms());
         let (Some(lane), Some(slot)) = (lane, slot) else {
             let end = End::Held(Held::Impossible("no_credential"));
-            return bag.done.push(Outcome { broadcast, end });
+            return bag.done.push(Outcome { broadcast, gateway: channel.gateway, end });
         };
         let mut shown = None;
         let when = Departure::now(clock.now_ms());
@@ -284,10 +284,11 @@ impl Channels {
                 return Err(Held::Expired);
             }
             let (outgoing, bearer) = match channel.gateway {
-                Gateway::Fcm => google::request(&lane, (&broadcast, &channel), now_ms),
-                Gateway::Apns | Gateway::WebPush => apple::request(&lane, (&broadcast, &channel), now_ms),
-            }
-            .map_err(Held::Impossible)?;
+                Gateway::Fcm => google::request(&lane, (&broadcast, &channel), now_ms)?,
+                Gateway::Apns | Gateway::WebPush => {
+                    apple::request(&lane, (&broadcast, &channel), now_ms).map_err(Held::Impossible)?
+                }
+            };
             shown = Some(bearer);
             Ok(outgoing)
         });
@@ -302,7 +303,7 @@ impl Channels {
             (Err(HandOver::Refused(held)), _) => End::Held(held),
             (Ok(_) | Err(HandOver::Closed), _) => End::Held(Held::Slotless),
         };
-        bag.done.push(Outcome { broadcast, end });
+        bag.done.push(Outcome { broadcast, gateway: channel.gateway, end });
     }
 
     /// Looks, now and then, for what the database alone takes to be on its way, and forgets what is old.
@@ -335,5 +336,5 @@ async fn fly(
     if let End::Said { verdict: Verdict::Rejected(reason), .. } = &end {
         tracing::warn!(broadcast = %broadcast.id, %reason, "the gateway refused a broadcast");
     }
-    Outcome { broadcast, end }
+    Outcome { broadcast, gateway: lane.gateway, end }
 }

@@ -5,6 +5,7 @@ use super::store::Channel;
 use crate::clock::Time;
 use crate::error::{Error, Problem, Result};
 use crate::outbound::{Answer, Outgoing};
+use crate::push::ending::Held;
 use crate::push::fcm;
 use crate::push::lane::Lane;
 use crate::push::verdict::Verdict;
@@ -57,15 +58,16 @@ pub(super) fn render(new: &NewBroadcast, (channel, timestamp_s, deadline_ms): (&
 /// A broadcast as a request, as it has to look now.
 ///
 /// # Errors
-/// The reason why it can never be sent.
+/// Why it is not sent, or not now.
 pub(super) fn request(
     lane: &Lane,
     (broadcast, channel): (&Broadcast, &Channel),
     now_ms: i64,
-) -> Result<(Outgoing, HeaderValue), &'static str> {
-    let (client, bearer) = lane.google(now_ms).ok_or("no_credential")?;
-    let topic = channel.name.as_deref().ok_or("channel_not_live")?;
-    let data: Value = serde_json::from_str(&broadcast.payload).map_err(|_| "malformed_payload")?;
+) -> Result<(Outgoing, HeaderValue), Held> {
+    // Another push's refusal may have taken the token that was there a moment ago: a new one is on its way.
+    let (client, bearer) = lane.google(now_ms).ok_or(Held::Slotless)?;
+    let topic = channel.name.as_deref().ok_or(Held::Impossible("channel_not_live"))?;
+    let data: Value = serde_json::from_str(&broadcast.payload).map_err(|_| Held::Impossible("malformed_payload"))?;
     // Rounded down, so that Google never holds it longer than we may; nothing left of it means now or never.
     let ttl_s = (broadcast.keep_until_ms - now_ms).max(0).div_euclid(1_000);
     let priority = if broadcast.priority == 10 { "high" } else { "normal" };

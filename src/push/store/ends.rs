@@ -20,7 +20,7 @@ use std::collections::HashMap;
 pub(in crate::push) enum Settled {
     /// It was written.
     Written,
-    /// It would wait now, but was stopped while it was being sent: it ended as `cancelled`.
+    /// It would wait now, but was stopped while it was being sent, and has not arrived: it ended as `cancelled`.
     Stopped,
     /// The message is no longer in this attempt: nothing was written.
     Moved,
@@ -46,6 +46,12 @@ pub(in crate::push) fn settle_one(conn: &mut Conn, s: &Settlement) -> Result<Set
         .execute(c))?;
     if rows == 1 {
         return Ok(Settled::Written);
+    }
+    // Whoever stopped it may have asked it back as well: what may be on the phone is not called cancelled.
+    if fate.perhaps {
+        let end = Fate { state: State::Unknown, due_ms: None, ..fate.clone() };
+        let rows = end_fate(conn, &[*n], &end)?;
+        return Ok(if rows == 1 { Settled::Written } else { Settled::Moved });
     }
     let rows = on!(conn, c => diesel::update(target.filter(message_states::stop_reason.is_not_null()))
         .set((

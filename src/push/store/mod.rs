@@ -215,6 +215,9 @@ struct Attempts {
     last: Option<Attempt>,
 }
 
+/// From so many bytes on a further attempt is listed in the place of the one before.
+const ATTEMPTS_BYTES_MAX: usize = 16_384;
+
 impl Attempts {
     /// As they are stored now, without parsing what was there.
     fn text(&self) -> Result<String> {
@@ -222,6 +225,11 @@ impl Attempts {
         let text = serde_json::to_string(last).map_err(Error::broken)?;
         Ok(match self.before.strip_suffix(']') {
             None | Some("[") => format!("[{text}]"),
+            // The first ones and the last: what is tried for weeks is no reason to grow without end.
+            Some(before) if before.len() > ATTEMPTS_BYTES_MAX => {
+                let first = before.rfind(",{").and_then(|at| before.get(..at)).unwrap_or("[");
+                format!("{first},{text}]")
+            }
             Some(before) => format!("{before},{text}]"),
         })
     }
@@ -244,13 +252,15 @@ struct Fate {
     state: State,
     reason: Option<Reason>,
     due_ms: Option<i64>,
+    /// Whether it may have arrived although it waits again.
+    perhaps: bool,
     now_ms: i64,
 }
 
 impl Settlement {
     fn new((app_id, n): (AppId, i64), (attempt, attempts): (i64, Attempts), next: &Next, now_ms: i64) -> Self {
-        let Next { state, reason, due_ms, .. } = next.clone();
-        Self { n, fate: Fate { app_id, attempt, attempts, state, reason, due_ms, now_ms } }
+        let Next { state, reason, due_ms, perhaps, .. } = next.clone();
+        Self { n, fate: Fate { app_id, attempt, attempts, state, reason, due_ms, perhaps, now_ms } }
     }
 
     /// Whether the message waits again.

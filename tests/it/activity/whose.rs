@@ -7,6 +7,7 @@ use super::{traveller, updated};
 use crate::stage::{Good, Stage, TOPIC};
 use crate::world::Caller;
 use kairos::id::UserId;
+use kairos::people::device::Environment;
 use kairos::people::merge;
 use kairos::push::standin::{Fault, Rule};
 use serde_json::json;
@@ -157,6 +158,22 @@ both! {
         world.post("/v1/pushes", &world.app.server, push).await.expect(202);
         world.drain().await;
         assert_eq!((own.len(), stage.arrived(&who).len()), (12, 1));
+    }
+
+    async fn a_dead_token_is_found_out_where_an_app_has_keys_for_both_worlds_too(world) {
+        let stage = Stage::set(world).await;
+        let who = traveller(world, &stage).await;
+        let (id, _) = running(world, &who).await;
+        let sandbox = stage.standin.issue_apns(Environment::Sandbox, &[TOPIC]).unwrap();
+        world.put("/v1/push-credentials/apns", &world.app.server, sandbox).await.expect(204);
+        let good = updated(world, &id, json!({})).await;
+        world.drain().await;
+        assert_eq!((fate(world, &good).await.as_str(), tokens(world).await), ("accepted", (1, 1)));
+        world.clock.advance(Duration::from_secs(60));
+        stage.standin.inject(Rule::once(answers(400, "BadDeviceToken", None)));
+        let sent = updated(world, &id, json!({})).await;
+        world.drain().await;
+        assert_eq!((fate(world, &sent).await.as_str(), tokens(world).await), ("rejected:bad_device_token", (1, 0)));
     }
 
     async fn another_app_sees_nothing_of_it(world) {

@@ -1,0 +1,60 @@
+//! Apple's kinds of push that have tokens of their own: each goes to installations of its kind, and to no other iPhone.
+
+use super::{push, read, send};
+use crate::stage::{Stage, TOPIC, phone};
+use crate::world::{Caller, World};
+use kairos::people::device::Environment;
+use kairos::push::Gateway;
+use kairos::push::standin::Phone;
+use serde_json::{Value, json};
+
+/// Registers a token of this kind; the answer.
+async fn registered(world: &World, by: &Caller, (installation, kind, token): (&str, &str, &str)) -> crate::world::Answer {
+    let body = json!({"platform": "ios", "token": token, "token_kind": kind, "topic": TOPIC});
+    world.put(&format!("/v1/me/devices/{installation}"), by, body).await
+}
+
+both! {
+    async fn a_call_rings_where_calls_are_taken_and_words_are_shown_where_words_are(world) {
+        let stage = Stage::set(world).await;
+        let who = stage.listener(world).await;
+        let (calls, widget) = ("c0".repeat(32), "d1".repeat(32));
+        let by = &who.person.token;
+        let device = registered(world, by, ("phone.voip", "apns_voip", &calls.to_uppercase())).await.expect(201);
+        assert_eq!(device["token_kind"], "apns_voip");
+        registered(world, by, ("phone.widget", "apns_widgets", &widget)).await.expect(201);
+        registered(world, by, ("phone.odd", "apns_voip", "xyz")).await.refused_field(400, "validation_failed", "token");
+        let odd = json!({"platform": "android", "token": "x", "token_kind": "apns_voip"});
+        world.put("/v1/me/devices/phone.odd", by, odd).await.refused_field(400, "validation_failed", "token_kind");
+        // As Apple: a token of PushKit is none of the app's others, and the other way round.
+        for (token, suffix) in [(&calls, ".voip"), (&widget, ".push-type.widgets"), (&who.token, "")] {
+            let topic = Some(format!("{TOPIC}{suffix}"));
+            let phone = Phone { gateway: Gateway::Apns, environment: Environment::Production, topic, dead_ms: None };
+            stage.standin.register(token.clone(), phone);
+        }
+        let call = json!({"content": {"apple": {"push_type": "voip"}, "data": {"call": "7"}}});
+        for (change, token) in [(json!({}), &who.token), (call.clone(), &calls)] {
+            let before = stage.standin.ledger().len();
+            let id = send(world, push(json!({"user_ids": [who.person.id]}), change)).await;
+            world.drain().await;
+            let ledger = stage.standin.ledger();
+            let arrived: Vec<_> = ledger[before..].iter().map(|row| (&row.token, row.answer.as_str())).collect();
+            assert_eq!(arrived, [(token, "200")]);
+            assert_eq!(read(world, &id).await["counts"]["messages"]["accepted"], 1);
+        }
+        // Whoever has a phone that takes no calls has no device for one.
+        let other = stage.listener(world).await;
+        phone(world, &other.person, "second").await;
+        let id = send(world, push(json!({"user_ids": [other.person.id]}), call)).await;
+        world.drain().await;
+        let after = read(world, &id).await;
+        assert_eq!((&after["counts"]["chosen"], &after["results"][0]["reason"]), (&json!(0), &json!("no_token")), "{after:#}");
+    }
+
+    async fn what_has_tokens_of_its_own_is_so_in_all_languages(world) {
+        Stage::set(world).await;
+        let mixed: Value = json!({"content": {"apple": {"push_type": "voip"}}, "translations": {"de": {"body": "Hallo"}}});
+        let body = push(json!({"topic": "offers"}), mixed);
+        world.post("/v1/pushes", &world.app.server, body).await.refused_field(400, "validation_failed", "translations");
+    }
+}
