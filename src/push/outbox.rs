@@ -306,7 +306,12 @@ fn consented(
             kept.push(message);
             continue;
         }
-        let mut allowed = message.allowed()?;
+        // Nobody can prove any more why it may go, and it must not hold up its neighbours.
+        let Ok(mut allowed) = message.allowed() else {
+            tracing::error!(message = %message.id, "a message does not say what it rests on: it is not sent");
+            ends.revoked.push(message.n);
+            continue;
+        };
         let ledger = ledgers.get(&message.user_id).unwrap_or(&nobodys);
         match records((ledger, &purposes), &allowed, now_ms) {
             Ok(records) => {

@@ -121,8 +121,9 @@ impl Pulse {
         if mind.window.answered(self.flight(left)) {
             self.shrunk(&mind.window);
         }
-        // What left before the refusal proves nothing.
-        if *verdict == Verdict::Accepted && mind.refused.is_some_and(|since| left.at >= since) {
+        // Whoever hears that somebody is gone has been let in. What left before the refusal proves nothing.
+        let let_in = matches!(verdict, Verdict::Accepted | Verdict::Unregistered { .. });
+        if let_in && mind.refused.is_some_and(|since| left.at >= since) {
             mind.refused = None;
         }
         match verdict {

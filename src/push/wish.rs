@@ -116,7 +116,13 @@ pub(super) fn ask(conn: &mut Conn, app: AppId, due: &mut Vec<Due>, now_ms: i64) 
         let profile_zone = zones.get(&message.user_id).map(String::as_str);
         let device_zone = devices.get(&message.device_id).and_then(|d| d.time_zone.as_deref());
         let asked = Asked { wishes, profile_zone, device_zone, topics: &topics, settings: &settings };
-        match Wish::of(&asked, &message.what()?, now_ms) {
+        let Ok(what) = message.what() else {
+            // As where its consent is asked for: it must not hold up its neighbours.
+            tracing::error!(message = %message.id, "a message does not say what it is: it is not sent");
+            ends.entry("consent").or_insert((State::Revoked, Vec::new())).1.push(message.n);
+            continue;
+        };
+        match Wish::of(&asked, &what, now_ms) {
             Wish::Go => kept.push(message),
             Wish::Quiet(at_ms) if at_ms < message.deadline_ms => later.entry(at_ms).or_default().push(message.n),
             Wish::Quiet(_) => ends.entry("quiet_hours").or_insert((State::Expired, Vec::new())).1.push(message.n),

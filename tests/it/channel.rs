@@ -98,6 +98,7 @@ both! {
         let row = rows.last().unwrap();
         assert_eq!((&json!(row.token), &json!(row.push_id)), (&channel["id"], &sent["id"]));
         assert_eq!((row.gateway, row.keep_until_ms), (Gateway::Fcm, Some(world.now_ms() + 600_000)));
+        assert_eq!(row.aps, Some(json!({"content-available": 1})), "iPhones that listen by Firebase wake for it");
         // Late is never: the gateway is away.
         standin.inject(Rule { times: None, ..Rule::once(Fault::Answer { status: 503, reason: "UNAVAILABLE".into(), retry_after_s: None, timestamp_ms: None }) });
         let late = send(world, &channel, json!({"stale_at": world.time(60)})).await;

@@ -274,6 +274,22 @@ both! {
         assert_eq!((state(world, &message).await, post.standin.arrivals()), ("revoked:consent".to_owned(), 0));
     }
 
+    async fn one_that_cannot_say_what_it_rests_on_is_not_sent_and_holds_up_nobody(world) {
+        let post = post(world).await;
+        for moved in [true, false] {
+            let [odd, good] = [0; 2].map(|_| post.message(world, |m| m.due_ms += 2_000));
+            plan(world, &odd).await;
+            plan(world, &good).await;
+            let sql = format!("update message_bodies set consent = '{{\"topic\": 1}}' where id = '{}'", odd.id);
+            world.kairos.platform.store.write(move |conn| conn.batch(&sql)).await.unwrap();
+            if moved {
+                grant(world, &post.person.token, true).await;
+            }
+            world.advance(Duration::from_secs(2)).await;
+            assert_eq!((state(world, &odd).await.as_str(), state(world, &good).await.as_str()), ("revoked:consent", "accepted"), "{moved}");
+        }
+    }
+
     async fn a_consent_that_was_withdrawn_and_given_again_lets_it_go_under_the_new_record(world) {
         let post = post(world).await;
         let message = post.message(world, |m| m.due_ms += MINUTE_MS);

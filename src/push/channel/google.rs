@@ -68,16 +68,27 @@ pub(super) fn request(
     let (client, bearer) = lane.google(now_ms).ok_or(Held::Slotless)?;
     let topic = channel.name.as_deref().ok_or(Held::Impossible("channel_not_live"))?;
     let data: Value = serde_json::from_str(&broadcast.payload).map_err(|_| Held::Impossible("malformed_payload"))?;
-    // Rounded down, so that Google never holds it longer than we may; nothing left of it means now or never.
+    Ok((client.post(&bearer, body((broadcast, topic), &data, now_ms).to_string()), bearer))
+}
+
+/// The request's body: Androids, and the iPhones and browsers that have subscribed to the topic by Firebase, get the same.
+/// An iPhone is woken as Apple allows for what shows nothing: in the background, at priority 5.
+fn body((broadcast, topic): (&Broadcast, &str), data: &Value, now_ms: i64) -> Value {
+    // Rounded down, so that nobody holds it longer than we may; nothing left of it means now or never.
     let ttl_s = (broadcast.keep_until_ms - now_ms).max(0).div_euclid(1_000);
-    let priority = if broadcast.priority == 10 { "high" } else { "normal" };
-    let body = json!({"message": {
+    let expiration_s = if ttl_s == 0 { 0 } else { broadcast.keep_until_ms.div_euclid(1_000) };
+    let urgency = if broadcast.priority == 10 { "high" } else { "normal" };
+    json!({"message": {
         "topic": topic,
-        "android": {"collapseKey": topic, "priority": priority, "ttl": format!("{ttl_s}s")},
+        "android": {"collapseKey": topic, "priority": urgency, "ttl": format!("{ttl_s}s")},
+        "apns": {
+            "headers": {"apns-push-type": "background", "apns-priority": "5", "apns-expiration": expiration_s.to_string()},
+            "payload": {"aps": {"content-available": 1}},
+        },
+        "webpush": {"headers": {"TTL": ttl_s.to_string(), "Urgency": urgency}},
         "data": data,
         "fcmOptions": {"analyticsLabel": topic},
-    }});
-    Ok((client.post(&bearer, body.to_string()), bearer))
+    }})
 }
 
 /// What an answer to a broadcast means: there is no token in it that could be dead.

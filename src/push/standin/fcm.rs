@@ -230,7 +230,7 @@ impl<'a> Arrived<'a> {
             kairos: kairos(),
             text: message.and_then(|m| m.notification.as_ref()).and_then(|n| n.body.clone()),
             sealed: text("kairos_sealed"),
-            aps: None,
+            aps: message.and_then(|m| m.apns.as_ref()?.get("payload")?.get("aps").cloned()),
             priority: None,
             answer: String::new(),
             delivered: false,

@@ -36,7 +36,7 @@ pub struct Row {
     /// Words that only the app on the phone can read: base64url of a body as RFC 8291 has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sealed: Option<String>,
-    /// What a Live Activity would show: `aps` as it came.
+    /// What a Live Activity would show, or what Google would hand to iPhones: `aps` as it came.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aps: Option<serde_json::Value>,
     /// `apns-priority` of a Live Activity.
