@@ -1,5 +1,6 @@
 //! The hand-over: the last check with the slot in hand, the request on the wire, and what became of it.
 
+use super::apns;
 use super::dispatch::Dispatcher;
 use super::ending::{End, Held};
 use super::flights::Aboard;
@@ -10,6 +11,7 @@ use super::route::Route;
 use super::settle::{self, NO_CREDENTIAL, Outcome};
 use super::store::Claimed;
 use super::traffic::Ride;
+use super::verdict::Verdict;
 use crate::outbound::{Flying, HandOver, Slot};
 use crate::planted::{Bug, planted};
 use crate::platform::fence::Flight;
@@ -17,6 +19,7 @@ use crate::platform::stopwatch::Hop;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use http::HeaderValue;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// After so many answers of a large batch the next ones are claimed, without waiting until these are settled.
@@ -148,8 +151,14 @@ impl Dispatcher {
             let Airborne { claimed, aboard, lane, bearer, when, .. } = airborne;
             me.0.platform.stopwatch.lap(Hop::Answered, [claimed.push.id.uuid()]);
             let (user, token, activity, first) = (claimed.user_id, &claimed.push.token, claimed.activity, claimed.attempt == 1);
-            let end = lane.heard(result, &Left { user, token, bearer: &bearer, activity, when, first });
+            let mut end = lane.heard(result, &Left { user, token, bearer: &bearer, activity, when, first });
             let gateway = lane.gateway;
+            // Our key for the second host is refused: what the first one has said of the token stands.
+            if claimed.was_unknown_elsewhere()
+                && let End::Said { status, verdict: Verdict::Misconfigured(_) } = end
+            {
+                end = End::Said { status, verdict: Verdict::Rejected(apns::BAD_DEVICE_TOKEN.into()) };
+            }
             if settle::is_accepted(&end) {
                 let now_ms = me.0.platform.clock.now_ms();
                 let latency_ms = (now_ms - when.at_ms).max(0);
@@ -172,7 +181,8 @@ impl Dispatcher {
     async fn elsewhere(&self, claimed: &Claimed, lane: &Lane) -> Option<Route> {
         let route = lane.elsewhere(claimed)?;
         let Found::Lanes(lanes) = self.0.lanes.get(claimed.app_id, &route).await.ok()? else { return None };
-        lanes.iter().any(|lane| lane.may_send(claimed.push.topic.as_deref())).then_some(route)
+        let takes = |lane: &Arc<Lane>| !lane.pulse.asks() && lane.may_send(claimed.push.topic.as_deref());
+        lanes.iter().any(takes).then_some(route)
     }
 
     fn tell_held(&self, (claimed, aboard): (Claimed, Aboard), held: Held) {

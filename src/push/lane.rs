@@ -255,7 +255,14 @@ impl Lane {
             }
         };
         let (status, now_ms) = (answer.status.as_u16(), self.now_ms());
-        let verdict = judge(&answer, now_ms);
+        let verdict = match judge(&answer, now_ms) {
+            // One topic of a key: the others must not wait for it.
+            Verdict::Misconfigured(reason) if reason == apns::TOPIC_DISALLOWED => {
+                self.standing.refused(&reason, now_ms);
+                Verdict::Rejected(reason)
+            }
+            verdict => verdict,
+        };
         self.pulse.answered((status, &verdict), when, now_ms);
         let verdict = match &self.client {
             Client::Apns { client, .. } => {

@@ -198,6 +198,11 @@ impl Pulse {
         is_ahead(self.refused_until_ms.load(Ordering::SeqCst), now_ms, PAUSE_MS)
     }
 
+    /// Whether they were refused and nobody has shown yet that they no longer are.
+    pub(super) fn asks(&self) -> bool {
+        self.mind().refused.is_some()
+    }
+
     /// Until when everything is held back, UTC milliseconds.
     pub(super) fn until_ms(&self, now_ms: i64) -> Option<i64> {
         let refused_ms = self.is_refused(now_ms).then(|| self.refused_until_ms.load(Ordering::SeqCst));

@@ -45,7 +45,8 @@ impl Recalled {
 }
 
 /// Takes messages back, at most [`BATCH`]: those that wait are cancelled, for those that a gateway has taken (or may
-/// have) a recall is planned, unless there is one. All others stay as they are.
+/// have) a recall is planned, unless there is one, or something newer has taken its place on the phone. All others stay as
+/// they are.
 ///
 /// # Errors
 /// What the database says.
@@ -56,7 +57,9 @@ pub fn recall(conn: &mut Conn, app: AppId, wanted: &[MessageId], (ids, now_ms): 
     }
     let states = store::states(conn, app, &open)?;
     let cancelled = states.values().filter(|state| **state == State::Cancelled.word()).count();
-    let originals = store::originals(conn, app, wanted)?;
+    let mut originals = store::originals(conn, app, wanted)?;
+    let replaced = store::replaced(conn, app, &originals)?;
+    originals.retain(|original| !replaced.contains(&original.id));
     if originals.is_empty() {
         return Ok(Recalled { cancelled, recalled: 0 });
     }
@@ -66,7 +69,8 @@ pub fn recall(conn: &mut Conn, app: AppId, wanted: &[MessageId], (ids, now_ms): 
     for original in &originals {
         // The token may have changed since; one that is another user's by now is found out by the claim.
         let device = devices.get(&original.user_id).and_then(|all| all.iter().find(|d| d.id == original.device_id));
-        let token = device.and_then(|d| d.traits.token.clone()).unwrap_or_else(|| original.token.clone());
+        let token = device.filter(|d| d.traits.own_kind().is_none()).and_then(|d| d.traits.token.clone());
+        let token = token.unwrap_or_else(|| original.token.clone());
         let deadline_ms = original.deadline_ms.max(now_ms + GOOD_FOR_MS);
         let id = ids.next();
         let payload = payload(original, id, deadline_ms)?;

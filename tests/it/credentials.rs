@@ -197,6 +197,14 @@ both! {
         assert!(post.standin.provider_tokens(&new) > 0 && new != old);
     }
 
+    async fn a_topic_that_apple_refuses_is_told_of_and_holds_up_no_other(world) {
+        let post = post(world).await;
+        post.standin.inject(Rule::once(refusal(400, "TopicDisallowed")));
+        assert_eq!(one(world, &post).await, "rejected:topic_disallowed");
+        assert_eq!(shown(world, "apns").await[0]["refused_reason"], "topic_disallowed");
+        assert_eq!(one(world, &post).await, "accepted");
+    }
+
     async fn a_refused_key_costs_no_message_and_is_asked_after_with_one_push_at_a_time(world) {
         let post = post(world).await;
         assert_eq!(one(world, &post).await, "accepted");

@@ -44,6 +44,19 @@ async fn environment(world: &World, token: &str) -> String {
 }
 
 both! {
+    async fn what_the_first_host_said_stands_where_the_key_of_the_second_is_refused(world) {
+        let post = post(world).await;
+        let sandbox = post.standin.issue_apns(Environment::Sandbox, &[TOPIC]).unwrap();
+        world.put("/v1/push-credentials/apns", &world.app.server, sandbox.clone()).await.expect(204);
+        post.standin.revoke_apns(sandbox["key_id"].as_str().unwrap());
+        lives(&post, &post.phone.token, Environment::Sandbox);
+        for asked in [vec!["400 BadDeviceToken", "403 InvalidProviderToken"], vec!["400 BadDeviceToken"]] {
+            let message = post.message(world, |_| {});
+            assert_eq!((sent(world, &message).await.as_str(), answers(&post, &message)), ("rejected:bad_device_token", asked.iter().map(ToString::to_string).collect()));
+        }
+        assert_eq!(token_of(world, &post.phone).await, post.phone.token);
+    }
+
     async fn a_token_of_the_other_world_is_found_there_and_its_device_corrected(world) {
         let post = post(world).await;
         both_keys(world, &post).await;

@@ -290,6 +290,22 @@ both! {
         stage.adds_up(world).await;
     }
 
+    async fn a_recall_leaves_alone_what_has_taken_the_place_of_the_original(world) {
+        let stage = Stage::set(world).await;
+        let who = stage.listener(world).await;
+        let mut scores = Vec::new();
+        for _ in 0..2 {
+            scores.push(send(world, push(json!({"user_ids": [who.person.id]}), json!({"collapse_id": "match-7"}))).await);
+            world.advance(minutes(1)).await;
+        }
+        for (n, id) in scores.iter().enumerate() {
+            world.post(&format!("/v1/pushes/{id}/recall"), &stage.app.server, json!({})).await.expect(202);
+            world.drain().await;
+            assert_eq!((screen(&stage, &who.token).len(), recalls(&stage).len()), (1 - n, n), "the older one is gone already");
+        }
+        stage.adds_up(world).await;
+    }
+
     async fn a_direct_push_that_has_ended_is_taken_back_by_its_own_app_alone(world) {
         let stage = Stage::set(world).await;
         let (one, two) = (stage.listener(world).await, stage.listener(world).await);

@@ -486,6 +486,11 @@ both! {
             refusals(1);
             assert_eq!(state(world, &sent(world, &other).await).await, wanted);
         }
+        // Whoever finds it out again waits as well.
+        refusals(1);
+        world.advance(Duration::from_secs(31)).await;
+        let lost = "select count(*) from messages where state = 'rejected'";
+        assert_eq!((world.number("select count(*) from messages where state = 'retry_at'").await, world.number(lost).await), (1, 2));
         // Three in a row: nothing goes there until somebody may have mended it, and nothing more is lost.
         world.standin.heal();
         let waits = self::message(world, &reader.phone, |_| {});
@@ -494,6 +499,8 @@ both! {
         assert_eq!(state(world, &waits).await, "queued");
         world.advance(Duration::from_secs(30)).await;
         assert_eq!(state(world, &waits).await, "accepted");
+        world.advance(Duration::from_secs(60)).await;
+        assert_eq!(world.number("select count(*) from messages where state = 'retry_at'").await, 0);
     }
 
     async fn a_subscription_of_another_key_is_its_own_matter_and_many_in_a_row_are_ours(world) {

@@ -64,6 +64,14 @@ pub fn own_word(push_type: &str) -> Option<&'static str> {
     OWN.iter().map(|(_, word)| *word).find(|word| *word == push_type)
 }
 
+/// As what a token may be kept that its sender writes so, the text itself first.
+pub(super) fn forms(text: &str) -> impl Iterator<Item = String> {
+    // Those of APNs are kept in small letters.
+    let small = text.to_ascii_lowercase();
+    let own = OWN.map(|(_, word)| format!("{word}:{small}"));
+    [text.to_owned(), format!("{FID_PREFIX}{text}"), small].into_iter().chain(own)
+}
+
 impl TokenKind {
     /// The kind of a token as it is kept; nothing where there is one kind only that has no name here.
     pub fn of(platform: Platform, token: &str) -> Option<Self> {

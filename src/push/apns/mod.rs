@@ -19,6 +19,9 @@ pub const SANDBOX: &str = "api.sandbox.push.apple.com";
 /// Apple's word for a token that it does not know here, in our spelling.
 pub const BAD_DEVICE_TOKEN: &str = "bad_device_token";
 
+/// Apple's word for a topic that a key may not push to, in our spelling.
+pub const TOPIC_DISALLOWED: &str = "topic_disallowed";
+
 /// Where channels of broadcasts are made and deleted: beside the gateway, on a port of its own.
 #[derive(Debug, Clone, Copy)]
 pub struct ManageHost {

@@ -69,9 +69,11 @@ impl Content {
             }
         }
         if let Some(android) = &mut content.android {
-            let image = android.image.as_deref().map(|url| make("android.image", url)).transpose()?;
+            // Beside sealed words it is read by the gateway: nothing of a person is put into it.
+            let image = android.image.as_deref().filter(|_| content.encrypted.is_none());
+            let image = image.map(|url| make("android.image", url)).transpose()?;
             // Most are the same for everybody, and then the block stays shared.
-            if image != android.image {
+            if image.is_some() && image != android.image {
                 Arc::make_mut(android).image = image;
             }
         }

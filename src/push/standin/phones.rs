@@ -14,7 +14,8 @@ pub struct Phone {
     /// The token's world (Apple only); `production` when left out.
     #[serde(default)]
     pub environment: Environment,
-    /// The app's bundle id (Apple), or the project (Google); absent: any.
+    /// The app's bundle id (Apple), or the project (Google); absent: any. Of a token of PushKit or of widgets, which takes its
+    /// own kind of push alone, the whole topic: `com.example.app.voip`.
     #[serde(default)]
     pub topic: Option<String>,
     /// Since when the app is gone, UTC milliseconds; absent: it is there.

@@ -15,7 +15,7 @@ pub(super) use ends::{
     stop_activity,
 };
 pub(super) use queue::{Due, Waiting, allow, depth, due, end, expire, lock, move_to, of_topics, postpone, start, waiting};
-pub(super) use recalls::{Original, ask_later, insert_recalls, note_recalled, originals, states, unended};
+pub(super) use recalls::{Original, ask_later, insert_recalls, note_recalled, originals, replaced, states, unended};
 
 use super::ending::{Next, Tried};
 use super::message::{Attempt, Gateway, Mode, NewMessage, Push, State};

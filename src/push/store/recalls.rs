@@ -4,7 +4,7 @@ use super::{Body, CHUNK, FLIES, Row, Standing, WAITS, numbered};
 use crate::error::Result;
 use crate::id::{AppId, CampaignId, ChoiceId, DecisionId, DeviceId, MessageId, OfferId, UserId};
 use crate::on;
-use crate::people::device::Platform;
+use crate::people::device::{Platform, own_kind};
 use crate::push::content::Head;
 use crate::push::message::{Mode, State};
 use crate::push::webpush;
@@ -13,7 +13,7 @@ use crate::store::{Conn, among, among_numbers};
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::Bool;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// A message that may be on the phone.
 #[derive(Debug, Clone, Queryable, Selectable)]
@@ -119,13 +119,37 @@ pub(in crate::push) fn states(conn: &mut Conn, app: AppId, ids: &[MessageId]) ->
 /// Those of these messages that a gateway has taken, or may have, and that nobody has asked back.
 pub(in crate::push) fn originals(conn: &mut Conn, app: AppId, ids: &[MessageId]) -> Result<Vec<Original>> {
     let words = [State::Sending, State::Accepted, State::Unknown].map(State::word);
-    Ok(on!(conn, c => messages::table
+    let found: Vec<Original> = on!(conn, c => messages::table
         .filter(messages::app_id.eq(app).and(among(messages::id, ids)).and(messages::recalls.eq("")))
         // What a Live Activity shows is taken back by its end.
         .filter(messages::recalled_ms.is_null().and(messages::state.eq_any(words)).and(messages::activity_id.eq("")))
         .order(messages::id)
         .select(Original::as_select())
-        .load(c))?)
+        .load(c))?;
+    // A call or a widget's change is no notification, and its token takes no other push that could remove it.
+    let has_own_kind = |of: &Original| of.platform == Platform::Ios.name() && own_kind(&of.token).0.is_some();
+    Ok(found.into_iter().filter(|of| !has_own_kind(of)).collect())
+}
+
+/// Those of these in whose place something newer is on the phone, under the same collapse id: a recall would remove that.
+pub(in crate::push) fn replaced(conn: &mut Conn, app: AppId, all: &[Original]) -> Result<HashSet<MessageId>> {
+    // Where the author names none, each choice has its own.
+    let shared: Vec<&Original> = all.iter().filter(|of| of.collapse_id != of.choice_id.to_string()).collect();
+    let Some(oldest) = shared.iter().map(|of| of.id).min() else { return Ok(HashSet::new()) };
+    let users: BTreeSet<UserId> = shared.iter().map(|of| of.user_id).collect();
+    let ids: BTreeSet<&str> = shared.iter().map(|of| of.collapse_id.as_str()).collect();
+    let words = [State::Sending, State::Accepted, State::Unknown].map(State::word);
+    let newer: Vec<(MessageId, DeviceId, String)> = on!(conn, c => messages::table
+        .filter(messages::app_id.eq(app).and(among(messages::user_id, users)).and(messages::id.gt(oldest)))
+        .filter(messages::collapse_id.eq_any(ids).and(messages::recalls.eq("")).and(messages::state.eq_any(words)))
+        .select((messages::id, messages::device_id, messages::collapse_id))
+        .load(c))?;
+    let mut newest: HashMap<(DeviceId, &str), MessageId> = HashMap::new();
+    for (id, device, name) in &newer {
+        newest.entry((*device, name)).and_modify(|known| *known = (*known).max(*id)).or_insert(*id);
+    }
+    let is_newer = |of: &&Original| newest.get(&(of.device_id, of.collapse_id.as_str())).is_some_and(|id| *id > of.id);
+    Ok(shared.into_iter().filter(is_newer).map(|of| of.id).collect())
 }
 
 /// Writes recalls, one per message at most; answers how many are new.

@@ -144,16 +144,14 @@ impl Client {
         self.keys.iter().find_map(|key| key.discard(bearer)).unwrap_or(true)
     }
 
-    /// Notes that a user's subscription was refused for its key. True: so were others' just before, with none taken in between,
+    /// Notes that a user's subscription was refused for its key. True: so were others' before, with none taken in between,
     /// so it is our key that is at fault and not theirs.
     fn refused(&self, user: UserId) -> bool {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        refused.insert(user);
-        let many = refused.len() >= REFUSALS_MAX;
-        if many {
-            refused.clear();
+        if refused.len() < REFUSALS_MAX {
+            refused.insert(user);
         }
-        many
+        refused.len() >= REFUSALS_MAX
     }
 }
 

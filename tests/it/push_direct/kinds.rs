@@ -42,6 +42,18 @@ both! {
             assert_eq!(arrived, [(token, "200")]);
             assert_eq!(read(world, &id).await["counts"]["messages"]["accepted"], 1);
         }
+        // It is found as it was said, and there is no notification to take back.
+        let before = stage.standin.ledger().len();
+        let id = send(world, push(json!({"tokens": [calls.to_uppercase()]}), call.clone())).await;
+        world.drain().await;
+        let rows = |from: usize| stage.standin.ledger()[from..].iter().map(|row| row.token.clone()).collect::<Vec<_>>();
+        assert_eq!(rows(before), [calls]);
+        world.post(&format!("/v1/pushes/{id}/recall"), &world.app.server, json!({})).await.expect(202);
+        world.drain().await;
+        assert_eq!(rows(before).len(), 1);
+        let message = world.lines("select id as line from messages order by id desc limit 1").await.remove(0);
+        let path = format!("/v1/messages/{message}/recall");
+        world.post(&path, &world.app.server, json!({})).await.refused(409, "never_shown");
         // Whoever has a phone that takes no calls has no device for one.
         let other = stage.listener(world).await;
         phone(world, &other.person, "second").await;

@@ -5,6 +5,7 @@ mod zone;
 pub(super) use zone::{settle_zone, settle_zones};
 
 use super::address::{join, split};
+use super::token::forms;
 use super::{Count, Device, Environment, Hold, Platform, PushPermission, Registration, Traits, Verdict, address};
 use crate::error::{Error, Result};
 use crate::id::{AppId, DeviceId, SessionId, UserId};
@@ -276,12 +277,11 @@ pub(super) fn by_installations(conn: &mut Conn, app: AppId, names: &[String]) ->
 }
 
 pub(super) fn by_tokens(conn: &mut Conn, app: AppId, tokens: &[String]) -> Result<HashMap<String, (UserId, DeviceId)>> {
-    // Those of APNs are kept in small letters.
-    let forms: BTreeSet<String> = tokens.iter().flat_map(|token| [token.clone(), token.to_ascii_lowercase()]).collect();
+    let kept: BTreeSet<String> = tokens.iter().flat_map(|token| forms(token)).collect();
     let rows: Vec<(Option<String>, Option<UserId>, DeviceId, String)> = on!(conn, c => devices::table
         // The index has the platforms before the tokens.
         .filter(devices::app_id.eq(app).and(devices::platform.eq_any(Platform::ALL.map(Platform::name))))
-        .filter(among(devices::token.assume_not_null(), forms).and(devices::user_id.is_not_null()))
+        .filter(among(devices::token.assume_not_null(), kept).and(devices::user_id.is_not_null()))
         .select((devices::token, devices::user_id, devices::id, devices::platform))
         .load(c))?;
     let held: HashMap<String, (UserId, DeviceId, bool)> = rows
@@ -289,8 +289,10 @@ pub(super) fn by_tokens(conn: &mut Conn, app: AppId, tokens: &[String]) -> Resul
         .filter_map(|(token, user, id, platform)| Some((token?, (user?, id, platform == Platform::Ios.name()))))
         .collect();
     let of = |token: &String| {
-        let small = || held.get(&token.to_ascii_lowercase()).filter(|(.., ios)| *ios);
-        held.get(token).or_else(small).map(|(user, id, _)| (*user, *id))
+        // In small letters it is another token, but for Apple.
+        let same = |form: &str, ios: bool| ios || !form.eq_ignore_ascii_case(token) || form == token;
+        let found = forms(token).find_map(|form| held.get(&form).filter(|(.., ios)| same(&form, *ios)).copied());
+        found.map(|(user, id, _)| (user, id))
     };
     Ok(tokens.iter().filter_map(|token| Some((token.clone(), of(token)?))).collect())
 }
