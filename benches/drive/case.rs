@@ -118,6 +118,7 @@ fn device() -> Device {
         platform: kairos::people::device::Platform::Ios,
         has_token: true,
         permitted: true,
+        own_kind: None,
         locale: Some("fr".into()),
         time_zone: Some("Europe/Paris".into()),
         last_seen_ms: NOON_MS,
