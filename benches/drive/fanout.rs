@@ -32,9 +32,6 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Moments per second beside the fan-out, and how many.
 const MOMENTS_PER_S: usize = 100;
 const MOMENTS: usize = 200;
-/// So many of them are not counted, with or without a fan-out: they meet a server that has just started, whose connections
-/// and caches are cold.
-const COLD: usize = 10;
 
 /// Takes the figure.
 pub fn run() -> Value {
@@ -103,12 +100,11 @@ fn moments(runtime: &tokio::runtime::Runtime, standin: &StandIn, (apns, queued):
     let bodies: Vec<Vec<u8>> = (0..MOMENTS).map(|n| order(n, &house)).collect();
     let before = standin.arrivals();
     let server = house.serve(&settings(standin, &house));
-    let mut sent = drive(&server, &bodies, MOMENTS_PER_S);
-    sent.retain(|n, _| *n >= COLD);
+    let sent = drive(&server, &bodies, MOMENTS_PER_S);
     let meanwhile = standin.arrivals() - before;
     wait(standin, before + queued + MOMENTS);
     let delays = delays_ms(&standin.ledger()[before..], &sent);
-    assert_eq!(delays.len(), MOMENTS - COLD);
+    assert_eq!(delays.len(), MOMENTS);
     (delays, meanwhile)
 }
 
