@@ -2,6 +2,7 @@
 //! whom: `share.rs`.
 
 use super::flights::{Aboard, Flights};
+use super::gauges::Gauges;
 use super::hand_over::Ready;
 use super::lane::Lane;
 use super::lanes::{Found, Lanes, Serves};
@@ -22,7 +23,7 @@ use crate::platform::Platform;
 use crate::platform::fence::Flight;
 use crate::store::Conn;
 use crate::worker::{Progress, Worker};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
@@ -41,8 +42,6 @@ const ON_ITS_WAY: Duration = Duration::from_secs(2);
 /// When to look again after that, by the domain's clock and by the machine's.
 pub(super) const LATER_MS: i64 = 500;
 const POLL_MS: u64 = 500;
-/// How often the depth of the queue is counted, by the domain's clock.
-const COUNT_EVERY_MS: i64 = 10_000;
 
 /// Sends messages; cheap to clone.
 #[derive(Clone)]
@@ -54,7 +53,7 @@ pub(super) struct Inner {
     pub(super) outcomes: mpsc::UnboundedSender<Outcome>,
     flights: Flights,
     pub(super) latency: Latency,
-    counted_ms: AtomicI64,
+    gauges: Gauges,
     /// Where the next look begins among the queues of bulk: they take turns.
     turn: AtomicUsize,
     /// How much bulk may be in flight beside moments, and since when that is watched.
@@ -110,7 +109,7 @@ impl Dispatcher {
             outcomes,
             flights: Flights::default(),
             latency: Latency::default(),
-            counted_ms: AtomicI64::new(0),
+            gauges: Gauges::default(),
             turn: AtomicUsize::new(0),
             pace: Mutex::default(),
             since: Instant::now(),
@@ -296,7 +295,7 @@ impl Dispatcher {
             }
             self.claim(wish, &mut look).await?;
         }
-        self.count().await?;
+        self.0.gauges.show(&self.0.platform, self.0.flights.count());
         Ok(look)
     }
 
@@ -381,20 +380,5 @@ impl Dispatcher {
         platform.store.write(move |conn| outbox::take_up(conn, &sending, &strays, now_ms)).await?;
         platform.feedback_hint.nudge();
         Ok(true)
-    }
-
-    /// Tells the metrics how long the queue is, now and then.
-    async fn count(&self) -> Result<()> {
-        let now_ms = self.0.platform.clock.now_ms();
-        #[expect(clippy::cast_precision_loss, reason = "a gauge")]
-        metrics::gauge!("kairos_push_in_flight").set(self.0.flights.count() as f64);
-        if (now_ms - self.0.counted_ms.load(Ordering::SeqCst)).abs() < COUNT_EVERY_MS {
-            return Ok(());
-        }
-        self.0.counted_ms.store(now_ms, Ordering::SeqCst);
-        let depth = self.0.platform.store.read(store::depth).await?;
-        #[expect(clippy::cast_precision_loss, reason = "a gauge")]
-        metrics::gauge!("kairos_push_queue_depth").set(depth as f64);
-        Ok(())
     }
 }

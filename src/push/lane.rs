@@ -143,12 +143,14 @@ impl Lane {
         token_ms.max(self.pulse.until_ms(now_ms))
     }
 
-    /// A slot, now or within this time, for what shows no device's token; none during a pause.
-    pub(super) async fn slot(&self, now_ms: i64, until: Instant) -> Option<Slot> {
-        match self.take((1, false), now_ms).pop() {
-            None if self.paused_until_ms(now_ms).is_none() => self.pool.slot(until).await.ok(),
-            slot => slot,
-        }
+    /// Waits until a push may leave here, for our own token and a connection; false in a pause, and when they come too late.
+    pub(super) async fn comes(&self, now_ms: i64, until: Instant) -> bool {
+        let ours = match &self.client {
+            _ if self.paused_until_ms(now_ms).is_some() => false,
+            Client::Fcm { client, .. } => client.token.comes(now_ms, until).await,
+            Client::Apns { .. } | Client::WebPush(_) => true,
+        };
+        ours && self.pool.slot(until).await.is_ok()
     }
 
     /// Apple's client and the way to where channels of broadcasts are made, on a lane to Apple.
@@ -357,11 +359,8 @@ impl Lane {
     }
 
     fn pause(&self, reason: &str, now_ms: i64) {
-        tracing::error!(
-            gateway = self.gateway.word(),
-            reason,
-            "the gateway refuses the app's credential or settings: its pushes pause"
-        );
+        let gateway = self.gateway.word();
+        tracing::error!(gateway, reason, "the gateway refuses the app's credential or settings: its pushes pause");
         self.pulse.refused(now_ms);
         self.standing.refused(reason, now_ms);
     }
@@ -371,8 +370,7 @@ impl Lane {
         self.gateway == Gateway::Apns && is_unknown(end)
     }
 
-    /// Where else a message's token may be known, if it may go there and has not been there yet. What is a test never goes
-    /// from Apple's sandbox to its production.
+    /// Where else its token may be known, if it was not there yet and may go there: a test never from sandbox to production.
     pub(super) fn elsewhere(&self, claimed: &Claimed) -> Option<Route> {
         if claimed.was_unknown_elsewhere() || self.test && self.platform.config.apns_url.is_empty() {
             return None;

@@ -19,6 +19,7 @@ mod edge;
 pub mod ending;
 pub mod fcm;
 mod flights;
+mod gauges;
 mod hand_over;
 pub mod health;
 pub mod http;

@@ -21,9 +21,9 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How often a credential that works is noted.
+const NOTED_EVERY_MS: u64 = HOUR_MS.unsigned_abs();
 /// How long after a refusal a success does not take it back: what was under way together comes in together.
 const FLIP_MS: u64 = 10_000;
-const NOTED_EVERY_MS: u64 = HOUR_MS.unsigned_abs();
 /// How often credentials are counted for the metrics, by the domain's clock.
 const COUNT_EVERY_MS: u64 = 60_000;
 const POLL_MS: u64 = 5_000;

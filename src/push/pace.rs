@@ -11,10 +11,9 @@ use std::time::Duration;
 
 /// Never less than this.
 pub const FLOOR: usize = 32;
-/// So much at first, where there are moments.
+/// So much at first.
 pub const START: usize = 64;
-/// So much at first, where there are none, and how long until it is twice as much.
-pub const OPENING: usize = 256;
+/// How long until it is twice as much, where there are no moments.
 const DOUBLES: Duration = Duration::from_millis(10);
 /// From here on nothing is held back: more than a server has in flight unless it is told to.
 const UNFELT: usize = 2_048;
@@ -90,7 +89,7 @@ impl Pace {
         let (begins, lately) = (self.is_quiet(in_flight, at), self.is_lately(at));
         self.bulk_at = Some(at);
         if begins {
-            (self.limit, self.changed_at) = (Some(if lately { START } else { OPENING }), at);
+            (self.limit, self.changed_at) = (Some(START), at);
         }
         let ease = if lately { EASE } else { DOUBLES };
         while let Some(limit) = self.limit

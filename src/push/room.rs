@@ -58,9 +58,12 @@ impl Dispatcher {
     }
 
     async fn expire(&self, (wish, now_ms): (&Wish, i64), look: &mut Look) -> Result<()> {
-        let (app, queue) = (wish.app, wish.queue.clone());
-        let ended = self.0.platform.store.write(move |conn| store::expire(conn, (app, &queue), now_ms)).await?;
-        if ended > 0 {
+        let (app, queue, store) = (wish.app, wish.queue.clone(), &self.0.platform.store);
+        let late = store.read(move |conn| store::late(conn, (app, &queue), now_ms)).await?;
+        if late.is_empty() {
+            return Ok(());
+        }
+        if store.write(move |conn| store::expire(conn, &late, now_ms)).await? > 0 {
             look.progress = true;
             self.0.platform.feedback_hint.nudge();
         }

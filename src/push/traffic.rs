@@ -86,12 +86,14 @@ impl Traffic {
         if bulk { many } else { single }.store(0, Ordering::SeqCst);
     }
 
-    /// Whether it is time to look for passed deadlines in a queue that does not move: once a second.
+    /// Whether it is time to look for passed deadlines in a queue that does not move: once a second, and not at once, for most
+    /// soon move again. A server that starts on a long queue would walk all of it while its first connection is on its way.
     pub(super) fn may_expire(&self, queue: &Queue, now_ms: i64) -> bool {
         let mut all = self.expired_ms.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = all.get(queue).is_none_or(|last_ms| now_ms.abs_diff(*last_ms) >= 1_000);
+        let last_ms = all.entry(queue.clone()).or_insert(now_ms);
+        let due = now_ms.abs_diff(*last_ms) >= 1_000;
         if due {
-            all.insert(queue.clone(), now_ms);
+            *last_ms = now_ms;
         }
         due
     }

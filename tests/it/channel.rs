@@ -1,12 +1,24 @@
 //! Broadcast channels: made and deleted at Apple, and what goes out over them, over the real wire.
 
+use crate::gateway::{PATIENCE, pool};
+use crate::mail::server::certificate;
 use crate::outbox::post;
-use crate::world::{World, nap};
+use crate::world::{World, nap, number};
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::server::SendResponse;
+use http::{Request, Response};
+use kairos::clock::Clock;
+use kairos::outbound::{Limits, Outgoing, Pool};
 use kairos::push::channel::verdict;
 use kairos::push::standin::{Fault, GoneTo, Row, Rule, StandIn};
-use kairos::push::{Environment, Gateway, Verdict};
+use kairos::push::{Environment, Gateway, Verdict, fcm};
+use kairos::store::{Closing, Conn, with_closing};
 use serde_json::{Value, json};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::net::TcpListener;
 
 const BUNDLE: &str = "app.kairos.demo";
 
@@ -40,10 +52,69 @@ async fn fate(world: &World, broadcast: &Value) -> String {
     }
 }
 
+/// What arrived of it: Apple is told the UUID in its id, Google the id itself.
 fn arrived(standin: &StandIn, broadcast: &Value) -> Vec<Row> {
     let id = &broadcast["id"].as_str().unwrap()[4..];
-    let is = |row: &Row| row.push_id.as_deref().is_some_and(|own| own.replace('-', "") == id);
+    let is = |row: &Row| row.push_id.as_deref().is_some_and(|own| own.trim_start_matches("brd_").replace('-', "") == id);
     standin.ledger().into_iter().filter(is).collect()
+}
+
+/// Moves the clock when a broadcast has been claimed: after what was looked at for it, before it is handed over.
+struct Leap {
+    clock: Clock,
+    by: Duration,
+    done: AtomicBool,
+}
+
+impl Closing for Leap {
+    fn close(&self, conn: &mut Conn) -> kairos::error::Result<()> {
+        let claimed = number(conn, "select count(*) as n from broadcasts where state = 'sending'")? > 0;
+        if claimed && !self.done.swap(true, Ordering::SeqCst) {
+            self.clock.advance(self.by);
+        }
+        Ok(())
+    }
+
+    fn committed(&self) {}
+}
+
+/// What was posted over a wire, as far as it was JSON.
+type Heard = Arc<Mutex<Vec<Value>>>;
+
+/// A wire to the stand-in that is listened to: its URL, its CA in PEM form, and what was heard.
+async fn overheard(standin: &StandIn) -> (String, String, Heard) {
+    let (acceptor, ca) = certificate(&[b"h2"]);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    let (far, heard) = (pool(standin, fcm::GATEWAY, Limits { streams: 8, connections: 1 }), Heard::default());
+    let listening = Arc::clone(&heard);
+    tokio::spawn(async move {
+        while let Ok((tcp, _)) = listener.accept().await {
+            let (acceptor, far, heard) = (acceptor.clone(), far.clone(), Arc::clone(&listening));
+            tokio::spawn(async move {
+                let tls = acceptor.accept(tcp).await.unwrap();
+                let mut near = h2::server::Builder::new().max_concurrent_streams(8).handshake::<_, Bytes>(tls).await.unwrap();
+                while let Some(Ok((request, respond))) = near.accept().await {
+                    tokio::spawn(pass_on(request, respond, far.clone(), Arc::clone(&heard)));
+                }
+            });
+        }
+    });
+    (url, ca, heard)
+}
+
+async fn pass_on(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, far: Pool, heard: Heard) {
+    let (head, mut body) = request.into_parts();
+    let mut whole = Vec::new();
+    while let Some(Ok(chunk)) = body.data().await {
+        whole.extend_from_slice(&chunk);
+    }
+    heard.lock().unwrap().extend(serde_json::from_slice::<Value>(&whole).ok());
+    let outgoing = || Outgoing { head: Request::from_parts(head.clone(), ()), body: whole.clone().into() };
+    let answer = far.request(outgoing, PATIENCE).await.unwrap();
+    let mut reply = Response::new(());
+    *reply.status_mut() = answer.status;
+    respond.send_response(reply, false).unwrap().send_data(answer.body, true).unwrap();
 }
 
 /// A world whose app has an APNs key.
@@ -109,6 +180,57 @@ both! {
         world.post(&path(&channel), &by, large).await.refused_field(400, "payload_too_large", "content_state");
         world.delete(&format!("/v1/channels/{}", channel["id"].as_str().unwrap()), &by).await.expect(204);
         world.post(&path(&channel), &by, json!({"event": "update", "content_state": {}})).await.refused(404, "not_found");
+    }
+
+    async fn what_google_hands_on_to_iphones_and_browsers_has_the_headers_that_these_know(world) {
+        let standin = open(world).await;
+        let (url, ca, heard) = overheard(&standin).await;
+        let known = world.database.folder().join("known-ca.pem");
+        std::fs::write(&known, format!("{}\n{ca}", standin.ca_pem())).unwrap();
+        world.restart(|config| (config.fcm_url, config.ca_file) = (url, known.display().to_string())).await;
+        for (storage, priority, urgency, kept_s) in [("latest", 10, "high", 600), ("latest", 5, "normal", 600), ("none", 1, "normal", 0)] {
+            let key = format!("{storage}-{priority}");
+            let channel = made(world, json!({"gateway": "fcm", "key": key, "storage": storage})).await;
+            let sent = send(world, &channel, json!({"stale_at": world.time(600), "priority": priority})).await;
+            world.drain().await;
+            assert_eq!((fate(world, &sent).await.as_str(), arrived(&standin, &sent).len()), ("accepted", 1));
+            let said = heard.lock().unwrap().pop().unwrap();
+            let until_s = if kept_s > 0 { world.now_ms() / 1_000 + kept_s } else { 0 };
+            let apple = json!({"apns-push-type": "background", "apns-priority": "5", "apns-expiration": until_s.to_string()});
+            assert_eq!(said["message"]["apns"]["headers"], apple, "{key}");
+            assert_eq!(said["message"]["webpush"], json!({"headers": {"TTL": kept_s.to_string(), "Urgency": urgency}}), "{key}");
+        }
+    }
+
+    async fn a_broadcast_to_a_topic_of_googles_waits_for_an_access_token_that_is_being_renewed(world) {
+        let standin = open(world).await;
+        let channel = made(world, json!({"gateway": "fcm"})).await;
+        let first = send(world, &channel, json!({})).await;
+        world.drain().await;
+        assert_eq!((fate(world, &first).await.as_str(), standin.exchanges()), ("accepted", 1));
+        // It is claimed while there is a token, and handed over when that one is too old to be shown.
+        let sent = send(world, &channel, json!({"deliver_by": world.time(7_200)})).await;
+        let leap = Leap { clock: world.clock.clone(), by: Duration::from_secs(3_570), done: AtomicBool::new(false) };
+        with_closing(Arc::new(leap), world.drain()).await;
+        assert_eq!((fate(world, &sent).await.as_str(), standin.exchanges()), ("accepted", 2));
+        assert_eq!(arrived(&standin, &sent).len(), 1);
+        let claims = format!("select attempt from broadcasts where id = '{}'", sent["id"].as_str().unwrap());
+        assert_eq!(world.number(&claims).await, 2, "it was let go of once");
+    }
+
+    async fn a_topic_of_googles_is_tried_again_after_ten_seconds_at_the_earliest(world) {
+        let standin = open(world).await;
+        let channel = made(world, json!({"gateway": "fcm"})).await;
+        for (status, reason, retry_after_s) in [(503, "UNAVAILABLE", Some(0)), (429, "QUOTA_EXCEEDED", Some(1)), (500, "INTERNAL", None)] {
+            standin.inject(Rule::once(Fault::Answer { status, reason: reason.into(), retry_after_s, timestamp_ms: None }));
+            let sent = send(world, &channel, json!({})).await;
+            world.drain().await;
+            assert_eq!(fate(world, &sent).await, format!("retry_at:{}", reason.to_lowercase()));
+            world.advance(Duration::from_millis(9_999)).await;
+            assert_eq!(arrived(&standin, &sent).len(), 1, "{status}");
+            world.advance(Duration::from_millis(1)).await;
+            assert_eq!((fate(world, &sent).await.as_str(), arrived(&standin, &sent).len()), ("accepted", 2), "{status}");
+        }
     }
 
     async fn what_apple_does_not_allow_leaves_no_channel_behind(world) {

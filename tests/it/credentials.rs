@@ -1,15 +1,18 @@
 //! Credentials: tried against the gateway, watched, several per app, replaced while pushes are under way.
 
 use crate::gateway::TOPIC;
-use crate::outbox::{Post, message, phone_with, plan, post, queue, state};
+use crate::outbox::{Post, message, phone_with, plan, planned, post, queue, state};
 use crate::subscriber::Subscriber;
-use crate::world::{Db, World};
+use crate::world::{Db, World, nap};
 use kairos::clock::MINUTE_MS;
-use kairos::push::standin::{Door, Fault, Rule};
+use kairos::push::standin::{Door, Fault, Rule, StandIn};
 use kairos::push::{Environment, Gateway, NewMessage, outbox};
 use serde_json::{Value, json};
 use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
 
 const SECOND_TOPIC: &str = "app.kairos.second";
 const PAUSE: Duration = Duration::from_secs(31);
@@ -38,6 +41,22 @@ async fn put(world: &World, post: &Post, (environment, topics): (Environment, &[
 
 fn refusal(status: u16, reason: &str) -> Fault {
     Fault::Answer { status, reason: reason.into(), retry_after_s: None, timestamp_ms: None }
+}
+
+/// A wire to the stand-in: its URL, and how many connections were opened over it.
+async fn counted(standin: &StandIn) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    let (gateway, opened) = (standin.url().replace("https://", ""), Arc::new(AtomicUsize::new(0)));
+    let count = Arc::clone(&opened);
+    tokio::spawn(async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            count.fetch_add(1, Ordering::SeqCst);
+            let mut far = TcpStream::connect(&gateway).await.unwrap();
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut near, &mut far).await });
+        }
+    });
+    (url, opened)
 }
 
 /// Sends one push and answers its state.
@@ -231,6 +250,83 @@ both! {
         assert_eq!(post.standin.summary().repeated, 0);
     }
 
+    async fn after_a_refused_key_the_next_push_goes_over_a_new_connection(world) {
+        let post = post(world).await;
+        let (url, opened) = counted(&post.standin).await;
+        world.restart(|config| (config.apns_url, config.gateway_connections) = (url, 1)).await;
+        let opened = || opened.load(Ordering::SeqCst);
+        for _ in 0..2 {
+            assert_eq!((one(world, &post).await.as_str(), opened()), ("accepted", 1));
+        }
+        post.standin.inject(Rule::once(refusal(403, "InvalidProviderToken")));
+        assert_eq!((one(world, &post).await.as_str(), opened()), ("retry_at:invalid_provider_token", 1));
+        world.advance(PAUSE).await;
+        assert_eq!((world.number("select count(*) from messages where state = 'accepted'").await, opened()), (3, 2));
+        assert_eq!((one(world, &post).await.as_str(), opened()), ("accepted", 2));
+    }
+
+    async fn after_an_answer_that_ends_its_connection_the_push_goes_again_over_a_new_one(world) {
+        let post = post(world).await;
+        let (url, opened) = counted(&post.standin).await;
+        world.restart(|config| (config.apns_url, config.gateway_connections) = (url, 1)).await;
+        let opened = || opened.load(Ordering::SeqCst);
+        assert_eq!((one(world, &post).await.as_str(), opened()), ("accepted", 1));
+        for (n, (status, reason)) in [(503, "Shutdown"), (400, "IdleTimeout"), (403, "UnrelatedKeyIdInToken")].into_iter().enumerate() {
+            post.standin.inject(Rule::once(refusal(status, reason)));
+            for _ in 0..2 {
+                assert_eq!((one(world, &post).await.as_str(), opened()), ("accepted", n + 2), "{reason}");
+            }
+        }
+        // What says nothing of its connection leaves it open.
+        post.standin.inject(Rule::once(refusal(503, "ServiceUnavailable")));
+        assert_eq!(one(world, &post).await, "retry_at:service_unavailable");
+        world.advance(PAUSE).await;
+        assert_eq!((one(world, &post).await.as_str(), opened()), ("accepted", 4));
+    }
+
+    async fn what_was_claimed_before_a_refusal_does_not_leave_after_it(world) {
+        let post = post(world).await;
+        let android = phone_with(world, &post.person, (Gateway::Fcm, "android-1", "phone-2")).await;
+        let [first, claimed, refused] = [0; 3].map(|_| message(world, &android, |_| {}));
+        plan(world, &first).await;
+        world.drain().await;
+        let leaves = planned(world, &claimed).await;
+        assert_eq!((state(world, &first).await.as_str(), state(world, &claimed).await.as_str()), ("accepted", "sending"));
+        post.standin.inject(Rule::once(refusal(403, "PERMISSION_DENIED")));
+        plan(world, &refused).await;
+        while state(world, &refused).await == "sending" {
+            nap(5).await;
+        }
+        assert_eq!((state(world, &refused).await.as_str(), post.standin.arrivals()), ("retry_at:permission_denied", 2));
+        world.kairos.dispatcher().go(leaves);
+        world.drain().await;
+        assert_eq!((state(world, &claimed).await.as_str(), post.standin.arrivals()), ("queued:no_connection", 2));
+        world.advance(PAUSE).await;
+        assert_eq!((state(world, &claimed).await.as_str(), state(world, &refused).await.as_str()), ("accepted", "accepted"));
+    }
+
+    async fn what_left_before_a_refusal_does_not_end_it(world) {
+        let post = post(world).await;
+        let android = phone_with(world, &post.person, (Gateway::Fcm, "android-1", "phone-2")).await;
+        let send = async |n: usize| {
+            queue(world, (0..n).map(|_| message(world, &android, |_| {})).collect()).await;
+            world.drain().await;
+        };
+        send(1).await;
+        // All of these leave together, and the last answer is the one that takes its push.
+        post.standin.inject(Rule::once(Fault::Slow { wait_ms: 300 }));
+        post.standin.inject(Rule::always(refusal(403, "PERMISSION_DENIED")));
+        send(20).await;
+        let accepted = async || world.number("select count(*) from messages where state = 'accepted'").await;
+        assert_eq!((accepted().await, post.standin.arrivals()), (2, 21));
+        world.advance(PAUSE).await;
+        assert_eq!((accepted().await, post.standin.arrivals()), (2, 22), "one asks");
+        post.standin.heal();
+        world.advance(PAUSE).await;
+        world.advance(PAUSE).await;
+        assert_eq!((accepted().await, post.standin.summary().repeated), (21, 0));
+    }
+
     async fn an_outage_is_told_once_and_its_end_once(world) {
         let post = post(world).await;
         world.restart(|config| "127.0.0.0/8".clone_into(&mut config.outbound_allow)).await;
@@ -240,8 +336,12 @@ both! {
         assert_eq!(one(world, &post).await, "accepted");
         for round in 0..2 {
             post.standin.inject(Rule::always(refusal(403, "InvalidProviderToken")));
-            for _ in 0..3 {
+            for first in [true, false, false] {
                 assert!(!one(world, &post).await.starts_with("accepted"));
+                if first {
+                    // Another server finds it out by itself.
+                    world.restart(|_| {}).await;
+                }
                 world.advance(PAUSE).await;
             }
             let known = shown(world, "apns").await.remove(0);

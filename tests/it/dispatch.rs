@@ -7,7 +7,7 @@ use kairos::clock::MINUTE_MS;
 use kairos::outbound::{Room, Way};
 use kairos::people::device::Environment;
 use kairos::push::breaker::{Breaker, FIRST_MS, LONGEST_MS, ROW};
-use kairos::push::pace::{FLOOR as FLOOR_OF_BULK, OPENING, Pace, START as START_OF_BULK};
+use kairos::push::pace::{FLOOR as FLOOR_OF_BULK, Pace, START as START_OF_BULK};
 use kairos::push::share::Turn;
 use kairos::push::standin::{Door, Fault, Row, Rule};
 use kairos::push::verdict::Reason;
@@ -148,7 +148,7 @@ fn what_is_said_to_many_gives_way_while_decisions_are_late_and_has_all_back_when
     let ms = Duration::from_millis;
     let mut alone = Pace::default();
     let opened: Vec<Option<usize>> = [0, 9, 10, 20, 30, 900].into_iter().map(|at| alone.limit(0, ms(at))).collect();
-    let doubled = |n| Some(OPENING << n);
+    let doubled = |n| Some(START_OF_BULK << n);
     assert_eq!(opened, [doubled(0), doubled(0), doubled(1), doubled(2), None, None], "where there are no moments");
     assert_eq!((alone.limit(0, ms(1_899)), alone.limit(0, ms(2_899))), (None, doubled(0)), "the next campaign opens anew");
     // One that follows another, with moments in between, finds the width of that one no longer its own.
@@ -190,6 +190,11 @@ fn what_is_said_to_many_gives_way_while_decisions_are_late_and_has_all_back_when
     pace.decided((1, ms(5)), 0, ms(10_720));
     assert_eq!(pace.limit(1_500, ms(10_720)), Some(FLOOR_OF_BULK / 4 * 5));
     assert!(pace.limit(1_500, ms(14_000)).unwrap() > 100);
+    // Once there have been none for long, what runs has all of it back.
+    let mut stopped = Pace::default();
+    stopped.decided((1, ms(5)), 0, ms(0));
+    let limits = [(0, 9_000), (64, 10_000), (100, 10_010), (200, 10_100)].map(|(in_flight, at)| stopped.limit(in_flight, ms(at)));
+    assert_eq!(limits, [Some(START_OF_BULK), Some(START_OF_BULK / 16 * 25), Some(START_OF_BULK / 8 * 25), None]);
     // The first in a long time finds no campaign at full width in its way for long.
     pace.decided((1, ms(5)), 1_500, ms(60_000));
     assert_eq!(pace.limit(1_500, ms(60_000)), Some(START_OF_BULK));

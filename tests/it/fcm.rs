@@ -251,12 +251,15 @@ fn what_was_let_go_before_it_left_keeps_its_life() {
 proptest! {
     #[test]
     fn a_pause_never_undercuts_what_was_asked_and_never_exceeds_its_end(
-        attempt in 1_i64..60, asked in proptest::option::of(0_i64..10_000_000), whim in 0.0_f64..1.0,
+        attempt in 1_i64..60,
+        asked in proptest::option::of(prop_oneof![0_i64..20_000, 0_i64..10_000_000]),
+        whim in 0.0_f64..1.0,
+        floor_ms in prop_oneof![Just(0_i64), Just(10_000_i64)],
     ) {
-        let pause = PAUSES.after(attempt, asked, whim);
+        let pause = Pauses { floor_ms, ..PAUSES }.after(attempt, asked, whim);
         match asked {
-            Some(asked) => prop_assert_eq!(pause, asked.max(LEAST_ASKED_MS).max(PAUSES.floor_ms)),
-            None => prop_assert!((0..=PAUSES.limit_ms).contains(&pause)),
+            Some(asked) => prop_assert_eq!(pause, asked.max(LEAST_ASKED_MS).max(floor_ms)),
+            None => prop_assert!((floor_ms..=PAUSES.limit_ms).contains(&pause)),
         }
     }
 

@@ -7,7 +7,7 @@ use kairos::id::{DeviceId, MessageId, UserId};
 use kairos::people::device::Platform;
 use kairos::platform::epoch;
 use kairos::push::standin::{Fault, GoneTo, Phone, Row, Rule, StandIn};
-use kairos::push::{Allowed, Content, Environment, Gateway, Mode, NewMessage, outbox};
+use kairos::push::{Allowed, Content, Environment, Gateway, Mode, NewMessage, Planned, outbox};
 use kairos::store::Conn;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -160,9 +160,14 @@ pub fn message(world: &World, phone: &Phoned, change: impl FnOnce(&mut NewMessag
 
 /// Plans as a decision does, with the epochs of this moment, and hands over after the commit.
 pub async fn plan(world: &World, message: &NewMessage) {
-    let (dispatcher, now_ms) = (world.kairos.dispatcher().clone(), world.now_ms());
-    let (mut message, planner) = (message.clone(), dispatcher.clone());
-    let planned = world
+    let planned = planned(world, message).await;
+    world.kairos.dispatcher().go(planned);
+}
+
+/// The same as far as the commit.
+pub async fn planned(world: &World, message: &NewMessage) -> Planned {
+    let (mut message, planner, now_ms) = (message.clone(), world.kairos.dispatcher().clone(), world.now_ms());
+    world
         .kairos
         .platform
         .store
@@ -174,8 +179,7 @@ pub async fn plan(world: &World, message: &NewMessage) {
             outbox::plan(conn, &planner, vec![message], now_ms)
         })
         .await
-        .unwrap();
-    dispatcher.go(planned);
+        .unwrap()
 }
 
 /// Puts messages into the outbox as they are, all at once.
@@ -401,6 +405,30 @@ both! {
         let rows = post.arrivals(&message);
         assert!(rows.len() >= 3 && rows.len() <= 40, "{}", rows.len());
         assert!(rows.iter().all(|row| row.at_ms < message.deadline_ms));
+    }
+
+    async fn what_is_tried_very_often_lists_its_first_attempts_and_its_last(world) {
+        let post = post(world).await;
+        // As long a word of the gateway's as is kept.
+        post.standin.inject(Rule::always(later(429, &"r".repeat(56), Some(1))));
+        let message = post.message(world, |_| {});
+        plan(world, &message).await;
+        world.drain().await;
+        let again = async |times: usize| {
+            for _ in 0..times {
+                world.advance(Duration::from_secs(1)).await;
+            }
+            let read = world.get(&format!("/v1/messages/{}", message.id), &world.app.server).await.expect(200);
+            read["attempts"].as_array().unwrap().iter().map(|attempt| attempt["n"].as_u64().unwrap()).collect::<Vec<u64>>()
+        };
+        let (before, after) = (again(129).await, again(10).await);
+        let bytes = world.lines("select attempts as line from messages").await[0].len();
+        assert!((16_000..16_800).contains(&bytes), "{bytes}");
+        let first = u64::try_from(before.len()).unwrap() - 1;
+        let wanted = |last: u64| (1..=first).chain([last]).collect::<Vec<u64>>();
+        assert_eq!((&before, &after, post.arrivals(&message).len()), (&wanted(130), &wanted(140), 140));
+        post.standin.heal();
+        assert_eq!((again(1).await.last(), state(world, &message).await.as_str()), (Some(&141), "accepted"));
     }
 
     async fn a_gateway_that_asks_for_no_pause_is_not_asked_again_at_once(world) {

@@ -1,10 +1,13 @@
 //! Direct pushes by an app's own back end: whom they reach, what refuses them, and that nobody gets one twice.
 
-use crate::stage::{Good, Listener, Stage, minutes, phone};
+use crate::outbox::phone_with;
+use crate::stage::{Good, Listener, Stage, grant, minutes, phone};
 use crate::world::{Caller, World};
 use futures_util::future::join_all;
 use kairos::clock::HOUR_MS;
+use kairos::push::fcm::PAYLOAD_LIMIT_BYTES;
 use kairos::push::standin::{Fault, Rule};
+use kairos::push::{Content, Gateway};
 use serde_json::{Value, json};
 
 mod fair;
@@ -124,6 +127,22 @@ both! {
         }
         let last = stage.standin.ledger();
         assert_eq!(last[last.len() - 2..].iter().filter(|row| row.token == one.token).count(), 0, "only the phone that was named");
+        stage.adds_up(world).await;
+    }
+
+    async fn an_installation_of_firebases_is_found_by_its_id_as_it_was_said(world) {
+        let stage = Stage::set(world).await;
+        let by = &world.app.server;
+        world.put("/v1/push-credentials/fcm", by, stage.standin.issue_fcm("demo-project").unwrap()).await.good();
+        let person = world.person(&stage.app).await;
+        grant(world, &person, "marketing").await;
+        let fid = "cXyz_ABCDEFGHIJKL-1234";
+        let device = json!({"platform": "android", "token": fid, "token_kind": "fcm_fid", "push_permission": "granted"});
+        world.put("/v1/me/devices/android-1", &person.token, device).await.good();
+        send(world, push(json!({"tokens": [fid]}), json!({}))).await;
+        world.drain().await;
+        let tokens: Vec<String> = stage.standin.ledger().into_iter().map(|row| row.token).collect();
+        assert_eq!(tokens, [format!("fid:{fid}")]);
         stage.adds_up(world).await;
     }
 
@@ -333,6 +352,40 @@ both! {
         let out = read(world, &id).await;
         conserved(&out);
         assert_eq!(out["counts"]["suppressed"], json!({"payload_too_large": 1}));
+        stage.adds_up(world).await;
+    }
+
+    async fn a_collapse_id_is_weighed_with_the_words_to_the_byte(world) {
+        let stage = Stage::set(world).await;
+        let by = &world.app.server;
+        world.put("/v1/push-credentials/fcm", by, stage.standin.issue_fcm("demo-project").unwrap()).await.good();
+        let person = world.person(&stage.app).await;
+        grant(world, &person, "marketing").await;
+        phone_with(world, &person, (Gateway::Fcm, "android-1", "phone-1")).await;
+        let me = json!({"user_ids": [person.id]});
+        for id in ["c".repeat(65), "é".repeat(32)] {
+            let body = push(me.clone(), json!({"collapse_id": id}));
+            world.post("/v1/pushes", by, body).await.refused_field(400, "validation_failed", "collapse_id");
+        }
+        // The longest that there is: with it fits less than beside one of its own.
+        let id = "c".repeat(64);
+        let said = |story: &str| json!({"title": "Grüße", "body": "Ihr Flugsteig hat gewechselt", "android": {"data": {"story": story}}});
+        let weight = |story: &str| {
+            let mut content = said(story);
+            content["collapse_id"] = json!(id);
+            serde_json::from_value::<Content>(content).unwrap().bytes(Gateway::Fcm)
+        };
+        let room = PAYLOAD_LIMIT_BYTES - weight("");
+        let full = format!("{}{}", "é".repeat(room / 2), "x".repeat(room % 2));
+        for (story, accepted, suppressed) in [(full.clone(), 1, json!({})), (format!("{full}x"), 0, json!({"payload_too_large": 1}))] {
+            let id = send(world, push(me.clone(), json!({"content": said(&story), "collapse_id": id}))).await;
+            world.drain().await;
+            let out = read(world, &id).await;
+            conserved(&out);
+            assert_eq!((&out["counts"]["messages"]["accepted"], &out["counts"]["suppressed"]), (&json!(accepted), &suppressed), "{out:#}");
+        }
+        let ledger = stage.standin.ledger();
+        assert_eq!((weight(&full), ledger.len(), ledger[0].collapse_id.as_deref()), (PAYLOAD_LIMIT_BYTES, 1, Some(id.as_str())));
         stage.adds_up(world).await;
     }
 

@@ -141,6 +141,19 @@ both! {
         assert_eq!((sent.len(), sent[0].token.as_str()), (1, fresh.as_str()));
     }
 
+    async fn a_recall_does_not_follow_to_a_token_that_takes_calls_alone(world) {
+        let stage = Stage::set(world).await;
+        stage.one_offer(world, json!({}), json!({})).await;
+        let (who, message) = landed(world, &stage).await;
+        let body = json!({"platform": "ios", "token": "c0".repeat(32), "token_kind": "apns_voip", "topic": crate::stage::TOPIC});
+        world.put(&format!("/v1/me/devices/phone-{}", &who.person.id[4..]), &who.person.token, body).await.good();
+        recall(world, &stage, "messages", &message["id"]).await;
+        world.drain().await;
+        assert_eq!(recalls(&stage).len(), 0);
+        assert_eq!(recall_of(world, &stage, &who, &message).await["state"], "token_dead");
+        stage.adds_up(world).await;
+    }
+
     async fn what_waits_is_cancelled_and_nothing_is_sent_after_it(world) {
         let stage = Stage::set(world).await;
         let (offer, _) = stage.one_offer(world, json!({"stock": 5}), json!({})).await;
@@ -258,6 +271,8 @@ both! {
         world.patch("/v1/me/preferences", &quiet.person.token, wish).await.good();
         stage.standin.inject(later(600).to(waits.token.clone()));
         let kept = send(world, push(json!({"user_ids": [shown.person.id]}), json!({}))).await;
+        world.drain().await;
+        world.clock.advance(minutes(2));
         let people = [&shown, &waits, &quiet].map(|who| who.person.id.clone());
         let id = send(world, push(json!({"user_ids": people}), json!({}))).await;
         world.drain().await;
@@ -273,7 +288,10 @@ both! {
         assert_eq!((&out["state"], &out["counts"]["suppressed"]), (&json!("cancelled"), &json!({"cancelled": 1})));
         let messages = &out["counts"]["messages"];
         assert_eq!((&messages["cancelled"], &messages["waiting"], &messages["accepted"]), (&json!(1), &json!(0), &json!(1)));
+        let passed = "select count(*) from messages, campaign_recalls where messages.id < campaign_recalls.cursor_id";
+        assert_eq!(world.number(passed).await, 1, "what was said before the push was made is not walked through");
         // Asked again while it is under way, it is the same recall.
+        world.clock.advance(minutes(1));
         assert_eq!(world.post(&path, &stage.app.server, json!({})).await.expect(202), begun);
         world.drain().await;
         let sent = recalls(&stage);

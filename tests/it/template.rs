@@ -100,6 +100,10 @@ fn shopper() -> Known {
 fn shown(content: serde_json::Value) -> Result<Content, String> {
     let variant: Content = serde_json::from_value(content).unwrap();
     assert!(variant.check("").is_empty());
+    rendered(variant)
+}
+
+fn rendered(variant: Content) -> Result<Content, String> {
     let template = Template { fallback: "en".to_owned(), variants: [("en".to_owned(), variant)].into() };
     let words = Words::compile(&template).map_err(|faults| format!("refused: {}", faults[0].1))?;
     words.render(&[], &shopper()).map(|rendered| rendered.content).map_err(|failure| failure.to_string())
@@ -197,6 +201,18 @@ fn images_are_urls_too_and_other_texts_are_none() {
     let missing = "https://x.example/?n={{ user.attributes.nick|urlencode }}";
     assert!(shown(json!({"body": "b", "data": {"url": missing}})).unwrap_err().contains("missing"));
     assert!(shown(json!({"body": "{{ event.properties.accents|urlencode|length }}"})).unwrap_err().contains("longer"));
+}
+
+#[test]
+fn an_image_beside_sealed_words_is_read_by_the_gateway_and_says_nothing_of_a_person() {
+    let image = "https://cdn.example/{{event.properties.gate}}.png";
+    for (sealed, expected) in [(json!(null), "https://cdn.example/A%2F7.png"), (json!({"body": "x"}), image)] {
+        // As it was kept before it was refused.
+        let content = json!({"body": "{{ event.properties.city }}", "encrypted": sealed, "android": {"image": image}});
+        let content = rendered(serde_json::from_value(content).unwrap()).unwrap();
+        let android = content.android.unwrap();
+        assert_eq!((content.body.as_str(), android.image.as_deref()), ("São Paulo", Some(expected)));
+    }
 }
 
 #[test]

@@ -30,6 +30,8 @@ const FLIGHTS_MAX: usize = 64;
 /// Most broadcasts of one app that one look finds, so that an app that is shut out hides no other; and most of all apps.
 const PER_APP: i64 = 8;
 const LOOK: i64 = 1_000;
+/// Attempts that are listed of one broadcast; the last one always is.
+const ATTEMPTS_MAX: usize = 100;
 /// How long a step waits for a connection that is on its way, and when it looks again after that.
 const ON_ITS_WAY: Duration = Duration::from_secs(2);
 const LATER_MS: i64 = 500;
@@ -101,7 +103,8 @@ fn listed(broadcast: &Broadcast, status: Option<u16>, next: &Next, now_ms: i64) 
         status,
         reason: next.reason.as_ref().map(|reason| reason.clone().into_owned()),
     };
-    broadcast.attempts.iter().cloned().chain([last]).collect()
+    // The first ones and the last: what is tried for hours is no reason to grow without end.
+    broadcast.attempts.iter().take(ATTEMPTS_MAX - 1).cloned().chain([last]).collect()
 }
 
 impl Channels {
@@ -253,15 +256,12 @@ impl Channels {
         Ok((ready, shut.into_iter().nth(turn)))
     }
 
-    /// Waits a little for a connection that is on its way, unless something else happens first. Answers whether to look again
+    /// Waits a little for a connection, or a token of ours, that is on its way, unless something else happens first. Answers whether to look again
     /// at once.
     async fn comes(&self, bag: &mut Bag, lane: Option<Arc<Lane>>, now_ms: i64) -> bool {
         let Some(lane) = lane.filter(|_| bag.flights.is_empty()) else { return false };
         tokio::select! {
-            slot = lane.slot(now_ms, Instant::now() + ON_ITS_WAY) => {
-                lane.give_back(usize::from(slot.is_some()));
-                slot.is_some()
-            }
+            comes = lane.comes(now_ms, Instant::now() + ON_ITS_WAY) => comes,
             () = self.0.hint.nudged() => true,
         }
     }

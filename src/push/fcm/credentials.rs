@@ -15,6 +15,8 @@ use serde::Deserialize;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
 
 const SCOPE: &str = "https://www.googleapis.com/auth/firebase.messaging";
 /// A token is renewed this long before its end, and used until shortly before it.
@@ -116,6 +118,8 @@ pub struct AccessToken {
     clock: Clock,
     runtime: tokio::runtime::Handle,
     state: Mutex<State>,
+    /// An exchange has ended.
+    bought: Notify,
 }
 
 #[derive(Default)]
@@ -152,6 +156,14 @@ impl Refused {
 }
 
 impl State {
+    fn left_ms(&self, now_ms: i64) -> i64 {
+        if self.header.is_some() { self.expires_ms - now_ms } else { 0 }
+    }
+
+    fn usable(&self, now_ms: i64) -> Option<&HeaderValue> {
+        self.header.as_ref().filter(|_| self.left_ms(now_ms) > UNUSED_BEFORE_MS)
+    }
+
     fn paused_until_ms(&self, now_ms: i64) -> Option<i64> {
         Some(self.not_before_ms).filter(|ms| clock::is_ahead(*ms, now_ms, PAUSE_MS << DOUBLINGS))
     }
@@ -166,7 +178,7 @@ struct Bought {
 impl AccessToken {
     /// No token yet; `pool` leads to the account's token host. Call it inside a tokio runtime.
     pub fn new(account: ServiceAccount, pool: Pool, clock: Clock) -> Self {
-        Self { account, pool, clock, runtime: tokio::runtime::Handle::current(), state: Mutex::default() }
+        Self { account, pool, clock, runtime: tokio::runtime::Handle::current(), state: Mutex::default(), bought: Notify::new() }
     }
 
     /// The project that this account sends for.
@@ -183,16 +195,32 @@ impl AccessToken {
     /// background and `then` is called after it.
     pub fn bearer(self: &Arc<Self>, now_ms: i64, then: impl FnOnce() + Send + 'static) -> Option<HeaderValue> {
         let mut state = self.state();
-        let left_ms = if state.header.is_some() { state.expires_ms - now_ms } else { 0 };
-        if left_ms < RENEW_BEFORE_MS && !state.renewing && state.paused_until_ms(now_ms).is_none() {
+        if state.left_ms(now_ms) < RENEW_BEFORE_MS && !state.renewing && state.paused_until_ms(now_ms).is_none() {
             state.renewing = true;
             let me = Arc::clone(self);
             self.runtime.spawn(async move {
                 me.renew().await;
+                me.bought.notify_waiters();
                 then();
             });
         }
-        state.header.clone().filter(|_| left_ms > UNUSED_BEFORE_MS)
+        state.usable(now_ms).cloned()
+    }
+
+    /// Waits for the exchange that is under way, if one is. Answers whether there is a token to send with.
+    pub async fn comes(&self, now_ms: i64, until: Instant) -> bool {
+        loop {
+            let bought = self.bought.notified();
+            tokio::pin!(bought);
+            bought.as_mut().enable();
+            let (there, renewing) = {
+                let state = self.state();
+                (state.usable(now_ms).is_some(), state.renewing)
+            };
+            if there || !renewing || timeout_at(until, bought).await.is_err() {
+                return there;
+            }
+        }
     }
 
     /// Google's word when it refuses the account itself.

@@ -14,7 +14,7 @@ pub(super) use ends::{
     Settled, Stranded, cancel, cancel_campaign, cancel_decisions, end_alike, is_proven, readdress, reroute, sending, settle_one,
     stop_activity,
 };
-pub(super) use queue::{Due, Waiting, allow, depth, due, end, expire, lock, move_to, of_topics, postpone, start, waiting};
+pub(super) use queue::{Due, Waiting, allow, depth, due, end, expire, late, lock, move_to, of_topics, postpone, start, waiting};
 pub(super) use recalls::{Original, ask_later, insert_recalls, note_recalled, originals, replaced, states, unended};
 
 use super::ending::{Next, Tried};

@@ -311,17 +311,27 @@ pub(in crate::push) fn postpone(conn: &mut Conn, (numbers, due_ms): (&[i64], i64
     Ok(())
 }
 
-/// Ends what waits and has passed its deadline, at most a chunk; answers how many there were.
-pub(in crate::push) fn expire(conn: &mut Conn, (app, queue): (AppId, &Queue), now_ms: i64) -> Result<usize> {
+/// What of a queue is due and has passed its deadline, some of it. The whole queue is walked for it: ask in a read.
+pub(in crate::push) fn late(conn: &mut Conn, (app, queue): (AppId, &Queue), now_ms: i64) -> Result<Vec<i64>> {
     let of_queue = message_states::app_id.eq(app).and(message_states::route.eq(queue.word()));
-    let late: Vec<i64> = on!(conn, c => message_states::table
+    Ok(on!(conn, c => message_states::table
         .filter(of_queue.and(message_states::due_ms.le(now_ms)))
         .filter(sql::<Bool>(WAITS).and(message_states::deadline_ms.le(now_ms)))
         .limit(500)
         .select(message_states::n)
-        .load(c))?;
-    end(conn, (&late, State::Expired, "deadline"), now_ms)?;
-    Ok(late.len())
+        .load(c))?)
+}
+
+/// Ends those of these that wait still; answers how many there were.
+pub(in crate::push) fn expire(conn: &mut Conn, late: &[i64], now_ms: i64) -> Result<usize> {
+    let late = those(late).and(message_states::deadline_ms.le(now_ms)).and(sql::<Bool>(STILL_WAITS));
+    Ok(on!(conn, c => diesel::update(message_states::table.filter(late))
+        .set((
+            message_states::state.eq(State::Expired.word()),
+            message_states::reason.eq("deadline"),
+            message_states::ended_ms.eq(now_ms),
+        ))
+        .execute(c))?)
 }
 
 /// Writes the consent under which a waiting message may still go.

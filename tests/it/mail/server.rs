@@ -76,7 +76,7 @@ type Line = BufStream<Box<dyn Io>>;
 impl MailServer {
     /// Listens on a free port.
     pub async fn open(security: Security) -> Self {
-        let (acceptor, ca_pem) = certificate();
+        let (acceptor, ca_pem) = certificate(&[]);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let inner = Arc::new(Inner {
             port: listener.local_addr().unwrap().port(),
@@ -257,18 +257,20 @@ fn address(command: &str) -> String {
     command.split(['<', '>']).nth(1).unwrap_or("").to_owned()
 }
 
-fn certificate() -> (TlsAcceptor, String) {
+/// TLS for a server at 127.0.0.1 that speaks these protocols, under a CA of its own; that CA in PEM form.
+pub fn certificate(protocols: &[&[u8]]) -> (TlsAcceptor, String) {
     let mut ca = CertificateParams::default();
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate().unwrap()).unwrap();
     let key = KeyPair::generate().unwrap();
     let leaf = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().signed_by(&key, &ca).unwrap();
-    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+    let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
         .with_single_cert(vec![leaf.der().clone()], PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())))
         .unwrap();
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
     (TlsAcceptor::from(Arc::new(config)), ca.pem())
 }
 
