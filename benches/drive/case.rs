@@ -71,6 +71,7 @@ fn landing() -> (Input, Vec<Arc<Terms>>) {
             hidden: BTreeSet::new(),
             read: Vec::new(),
             only: None,
+            collapse_id: None,
         });
         terms.push(Arc::new(Terms::compile(version, campaign(), offer(n as f64)).unwrap()));
     }

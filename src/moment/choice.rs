@@ -111,9 +111,10 @@ impl Contest<'_> {
             let planned = Planned { at_ms: survivor.permit.planned_ms, beside: &self.beside };
             cap::check(self.input, terms, self.input.candidates[survivor.n].version.campaign_id, &planned)?;
         }
-        let view = views.of(&self.input.candidates[survivor.n]);
+        let candidate = &self.input.candidates[survivor.n];
+        let (view, collapse_id) = (views.of(candidate), candidate.collapse_id.as_deref());
         let devices = survivor.permit.devices.iter().map(|n| &self.input.user.devices[*n]);
-        devices.map(|device| message::words(self.input, terms, device, view)).collect()
+        devices.map(|device| message::words(self.input, (terms, collapse_id), device, view)).collect()
     }
 
     fn refuse(&mut self, n: usize, Refused { reason, field, detail }: Refused) {

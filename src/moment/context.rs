@@ -302,7 +302,15 @@ impl Known {
         let standing = self.standing(person.id, &need).into();
         let mut read = self.needs_read(person, terms.offer.partner_id, |key| terms.reads(key));
         read.retain(|read| read.need != need);
-        Candidate { version: terms.version, standing, stock_left, hidden: BTreeSet::new(), read, only: None }
+        Candidate {
+            version: terms.version,
+            standing,
+            stock_left,
+            hidden: BTreeSet::new(),
+            read,
+            only: None,
+            collapse_id: terms.collapse_id.clone(),
+        }
     }
 
     fn who(&self, person: &Person, devices: Vec<Device>, terms: &[Arc<Terms>]) -> Who {

@@ -164,6 +164,9 @@ pub struct Candidate {
     /// The devices that alone are meant, where a direct push names devices.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub only: Option<Vec<DeviceId>>,
+    /// By which a phone replaces what it shows, where a direct push names one: it is weighed with the words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collapse_id: Option<String>,
 }
 
 /// An offer and its campaign, each as it was at a revision.

@@ -10,7 +10,12 @@ use crate::push::{Content, Gateway};
 ///
 /// # Errors
 /// When the template fails, or the words do not fit into a push of the device's gateway; with the field that did it.
-pub fn words(input: &Input, terms: &Terms, device: &Device, view: &View<'_>) -> Result<Content, Refused> {
+pub fn words(
+    input: &Input,
+    (terms, collapse_id): (&Terms, Option<&str>),
+    device: &Device,
+    view: &View<'_>,
+) -> Result<Content, Refused> {
     let locales = [device.locale.as_deref(), input.user.locale.as_deref()];
     let locales: Vec<&str> = locales.into_iter().flatten().collect();
     let mut words = view.words(terms, &locales, &device.facts).map_err(|failure| Refused {
@@ -19,7 +24,7 @@ pub fn words(input: &Input, terms: &Terms, device: &Device, view: &View<'_>) -> 
         field: Some(failure.part),
     })?;
     // A direct push may name one beside its words: it is weighed with them.
-    words.collapse_id = words.collapse_id.or_else(|| terms.collapse_id.clone());
+    words.collapse_id = words.collapse_id.or_else(|| collapse_id.map(str::to_owned));
     words.fits(Gateway::of(device.platform)).map_err(|large| Refused {
         reason: Refusal::PayloadTooLarge,
         detail: Some(large.to_string()),

@@ -6,7 +6,7 @@ use crate::push::State;
 
 /// Reasons that this server writes on messages, and what they mean. What a gateway says is in its own words.
 pub const REASONS: &[(&str, &str)] = &[
-    ("deadline", "The time until which it was of use had passed before it could leave."),
+    ("deadline", "The time until which it was of use had passed."),
     ("quiet_hours", "It was your quiet time, and after that it would have been too late."),
     ("consent", "Your consent to messages of its purpose was no longer in force."),
     ("consent_expired", "The time for which you had agreed to messages of its purpose was over."),
@@ -20,7 +20,7 @@ pub const REASONS: &[(&str, &str)] = &[
     ("campaign_stopped", "The campaign that it belonged to was stopped."),
     ("superseded", "Something newer took its place."),
     ("cancelled", "It was cancelled."),
-    ("recalled", "It was taken back before it left."),
+    ("recalled", "It was taken back."),
     ("nothing_to_recall", "There was nothing to take back."),
     ("unknown_topic", "Its topic was no longer known."),
     ("topic_off", "You had switched its topic off."),

@@ -103,9 +103,8 @@ pub(super) fn tell(platform: &Platform, done: Recalled) {
     if done.recalled > 0 {
         platform.push_hint.nudge();
     }
-    if done.cancelled > 0 {
-        platform.feedback_hint.nudge();
-    }
+    // What was stopped and may have arrived is no longer counted as cancelled, and has ended all the same.
+    platform.feedback_hint.nudge();
 }
 
 fn moments(conn: &mut Conn, due: Vec<(AppId, MomentId)>, at: (&Ids, i64)) -> Result<Recalled> {

@@ -66,7 +66,8 @@ pub struct Next {
     pub due_ms: Option<i64>,
     /// Since when the token is dead, when the gateway said so beyond doubt.
     pub dead_ms: Option<i64>,
-    /// Whether the push may have arrived although it is to be sent again.
+    /// Whether the push may have arrived although it is to be sent again. It is remembered: whatever else comes of the message
+    /// than an answer that it was taken, it ends as `unknown`.
     pub perhaps: bool,
 }
 

@@ -52,7 +52,8 @@ words! {
         TokenDead = "token_dead",
         /// Its campaign was stopped, or somebody cancelled it, before it left.
         Cancelled = "cancelled",
-        /// Nobody knows whether the gateway has taken it; it is not sent again.
+        /// Nobody knows whether the gateway has taken it; it is not sent again. Where it would have been, the reason says why not:
+        /// it was cancelled, say, or its deadline passed.
         Unknown = "unknown",
     }
 }

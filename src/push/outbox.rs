@@ -144,7 +144,8 @@ fn rows(
     messages.iter().enumerate().map(row).collect()
 }
 
-/// Ends what waits of a campaign as `cancelled`, for this reason. What is being sent at this moment goes its way, but is not tried again.
+/// Ends what waits of a campaign as `cancelled`, or as `unknown` where it may have arrived. What is being sent goes its way,
+/// but is not tried again.
 ///
 /// # Errors
 /// What the database says.

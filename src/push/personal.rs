@@ -1,5 +1,6 @@
 //! What the outbox holds of a user: messages with their words, tokens and attempts.
 
+use super::State;
 use crate::error::Result;
 use crate::id::{AppId, DecisionId, UserId};
 use crate::on;
@@ -66,17 +67,21 @@ pub fn lock(conn: &mut Conn, app: AppId, of: &[DecisionId]) -> Result<()> {
     super::store::lock(conn, app, of)
 }
 
-/// Ends what waits for a user who leaves as `token_dead`; what is being sent goes its way, but is not tried again.
+/// Ends what waits for a user who leaves as `token_dead`, or as `unknown` where it may have arrived; what is being sent goes
+/// its way, but is not tried again.
 ///
 /// # Errors
 /// What the database says.
 pub fn stop(conn: &mut Conn, app: AppId, user: UserId, now_ms: i64) -> Result<()> {
-    let query = "update message_states set stop_reason = 'user_left', \
-        reason = case when state = 'sending' then reason else 'user_left' end, \
-        ended_ms = case when state = 'sending' then ended_ms else $1 end, \
-        state = case when state = 'sending' then state else 'token_dead' end \
-        where n in (select n from message_bodies where app_id = $2 and user_id = $3) \
-        and state in ('queued', 'retry_at', 'sending')";
+    let dead = super::store::ended(State::TokenDead);
+    let query = format!(
+        "update message_states set stop_reason = 'user_left', \
+         reason = case when state = 'sending' then reason else 'user_left' end, \
+         ended_ms = case when state = 'sending' then ended_ms else $1 end, \
+         state = case when state = 'sending' then state else {dead} end \
+         where n in (select n from message_bodies where app_id = $2 and user_id = $3) \
+         and state in ('queued', 'retry_at', 'sending')"
+    );
     on!(conn, c => diesel::sql_query(query)
         .bind::<BigInt, _>(now_ms)
         .bind::<Text, _>(app)

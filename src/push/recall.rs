@@ -2,8 +2,8 @@
 //!
 //! A recall is a message with an id, a deadline and an end of its own, planned once per message at most. It takes away
 //! and says nothing, so it asks for no consent, no wish and no quiet time; it goes to no phone that has become somebody
-//! else's. What waits when it is asked back is cancelled and needs none; while the original is on its way, its recall
-//! waits to hear whether it was taken.
+//! else's. What waits when it is asked back is cancelled and needs none, unless an attempt at it may have arrived; while the
+//! original is on its way, its recall waits to hear whether it was taken.
 
 use super::fcm;
 use super::message::{Gateway, State};

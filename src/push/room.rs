@@ -15,6 +15,8 @@ const WORTH: usize = 250;
 const BUSY: usize = 64;
 /// How long it waits for them, in milliseconds: streams that are never answered must not keep the others from use.
 const PATIENCE_MS: i64 = 50;
+/// How often what waits behind a shut lane is looked at for passed deadlines, in milliseconds.
+pub(super) const EXPIRES_MS: i64 = 1_000;
 
 impl Dispatcher {
     /// Slots for a claim, or none when it is better to wait.
@@ -43,6 +45,10 @@ impl Dispatcher {
             lane.give_back(slots.len());
             self.wait_for(lane, wish, look).await?;
             return Ok(Vec::new());
+        }
+        // A single one may be there to find out whether the gateway is well again.
+        if slots.len() > 1 {
+            lane.traffic.moves(&wish.queue);
         }
         if !wish.before_bulk {
             lane.traffic.waits_no_longer();
@@ -88,6 +94,7 @@ impl Dispatcher {
             }
             return Ok(());
         }
+        look.due(now_ms + EXPIRES_MS);
         if !lane.traffic.may_expire(&wish.queue, now_ms) {
             return Ok(());
         }

@@ -1,6 +1,7 @@
 //! What is on its way on a lane, and what waits for it to come down.
 
 use super::lane::Lane;
+use super::room::EXPIRES_MS;
 use super::route::Queue;
 use super::share::Turn;
 use crate::clock;
@@ -87,15 +88,21 @@ impl Traffic {
     }
 
     /// Whether it is time to look for passed deadlines in a queue that does not move: once a second, and not at once, for most
-    /// soon move again. A server that starts on a long queue would walk all of it while its first connection is on its way.
+    /// soon move again ([`Traffic::moves`]). A server that starts on a long queue would walk all of it while its first
+    /// connection is on its way.
     pub(super) fn may_expire(&self, queue: &Queue, now_ms: i64) -> bool {
         let mut all = self.expired_ms.lock().unwrap_or_else(PoisonError::into_inner);
         let last_ms = all.entry(queue.clone()).or_insert(now_ms);
-        let due = now_ms.abs_diff(*last_ms) >= 1_000;
+        let due = now_ms.abs_diff(*last_ms) >= EXPIRES_MS.unsigned_abs();
         if due {
             *last_ms = now_ms;
         }
         due
+    }
+
+    /// A queue moves: when it stops the next time, that is new.
+    pub(super) fn moves(&self, queue: &Queue) {
+        self.expired_ms.lock().unwrap_or_else(PoisonError::into_inner).remove(queue);
     }
 
     /// Says that bulk waits.

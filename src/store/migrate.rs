@@ -123,6 +123,11 @@ const FILES: &[(&str, &str, &str)] = &[
         include_str!("../../migrations/2026-12-01_anew/up.sql"),
         include_str!("../../migrations/2026-12-01_anew/down.sql"),
     ),
+    (
+        "2026-12-03_perhaps",
+        include_str!("../../migrations/2026-12-03_perhaps/up.sql"),
+        include_str!("../../migrations/2026-12-03_perhaps/down.sql"),
+    ),
 ];
 
 /// The embedded migrations as diesel sees them, for one database.

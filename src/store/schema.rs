@@ -653,6 +653,7 @@ diesel::table! {
         sending_ms -> Nullable<BigInt>,
         ended_ms -> Nullable<BigInt>,
         settled -> Bool,
+        perhaps -> Bool,
     }
 }
 
@@ -697,6 +698,7 @@ diesel::table! {
         recalls -> Text,
         recalled_ms -> Nullable<BigInt>,
         inbox_until_ms -> Nullable<BigInt>,
+        perhaps -> Bool,
     }
 }
 
@@ -1089,6 +1091,7 @@ diesel::table! {
         ended_ms -> Nullable<BigInt>,
         key_hash -> Nullable<Text>,
         body_hash -> Text,
+        perhaps -> Bool,
     }
 }
 

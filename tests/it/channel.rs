@@ -359,7 +359,7 @@ both! {
         };
         let ((), new) = tokio::join!(world.drain(), newer);
         world.drain().await;
-        assert_eq!((fate(world, &old).await.as_str(), fate(world, &new).await.as_str()), ("cancelled:superseded", "accepted"));
+        assert_eq!((fate(world, &old).await.as_str(), fate(world, &new).await.as_str()), ("unknown:superseded", "accepted"));
         assert_eq!(arrived(&standin, &old).len(), 1);
         let stamps: Vec<String> =
             standin.ledger().into_iter().filter(|r| r.delivered).map(|r| r.aps.unwrap()["timestamp"].to_string()).collect();

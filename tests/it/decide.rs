@@ -109,6 +109,7 @@ impl Case {
             hidden: BTreeSet::new(),
             read: Vec::new(),
             only: None,
+            collapse_id: None,
         });
         n
     }

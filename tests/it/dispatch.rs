@@ -147,9 +147,9 @@ fn a_gateway_that_stays_slow_gets_its_window_back() {
 fn what_is_said_to_many_gives_way_while_decisions_are_late_and_has_all_back_when_they_are_not() {
     let ms = Duration::from_millis;
     let mut alone = Pace::default();
-    let opened: Vec<Option<usize>> = [0, 9, 10, 20, 30, 900].into_iter().map(|at| alone.limit(0, ms(at))).collect();
+    let opened: Vec<Option<usize>> = [0, 9, 10, 20, 49, 50, 900].into_iter().map(|at| alone.limit(0, ms(at))).collect();
     let doubled = |n| Some(START_OF_BULK << n);
-    assert_eq!(opened, [doubled(0), doubled(0), doubled(1), doubled(2), None, None], "where there are no moments");
+    assert_eq!(opened, [doubled(0), doubled(0), doubled(1), doubled(2), doubled(4), None, None], "where there are no moments");
     assert_eq!((alone.limit(0, ms(1_899)), alone.limit(0, ms(2_899))), (None, doubled(0)), "the next campaign opens anew");
     // One that follows another, with moments in between, finds the width of that one no longer its own.
     alone.decided((1, ms(5)), 0, ms(2_900));

@@ -237,6 +237,30 @@ both! {
         stage.adds_up(world).await;
     }
 
+    async fn what_may_have_arrived_counts_though_a_newer_moment_ends_its_wait(world) {
+        let stage = Stage::set(world).await;
+        stage.kind(world, json!({"supersede": true})).await;
+        let terms = json!({"mode": "at_least_once", "caps": [{"limit": 1, "window_ms": 3_600_000}]});
+        let (offer, _) = stage.one_offer(world, json!({"stock": 5}), terms).await;
+        let who = stage.listener(world).await;
+        stage.standin.inject(Rule::once(Fault::CutAfterRequest));
+        stage.standin.inject(Rule::once(Fault::Answer {
+            status: 503, reason: "ServiceUnavailable".into(), retry_after_s: Some(600), timestamp_ms: None,
+        }));
+        stage.lands_at(world, &who, "Orly", 0).await;
+        world.drain().await;
+        assert_eq!((states(world, &stage, &who).await, stage.arrived(&who).len()), (vec![json!("retry_at")], 1));
+        stage.lands_at(world, &who, "Roissy", 0).await;
+        world.drain().await;
+        let ended = stage.messages(world, &who).await.remove(0);
+        assert_eq!((&ended["state"], &ended["reason"]), (&json!("unknown"), &json!("superseded")));
+        assert_eq!(stage.decisions(world, &who).await[1]["reason"], "campaign_cap");
+        world.advance(minutes(20)).await;
+        assert_eq!((states(world, &stage, &who).await.len(), stage.arrived(&who).len()), (1, 1));
+        assert_eq!(world.number(&format!("select stock_reserved from offers where id = '{offer}'")).await, 1);
+        stage.adds_up(world).await;
+    }
+
     async fn what_a_newer_moment_cancels_gives_its_stock_to_the_newer_decision_once(world) {
         let stage = Stage::set(world).await;
         stage.kind(world, json!({"supersede": true})).await;

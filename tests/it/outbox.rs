@@ -6,8 +6,8 @@ use kairos::clock::{HOUR_MS, MINUTE_MS};
 use kairos::id::{DeviceId, MessageId, UserId};
 use kairos::people::device::Platform;
 use kairos::platform::epoch;
-use kairos::push::standin::{Fault, GoneTo, Phone, Row, Rule, StandIn};
-use kairos::push::{Allowed, Content, Environment, Gateway, Mode, NewMessage, Planned, outbox};
+use kairos::push::standin::{Fault, GoneTo, Phone, Quota, Row, Rule, StandIn};
+use kairos::push::{Allowed, Content, Environment, Gateway, Mode, NewMessage, Planned, outbox, personal};
 use kairos::store::Conn;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -213,6 +213,30 @@ fn later(status: u16, reason: &str, retry_after_s: Option<i64>) -> Fault {
 
 async fn pause() {
     nap(300).await;
+}
+
+/// A message that waits for a minute to be sent again, and the phone of somebody new to which it goes. If it is `unheard`,
+/// it is on that phone, and nobody has heard so.
+async fn waits_again(world: &World, post: &Post, (unheard, good_for_ms): (bool, i64)) -> (Person, Phoned, NewMessage) {
+    // A way that was cut has its pauses until a push is taken on it again.
+    let other = post.message(world, |_| {});
+    plan(world, &other).await;
+    world.drain().await;
+    assert_eq!(state(world, &other).await, "accepted");
+    let person = world.person(&world.app).await;
+    grant(world, &person.token, true).await;
+    let phone = phone(world, &person, Gateway::Apns).await;
+    let message = message(world, &phone, |m| (m.mode, m.deadline_ms) = (Mode::AtLeastOnce, m.due_ms + good_for_ms));
+    if unheard {
+        post.standin.inject(Rule::once(Fault::CutAfterRequest).to(phone.token.clone()));
+    }
+    post.standin.inject(Rule::once(later(503, "ServiceUnavailable", Some(60))).to(phone.token.clone()));
+    plan(world, &message).await;
+    world.drain().await;
+    assert_eq!(state(world, &message).await, "retry_at:service_unavailable");
+    let delivered: Vec<bool> = post.arrivals(&message).iter().map(|row| row.delivered).collect();
+    assert_eq!(delivered, if unheard { vec![true, false] } else { vec![false] });
+    (person, phone, message)
 }
 
 both! {
@@ -708,6 +732,118 @@ both! {
             world.advance(Duration::from_secs(30 * 60)).await;
             assert_eq!(post.arrivals(&message).len(), 1, "{mode:?}");
             assert_eq!(state(world, &message).await, "unknown:timeout", "it may be on the phone");
+        }
+    }
+
+    async fn whatever_ends_the_wait_of_what_may_have_arrived_nobody_knows_whether_it_did(world) {
+        let post = post(world).await;
+        let ways = [
+            ("cancelled", "cancelled"),
+            ("cancelled", "campaign_stopped"),
+            ("cancelled", "superseded"),
+            ("expired", "deadline"),
+            ("revoked", "consent"),
+            ("token_dead", "token_dead"),
+            ("token_dead", "user_left"),
+            ("rejected", "payload_too_large"),
+            ("rejected", "unregistered"),
+        ];
+        for ((end, why), unheard) in ways.into_iter().flat_map(|way| [(way, false), (way, true)]) {
+            let good_for_ms = if why == "deadline" { MINUTE_MS } else { HOUR_MS };
+            let (person, phone, message) = waits_again(world, &post, (unheard, good_for_ms)).await;
+            let before = post.arrivals(&message).len();
+            let (store, app, now_ms) = (world.kairos.platform.store.clone(), world.app.id, world.now_ms());
+            let (id, campaign, decision, user) = (message.id, message.campaign_id, message.decision_id, message.user_id);
+            let refused = match why {
+                "payload_too_large" => Some(later(400, "PayloadTooLarge", None)),
+                "unregistered" => Some(gone(now_ms + 30_000)),
+                _ => None,
+            };
+            match why {
+                "cancelled" => assert!(store.write(move |c| outbox::cancel(c, app, (id, why), now_ms)).await.unwrap()),
+                "campaign_stopped" => store.write(move |c| outbox::cancel_campaign(c, app, (campaign, why), now_ms)).await.unwrap(),
+                "superseded" => {
+                    let stop = move |c: &mut Conn| outbox::cancel_decisions(c, app, (&[decision], why), now_ms);
+                    assert_eq!(store.write(stop).await.unwrap(), 1);
+                }
+                "user_left" => store.write(move |c| personal::stop(c, app, user, now_ms)).await.unwrap(),
+                "consent" => grant(world, &person.token, false).await,
+                "token_dead" => drop(world.delete("/v1/me/devices/phone-1", &person.token).await.expect(204)),
+                _ => {}
+            }
+            if let Some(fault) = &refused {
+                post.standin.inject(Rule::once(fault.clone()).to(phone.token.clone()));
+            }
+            world.advance(Duration::from_secs(61)).await;
+            let end = if unheard { "unknown" } else { end };
+            assert_eq!(state(world, &message).await, format!("{end}:{why}"), "{unheard}");
+            assert_eq!(post.arrivals(&message).len(), before + usize::from(refused.is_some()), "{why} {unheard}");
+            if why == "unregistered" {
+                assert_eq!(token_of(world, &phone).await, "none", "what the gateway says of the token is true all the same");
+            }
+        }
+        // The answer to a later attempt says that it was taken: then that is known.
+        let (_, _, message) = waits_again(world, &post, (true, HOUR_MS)).await;
+        world.advance(Duration::from_secs(61)).await;
+        assert_eq!((state(world, &message).await.as_str(), post.arrivals(&message).len()), ("accepted", 3));
+    }
+
+    async fn what_may_have_arrived_and_passes_its_deadline_while_nothing_goes_out_is_unknown(world) {
+        let post = post(world).await;
+        let (_, _, unheard) = waits_again(world, &post, (true, MINUTE_MS)).await;
+        let (_, _, heard) = waits_again(world, &post, (false, MINUTE_MS)).await;
+        world.advance(Duration::from_secs(50)).await;
+        post.standin.inject(Rule::once(later(403, "InvalidProviderToken", None)).to(post.phone.token.clone()));
+        let refused = post.message(world, |_| {});
+        plan(world, &refused).await;
+        world.drain().await;
+        // No way is free for the next half minute. What is late is looked for once a second.
+        for _ in 0..3 {
+            world.advance(Duration::from_secs(5)).await;
+        }
+        assert_eq!(state(world, &unheard).await, "unknown:deadline");
+        assert_eq!(state(world, &heard).await, "expired:deadline");
+        assert_eq!((post.arrivals(&unheard).len(), post.arrivals(&heard).len()), (2, 1));
+        for _ in 0..4 {
+            world.advance(Duration::from_secs(60)).await;
+        }
+        assert_eq!(state(world, &refused).await, "accepted");
+    }
+
+    async fn what_is_stopped_during_an_attempt_that_fails_may_have_arrived_by_an_earlier_one(world) {
+        let post = post(world).await;
+        let person = world.person(&world.app).await;
+        grant(world, &person.token, true).await;
+        let android = phone(world, &person, Gateway::Fcm).await;
+        for unheard in [false, true] {
+            if unheard {
+                post.standin.inject(Rule::once(Fault::CutAfterRequest).to(android.token.clone()));
+            }
+            // Google takes its time, and refuses for now.
+            post.standin.inject(Rule::once(Fault::Slow { wait_ms: 1_500 }).to(android.token.clone()));
+            post.standin.set_quota(Some(Quota { per_minute: 0, retry_after_s: Some(60) }));
+            let message = message(world, &android, |m| m.mode = Mode::AtLeastOnce);
+            plan(world, &message).await;
+            let (store, app, id, now_ms) = (world.kairos.platform.store.clone(), world.app.id, message.id, world.now_ms());
+            let flies = format!("select coalesce(max(attempt), 0) from messages where id = '{id}' and state = 'sending'");
+            let stop = async {
+                // No other attempt takes as long as the slow one.
+                let mut seen = 0;
+                for _ in 0..50 {
+                    nap(200).await;
+                    let attempt = world.number(&flies).await;
+                    if attempt > 0 && attempt == seen && post.arrivals(&message).len() == usize::from(unheard) {
+                        break;
+                    }
+                    seen = attempt;
+                }
+                assert!(store.write(move |c| outbox::cancel(c, app, (id, "cancelled"), now_ms)).await.unwrap());
+            };
+            tokio::join!(world.drain(), stop);
+            let end = if unheard { "unknown:cancelled" } else { "cancelled:cancelled" };
+            assert_eq!(state(world, &message).await, end);
+            world.advance(Duration::from_secs(10 * 60)).await;
+            assert_eq!(post.arrivals(&message).len(), 1 + usize::from(unheard));
         }
     }
 

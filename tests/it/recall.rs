@@ -6,6 +6,7 @@ use crate::world::World;
 use kairos::push::standin::{Fault, Row, Rule};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// What the phone with this token shows, by the gateway's own account: text by collapse id.
 fn screen(stage: &Stage, token: &str) -> BTreeMap<String, String> {
@@ -43,6 +44,15 @@ async fn landed(world: &World, stage: &Stage) -> (Listener, Value) {
     stage.lands(world, &who, 0).await;
     world.drain().await;
     let message = stage.messages(world, &who).await.remove(0);
+    (who, message)
+}
+
+/// Somebody who has a message on their phone that waits, for this long, to be sent again: nobody has heard that it is there.
+async fn unheard(world: &World, stage: &Stage, retry_after_s: i64) -> (Listener, Value) {
+    stage.standin.inject(Rule::once(Fault::CutAfterRequest));
+    stage.standin.inject(later(retry_after_s));
+    let (who, message) = landed(world, stage).await;
+    assert_eq!((&message["state"], screen(stage, &who.token).len()), (&json!("retry_at"), 1));
     (who, message)
 }
 
@@ -167,6 +177,65 @@ both! {
         assert_eq!(world.number(&format!("select stock_reserved from offers where id = '{offer}'")).await, 0);
         assert_eq!(stage.messages(world, &who).await.len(), 1);
         recall(world, &stage, "messages", &message["id"]).await;
+        stage.adds_up(world).await;
+    }
+
+    async fn what_waits_though_it_may_be_on_the_phone_is_taken_back_from_there_whatever_ended_its_wait(world) {
+        let stage = Stage::set(world).await;
+        let caps = json!([{"limit": 1, "window_ms": 86_400_000}]);
+        let (offer, _) = stage.one_offer(world, json!({"stock": 9}), json!({"mode": "at_least_once", "caps": caps})).await;
+        let reserved = format!("select stock_reserved from offers where id = '{offer}'");
+        let by = &stage.app.server;
+        for (n, why) in ["recalled", "cancelled", "consent", "deadline", "late"].into_iter().enumerate() {
+            let (who, message) = unheard(world, &stage, if why == "consent" { 600 } else { 3_600 }).await;
+            let id = message["id"].as_str().unwrap();
+            match why {
+                "cancelled" => drop(world.post(&format!("/v1/messages/{id}/cancel"), by, json!({})).await.expect(200)),
+                "consent" => {
+                    world.post("/v1/me/consents", &who.person.token, json!({"purpose": "marketing", "granted": false})).await.good();
+                    world.advance(minutes(10)).await;
+                }
+                "deadline" => world.advance(minutes(30)).await,
+                // Nobody has looked yet.
+                "late" => world.clock.advance(minutes(31)),
+                _ => {}
+            }
+            let back = recall(world, &stage, "messages", &message["id"]).await;
+            assert_eq!(back["recalled_at"], world.time(0).as_str(), "{why}");
+            world.drain().await;
+            world.advance(Duration::from_secs(5)).await;
+            let ended = stage.messages(world, &who).await.remove(0);
+            let reason = if why == "late" { "deadline" } else { why };
+            assert_eq!((&ended["state"], &ended["reason"]), (&json!("unknown"), &json!(reason)));
+            assert_eq!(recall_of(world, &stage, &who, &message).await["state"], "accepted", "{why}");
+            assert_eq!((recalls(&stage).len(), screen(&stage, &who.token).len()), (n + 1, 0), "{why}");
+            assert_eq!(world.number(&reserved).await, i64::try_from(n + 1).unwrap(), "{why}: it keeps its piece of the stock");
+            if why == "deadline" {
+                stage.lands_at(world, &who, "Nice", 0).await;
+                world.drain().await;
+                assert_eq!(stage.decisions(world, &who).await[1]["reason"], "campaign_cap", "and its place under the cap");
+            }
+        }
+        stage.adds_up(world).await;
+    }
+
+    async fn a_decision_and_a_push_are_taken_back_with_what_may_be_on_the_phone(world) {
+        let stage = Stage::set(world).await;
+        stage.one_offer(world, json!({}), json!({"mode": "at_least_once"})).await;
+        let (who, message) = unheard(world, &stage, 600).await;
+        let done = recall(world, &stage, "decisions", &message["decision_id"]).await;
+        assert_eq!(done, json!({"cancelled": 0, "recalled": 1}));
+        world.drain().await;
+        assert_eq!(screen(&stage, &who.token).len(), 0);
+        // A campaign that is paused first, which ends the wait.
+        let (who, message) = unheard(world, &stage, 600).await;
+        let campaign = message["campaign_id"].as_str().unwrap();
+        world.post(&format!("/v1/campaigns/{campaign}/pause"), &stage.app.server, json!({})).await.good();
+        let paused = stage.messages(world, &who).await.remove(0);
+        assert_eq!((&paused["state"], &paused["reason"]), (&json!("unknown"), &json!("campaign_stopped")));
+        world.post(&format!("/v1/campaigns/{campaign}/recall"), &stage.app.server, json!({})).await.expect(202);
+        world.drain().await;
+        assert_eq!((screen(&stage, &who.token).len(), recalls(&stage).len()), (0, 2));
         stage.adds_up(world).await;
     }
 

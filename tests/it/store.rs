@@ -12,7 +12,8 @@ use std::sync::mpsc;
 const STATES: [&str; 10] =
     ["queued", "sending", "retry_at", "accepted", "rejected", "expired", "revoked", "token_dead", "cancelled", "unknown"];
 
-/// Every legal edge of a message's life (moments.md §8); all others must be refused by the database itself.
+/// Every legal edge of a message's life (moments.md §8); all others must be refused by the database itself, but for one:
+/// what may have arrived ends as unknown where it waits.
 const EDGES: [(&str, &str); 19] = [
     ("queued", "sending"),
     ("queued", "expired"),
@@ -303,17 +304,44 @@ both! {
         store(world).write(|conn| conn.batch("delete from message_bodies")).await.unwrap();
     }
 
+    async fn what_waited_for_another_try_before_there_was_a_mark_is_marked_by_its_attempts(world) {
+        let rows = [
+            ("lost", "retry_at", "at_least_once", "timeout"),
+            ("busy", "retry_at", "at_least_once", "service_unavailable"),
+            ("once", "retry_at", "at_most_once", "timeout"),
+            ("over", "accepted", "at_least_once", "timeout"),
+        ];
+        for (id, state, mode, reason) in rows {
+            let attempts = format!("'[{{\"n\":1,\"started_ms\":1,\"ended_ms\":2,\"reason\":\"{reason}\"}}]'");
+            let insert = message(id, state).replace("at_most_once", mode).replace("'[]'", &attempts);
+            store(world).write(move |conn| conn.batch(&insert)).await.unwrap();
+        }
+        while !pending(world.database.url()).unwrap().contains(&"2026-12-03_perhaps".to_owned()) {
+            down_one(world.database.url()).unwrap();
+        }
+        migrate_up(world.database.url()).unwrap();
+        assert_eq!(world.lines("select id as line from messages where perhaps").await, ["lost"]);
+        store(world).write(|conn| conn.batch("delete from message_bodies")).await.unwrap();
+    }
+
     async fn a_message_takes_only_the_legal_edges_of_its_life(world) {
         let store = store(world);
         for (n, from) in STATES.iter().enumerate() {
             for (m, to) in STATES.iter().enumerate() {
-                let id = format!("{n}-{m}");
-                let insert = message(&id, from);
-                store.write(move |conn| conn.batch(&insert)).await.unwrap();
-                let update = format!("update message_states set state = '{to}' where n in (select n from message_bodies where id = '{id}')");
-                let result = store.write(move |conn| conn.batch(&update)).await;
-                let legal = from == to || EDGES.contains(&(from, to));
-                assert_eq!(result.is_ok(), legal, "{from} → {to}: {result:?}");
+                for perhaps in [false, true] {
+                    let id = format!("{n}-{m}-{perhaps}");
+                    let insert = message(&id, from);
+                    store.write(move |conn| conn.batch(&insert)).await.unwrap();
+                    let own = format!("where n in (select n from message_bodies where id = '{id}')");
+                    let set = format!("update message_states set perhaps = {perhaps} {own}");
+                    store.write(move |conn| conn.batch(&set)).await.unwrap();
+                    let update = format!("update message_states set state = '{to}' {own}");
+                    let result = store.write(move |conn| conn.batch(&update)).await;
+                    let unheard = perhaps && ["queued", "retry_at"].contains(from);
+                    let known = || EDGES.contains(&(from, to));
+                    let legal = from == to || if unheard { ["sending", "unknown"].contains(to) } else { known() };
+                    assert_eq!(result.is_ok(), legal, "{from} → {to}, {perhaps}: {result:?}");
+                }
             }
         }
         store.write(|conn| conn.batch("delete from message_bodies")).await.unwrap();

@@ -8,11 +8,11 @@ use crate::http::ProblemBody;
 use crate::id::MessageId;
 use crate::moment::store;
 use crate::platform::Platform;
-use crate::push::{self, State};
+use crate::push;
 use actix_web::web;
 
-/// Cancels a message that waits. One that is on its way stays `sending` and is not tried again; one that has ended is
-/// left as it is. A test key cancels messages that are tests alone.
+/// Cancels a message that waits. One of which an attempt may have arrived ends as `unknown`. One that is on its way stays
+/// `sending` and is not tried again; one that has ended is left as it is. A test key cancels messages that are tests alone.
 ///
 /// # Errors
 /// 401, 403, 404, 409 `has_ended`.
@@ -30,7 +30,7 @@ pub async fn cancel(caller: BackOffice, platform: web::Data<Platform>, path: web
             if by_test_key && !row.test {
                 return Err(Error::forbidden("A test key cancels messages that a test key has led to."));
             }
-            if row.state == State::Cancelled.word() || push::outbox::cancel(conn, app, (wanted, "cancelled"), now_ms)? {
+            if row.is_stopped() || push::outbox::cancel(conn, app, (wanted, "cancelled"), now_ms)? {
                 return Ok(());
             }
             Err(Error::conflict("has_ended", format!("The message is {} and can no longer be cancelled.", row.state)))

@@ -11,7 +11,7 @@ use crate::id::{CampaignId, DecisionId, MessageId};
 use crate::moment::recall::{self, tell};
 use crate::moment::store::{self, CampaignRecall};
 use crate::platform::Platform;
-use crate::push::{State, recall as push_recall};
+use crate::push::recall as push_recall;
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
 
@@ -49,10 +49,10 @@ impl From<CampaignRecall> for CampaignRecallOut {
     }
 }
 
-/// Takes a message back. One that waits is cancelled. One that a gateway has taken is followed, once, by a silent push
-/// that tells the app to remove it; that is a message of its own, which names this one in `recalls`. It takes away and
-/// says nothing, so it needs no consent, and it goes to no phone that has become somebody else's. A test key takes back
-/// messages that are tests alone.
+/// Takes a message back. One that waits is cancelled. One that a gateway has taken, or may have, is followed, once, by a
+/// silent push that tells the app to remove it; that is a message of its own, which names this one in `recalls`. It takes
+/// away and says nothing, so it needs no consent, and it goes to no phone that has become somebody else's. A test key takes
+/// back messages that are tests alone.
 ///
 /// # Errors
 /// 401, 403, 404, 409 `never_shown`.
@@ -78,7 +78,8 @@ pub async fn message(
             }
             let done = push_recall::recall(conn, app, &[wanted], (&ids, now_ms))?;
             let is_back = done != push_recall::Recalled::default() || row.recalled_ms.is_some();
-            if is_back || row.state == State::Cancelled.word() {
+            // What waited to be sent again is stopped, also where nothing can take from the phone what may be there.
+            if is_back || store::message(conn, app, wanted)?.is_some_and(|now| now.is_stopped()) {
                 return Ok(done);
             }
             let why = match (row.recalls.is_empty(), row.activity_id.is_empty()) {

@@ -104,7 +104,7 @@ pub(in crate::moment) struct WaitingChoice {
 }
 
 /// The choices of these users that belong to moments and of which nothing has left: those held, and those whose messages
-/// all wait.
+/// all wait, of which none may have arrived.
 pub(in crate::moment) fn not_gone(conn: &mut Conn, app: AppId, users: &[UserId]) -> Result<Vec<WaitingChoice>> {
     let mut found = Vec::new();
     for chunk in users.chunks(500) {
@@ -120,7 +120,8 @@ pub(in crate::moment) fn not_gone(conn: &mut Conn, app: AppId, users: &[UserId])
                     .select(messages::choice_id)
             )).and(choices::id.ne_all(
                 messages::table
-                    .filter(messages::app_id.eq(app).and(messages::user_id.eq_any(chunk)).and(messages::state.ne_all(WAITING)))
+                    .filter(messages::app_id.eq(app).and(messages::user_id.eq_any(chunk)))
+                    .filter(messages::state.ne_all(WAITING).or(messages::perhaps.eq(true)))
                     .select(messages::choice_id)
             ))))
             .order(choices::id)

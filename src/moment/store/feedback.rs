@@ -4,9 +4,12 @@ use crate::error::Result;
 use crate::id::{AppId, CampaignId, ChoiceId, MessageId, OfferId, UserId};
 use crate::moment::input::is_direct;
 use crate::on;
+use crate::push::State;
 use crate::store::schema::{choices, message_states, messages};
 use crate::store::{Conn, among_numbers, part};
+use diesel::dsl::sql;
 use diesel::prelude::*;
+use diesel::sql_types::Text;
 
 /// An ended message that nobody has looked at.
 #[derive(Debug, Clone, Queryable)]
@@ -47,7 +50,7 @@ pub(in crate::moment) fn ended(conn: &mut Conn, limit: i64) -> Result<Vec<Ended>
 pub(in crate::moment) fn states_of(conn: &mut Conn, app: AppId, choice: ChoiceId) -> Result<Vec<String>> {
     Ok(on!(conn, c => messages::table
         .filter(messages::app_id.eq(app).and(messages::choice_id.eq(choice)).and(messages::recalls.eq("")))
-        .select(messages::state)
+        .select(sql::<Text>(&format!("case when perhaps then '{}' else state end", State::Unknown.word())))
         .load(c))?)
 }
 

@@ -60,13 +60,13 @@ pub(in crate::moment) struct Owner {
     pub now_ms: i64,
 }
 
-/// Whether a message stands in the inbox at the time `$3`: what a gateway took until its deadline, or until when its
-/// content says; with such a time also what was meant for the person and did not get through. What consent, a wish or
-/// somebody took back does not.
+/// Whether a message stands in the inbox at the time `$3`: what a gateway took, or may have, until its deadline, or until when
+/// its content says; with such a time also what was meant for the person and did not get through. What consent, a wish or
+/// somebody took back does not, on the phone or not.
 fn stands(message: &str) -> String {
     format!(
         "{message}.recalls = '' and {message}.activity_id = '' and {message}.recalled_ms is null and \
-         (({message}.state in ('accepted', 'unknown') and coalesce({message}.inbox_until_ms, {message}.deadline_ms) > $3) \
+         (({message}.state = 'accepted' or {message}.state = 'unknown' and {message}.stop_reason is null) and coalesce({message}.inbox_until_ms, {message}.deadline_ms) > $3 \
          or ({message}.state in ('rejected', 'token_dead', 'expired') and {message}.inbox_until_ms > $3))"
     )
 }

@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::id::{AppId, CampaignId, ChoiceId, DecisionId, DeviceId, MessageId, OfferId, UserId};
 use crate::on;
-use crate::push::{Allowed, Attempt};
+use crate::push::{Allowed, Attempt, State};
 use crate::store::schema::{messages, receipts};
 use crate::store::{Conn, Doc, among};
 use diesel::prelude::*;
@@ -42,6 +42,8 @@ pub(in crate::moment) struct MessageRow {
     pub consent: Doc<Allowed>,
     pub state: String,
     pub reason: Option<String>,
+    /// Why it was stopped, if it was: before its end, or while it was being sent.
+    pub stop_reason: Option<String>,
     pub attempt: i64,
     pub attempts: Doc<Vec<Attempt>>,
     pub sending_ms: Option<i64>,
@@ -56,6 +58,15 @@ pub(in crate::moment) struct MessageRow {
     pub activity_id: String,
     /// Until when its content says that it stays in the inbox.
     pub inbox_until_ms: Option<i64>,
+}
+
+impl MessageRow {
+    /// Whether somebody has cancelled it, or taken it back, and it has ended by that, or would have but for an attempt that may
+    /// have arrived.
+    pub fn is_stopped(&self) -> bool {
+        self.state == State::Cancelled.word()
+            || self.state == State::Unknown.word() && matches!(self.stop_reason.as_deref(), Some("cancelled" | "recalled"))
+    }
 }
 
 /// Messages in id order.

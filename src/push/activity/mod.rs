@@ -47,7 +47,8 @@ pub fn readdress(conn: &mut Conn, app: AppId, of: (ActivityId, DeviceId), to: (&
     store::readdress(conn, app, of, to)
 }
 
-/// A newer update is here: those that wait end as `cancelled`, and one that is on its way is not tried again. Starts stay.
+/// A newer update is here: those that wait end as `cancelled`, as `unknown` where they may have arrived, and one that is on its
+/// way is not tried again. Starts stay.
 ///
 /// # Errors
 /// What the database says.

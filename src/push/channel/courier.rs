@@ -196,9 +196,9 @@ impl Channels {
         let (late, due): (Vec<_>, Vec<_>) = due.into_iter().partition(|(broadcast, _)| broadcast.deadline_ms <= now_ms);
         let (ready, shut) = self.berths(due, (room, now_ms)).await?;
         if ready.is_empty() && late.is_empty() {
+            let comes = self.comes(bag, shut, (now_ms, next_due_ms)).await;
             let soon_ms = now_ms + LATER_MS;
-            let next_due_ms = Some(next_due_ms.map_or(soon_ms, |at_ms| at_ms.min(soon_ms)));
-            return Ok((self.comes(bag, shut, now_ms).await, next_due_ms));
+            return Ok((comes, Some(next_due_ms.map_or(soon_ms, |at_ms| at_ms.min(soon_ms)))));
         }
         let wanted: Vec<Broadcast> = ready.iter().map(|ready| ready.broadcast.clone()).collect();
         let start = move |conn: &mut Conn| {
@@ -258,11 +258,23 @@ impl Channels {
 
     /// Waits a little for a connection, or a token of ours, that is on its way, unless something else happens first. Answers whether to look again
     /// at once.
-    async fn comes(&self, bag: &mut Bag, lane: Option<Arc<Lane>>, now_ms: i64) -> bool {
+    async fn comes(&self, bag: &mut Bag, lane: Option<Arc<Lane>>, (now_ms, next_due_ms): (i64, Option<i64>)) -> bool {
         let Some(lane) = lane.filter(|_| bag.flights.is_empty()) else { return false };
+        let due = async {
+            match next_due_ms {
+                Some(due_ms) => self.platform().clock.sleep_until(due_ms).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            comes = lane.comes(now_ms, Instant::now() + ON_ITS_WAY) => comes,
+            comes = lane.comes(now_ms, Instant::now() + ON_ITS_WAY) => {
+                // Also what others have in flight there may be in the way: then it is worth no further look at once.
+                let slots = if comes { lane.take((1, false), now_ms) } else { Vec::new() };
+                lane.give_back(slots.len());
+                !slots.is_empty()
+            }
             () = self.0.hint.nudged() => true,
+            () = due => true,
         }
     }
 

@@ -1,6 +1,6 @@
 //! How attempts and messages end.
 
-use super::{Attempts, FLIES, Fate, STILL_FLIES, Settlement, WAITS, mode};
+use super::{Attempts, FLIES, Fate, STILL_FLIES, Settlement, WAITS, ended, mode};
 use crate::error::Result;
 use crate::id::{ActivityId, AppId, CampaignId, DecisionId, DeviceId, MessageId, UserId};
 use crate::on;
@@ -20,7 +20,8 @@ use std::collections::HashMap;
 pub(in crate::push) enum Settled {
     /// It was written.
     Written,
-    /// It would wait now, but was stopped while it was being sent, and has not arrived: it ended as `cancelled`.
+    /// It would wait now, but was stopped while it was being sent, and this attempt has not arrived: it ended as `cancelled`,
+    /// or as `unknown` where an earlier one may have.
     Stopped,
     /// The message is no longer in this attempt: nothing was written.
     Moved,
@@ -42,6 +43,8 @@ pub(in crate::push) fn settle_one(conn: &mut Conn, s: &Settlement) -> Result<Set
             message_states::reason.eq(fate.reason.as_deref()),
             message_states::attempts.eq(&attempts),
             message_states::due_ms.eq(due_ms),
+            // For good: that a later attempt has not arrived says nothing of this one.
+            message_states::perhaps.eq(message_states::perhaps.or(fate.perhaps.into_sql::<Bool>())),
         ))
         .execute(c))?;
     if rows == 1 {
@@ -55,7 +58,7 @@ pub(in crate::push) fn settle_one(conn: &mut Conn, s: &Settlement) -> Result<Set
     }
     let rows = on!(conn, c => diesel::update(target.filter(message_states::stop_reason.is_not_null()))
         .set((
-            message_states::state.eq(State::Cancelled.word()),
+            message_states::state.eq(sql::<Text>(&ended(State::Cancelled))),
             message_states::reason.eq(message_states::stop_reason),
             message_states::attempts.eq(&attempts),
             message_states::ended_ms.eq(fate.now_ms),
@@ -88,7 +91,7 @@ fn end_fate(conn: &mut Conn, numbers: &[i64], fate: &Fate) -> Result<usize> {
     let heard = exists(webhooks::table.filter(hears));
     Ok(on!(conn, c => diesel::update(target)
         .set((
-            message_states::state.eq(fate.state.word()),
+            message_states::state.eq(sql::<Text>(&ended(fate.state))),
             message_states::reason.eq(fate.reason.as_deref()),
             message_states::attempts.eq(&attempts),
             message_states::ended_ms.eq(fate.now_ms),
@@ -142,7 +145,8 @@ pub(in crate::push) fn sending(conn: &mut Conn) -> Result<Vec<Stranded>> {
     Ok(rows.into_iter().map(read).collect())
 }
 
-/// Ends what waits of a campaign, and keeps what is being sent from waiting again; recalls go on.
+/// Ends what waits of a campaign, as `unknown` where it may have arrived, and keeps what is being sent from waiting again;
+/// recalls go on.
 pub(in crate::push) fn cancel_campaign(
     conn: &mut Conn,
     app: AppId,
@@ -173,7 +177,7 @@ pub(in crate::push) fn cancel_decisions(
     let those = message_states::table
         .filter(message_states::n.eq_any(of_decisions).and(message_states::stop_reason.is_null()))
         .filter(sql::<Bool>(&format!("({WAITS} or {FLIES})")));
-    let cancelled = State::Cancelled.word().into_sql::<Text>();
+    let cancelled = sql::<Text>(&ended(State::Cancelled));
     let ended_ms = Some(now_ms).into_sql::<Nullable<BigInt>>();
     let reason_given = Some(reason).into_sql::<Nullable<Text>>();
     Ok(on!(conn, c => diesel::update(those)
@@ -239,10 +243,11 @@ struct Numbered {
 /// One statement, so that no message slips from the waiting into the sent, or back, between two. `$3` is the app, `$4` the
 /// id.
 fn stop(conn: &mut Conn, (app, reason, now_ms): (AppId, &str, i64), (those, id): (&str, String)) -> Result<usize> {
+    let cancelled = ended(State::Cancelled);
     let query = format!(
         "update message_states set stop_reason = $1, reason = case when {WAITS} then $1 else reason end, \
          ended_ms = case when {WAITS} then $2 else ended_ms end, \
-         state = case when {WAITS} then 'cancelled' else state end \
+         state = case when {WAITS} then {cancelled} else state end \
          where n in ({those}) and ({WAITS} or {FLIES})"
     );
     Ok(on!(conn, c => diesel::sql_query(query)

@@ -41,6 +41,16 @@ const WAITS: &str = "state in ('queued', 'retry_at')";
 /// As [`WAITS`], of what is being sent.
 const FLIES: &str = "state = 'sending'";
 
+/// The state in which a message ends, as SQL: whatever is said of its wait or of its last attempt, an earlier attempt may have
+/// arrived, and then nobody knows. Only that the gateway has taken it says more.
+pub(super) fn ended(state: State) -> String {
+    let word = state.word();
+    if state.counts() {
+        return format!("'{word}'");
+    }
+    format!("case when perhaps then '{}' else '{word}' end", State::Unknown.word())
+}
+
 /// A message as it is inserted.
 pub(super) struct Row {
     body: Body,

@@ -1,6 +1,6 @@
 //! What waits: found, claimed, ended, allowed anew.
 
-use super::{Claimed, STILL_WAITS, WAITS, mode};
+use super::{Claimed, STILL_WAITS, WAITS, ended, mode};
 use crate::error::{Error, Result};
 use crate::id::{AppId, DecisionId, DeviceId, MessageId, UserId};
 use crate::on;
@@ -264,16 +264,19 @@ pub(in crate::push) fn start(conn: &mut Conn, numbers: &[i64], now_ms: i64) -> R
         .execute(c))?)
 }
 
-/// Ends waiting messages.
+/// Ends waiting messages, as `unknown` where they may have arrived. What is taken back says why it was stopped, too: then an
+/// end as `unknown` does not hide that.
 pub(in crate::push) fn end(conn: &mut Conn, (numbers, state, reason): (&[i64], State, &str), now_ms: i64) -> Result<()> {
     if numbers.is_empty() {
         return Ok(());
     }
+    let taken_back = matches!(state, State::Revoked | State::Cancelled);
     on!(conn, c => diesel::update(message_states::table.filter(those(numbers)))
         .set((
-            message_states::state.eq(state.word()),
+            message_states::state.eq(sql::<Text>(&ended(state))),
             message_states::reason.eq(reason),
             message_states::ended_ms.eq(now_ms),
+            taken_back.then(|| message_states::stop_reason.eq(reason)),
         ))
         .execute(c))?;
     Ok(())
@@ -327,7 +330,7 @@ pub(in crate::push) fn expire(conn: &mut Conn, late: &[i64], now_ms: i64) -> Res
     let late = those(late).and(message_states::deadline_ms.le(now_ms)).and(sql::<Bool>(STILL_WAITS));
     Ok(on!(conn, c => diesel::update(message_states::table.filter(late))
         .set((
-            message_states::state.eq(State::Expired.word()),
+            message_states::state.eq(sql::<Text>(&ended(State::Expired))),
             message_states::reason.eq("deadline"),
             message_states::ended_ms.eq(now_ms),
         ))

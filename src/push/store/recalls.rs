@@ -119,10 +119,11 @@ pub(in crate::push) fn states(conn: &mut Conn, app: AppId, ids: &[MessageId]) ->
 /// Those of these messages that a gateway has taken, or may have, and that nobody has asked back.
 pub(in crate::push) fn originals(conn: &mut Conn, app: AppId, ids: &[MessageId]) -> Result<Vec<Original>> {
     let words = [State::Sending, State::Accepted, State::Unknown].map(State::word);
+    let may_be_shown = messages::state.eq_any(words).or(messages::perhaps.eq(true));
     let found: Vec<Original> = on!(conn, c => messages::table
         .filter(messages::app_id.eq(app).and(among(messages::id, ids)).and(messages::recalls.eq("")))
         // What a Live Activity shows is taken back by its end.
-        .filter(messages::recalled_ms.is_null().and(messages::state.eq_any(words)).and(messages::activity_id.eq("")))
+        .filter(messages::recalled_ms.is_null().and(may_be_shown).and(messages::activity_id.eq("")))
         .order(messages::id)
         .select(Original::as_select())
         .load(c))?;
@@ -139,9 +140,10 @@ pub(in crate::push) fn replaced(conn: &mut Conn, app: AppId, all: &[Original]) -
     let users: BTreeSet<UserId> = shared.iter().map(|of| of.user_id).collect();
     let ids: BTreeSet<&str> = shared.iter().map(|of| of.collapse_id.as_str()).collect();
     let words = [State::Sending, State::Accepted, State::Unknown].map(State::word);
+    let may_be_shown = messages::state.eq_any(words).or(messages::perhaps.eq(true));
     let newer: Vec<(MessageId, DeviceId, String)> = on!(conn, c => messages::table
         .filter(messages::app_id.eq(app).and(among(messages::user_id, users)).and(messages::id.gt(oldest)))
-        .filter(messages::collapse_id.eq_any(ids).and(messages::recalls.eq("")).and(messages::state.eq_any(words)))
+        .filter(messages::collapse_id.eq_any(ids).and(messages::recalls.eq("")).and(may_be_shown))
         .select((messages::id, messages::device_id, messages::collapse_id))
         .load(c))?;
     let mut newest: HashMap<(DeviceId, &str), MessageId> = HashMap::new();

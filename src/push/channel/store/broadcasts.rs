@@ -7,11 +7,12 @@ use crate::push::activity::Event;
 use crate::push::channel::broadcast::Broadcast;
 use crate::push::ending::Next;
 use crate::push::message::{Attempt, Mode, State};
+use crate::push::store::ended;
 use crate::store::schema::broadcasts;
 use crate::store::{Conn, Doc};
 use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::Bool;
+use diesel::sql_types::{Bool, Text};
 
 /// The condition of the index on what waits, word for word.
 const WAITS: &str = "state in ('queued', 'retry_at')";
@@ -145,7 +146,11 @@ pub(in crate::push::channel) fn stop(
         .set(broadcasts::stop_reason.eq(reason))
         .execute(c))?;
     on!(conn, c => diesel::update(broadcasts::table.filter(of_channel.and(sql::<Bool>(WAITS))))
-        .set((broadcasts::state.eq("cancelled"), broadcasts::reason.eq(reason), broadcasts::ended_ms.eq(now_ms)))
+        .set((
+            broadcasts::state.eq(sql::<Text>(&ended(State::Cancelled))),
+            broadcasts::reason.eq(reason),
+            broadcasts::ended_ms.eq(now_ms),
+        ))
         .execute(c))?;
     Ok(())
 }
@@ -194,7 +199,11 @@ pub(in crate::push::channel) fn start(conn: &mut Conn, broadcast: &Broadcast, no
 pub(in crate::push::channel) fn expire(conn: &mut Conn, now_ms: i64) -> Result<usize> {
     Ok(on!(conn, c => diesel::update(broadcasts::table
             .filter(sql::<Bool>(WAITS).and(broadcasts::due_ms.le(now_ms)).and(broadcasts::deadline_ms.le(now_ms))))
-        .set((broadcasts::state.eq("expired"), broadcasts::reason.eq("deadline"), broadcasts::ended_ms.eq(now_ms)))
+        .set((
+            broadcasts::state.eq(sql::<Text>(&ended(State::Expired))),
+            broadcasts::reason.eq("deadline"),
+            broadcasts::ended_ms.eq(now_ms),
+        ))
         .execute(c))?)
 }
 
@@ -221,7 +230,7 @@ pub(in crate::push::channel) fn settle(
     let Some(due_ms) = next.due_ms else {
         on!(conn, c => diesel::update(target)
             .set((
-                broadcasts::state.eq(next.state.word()),
+                broadcasts::state.eq(sql::<Text>(&ended(next.state))),
                 broadcasts::reason.eq(next.reason.as_deref()),
                 broadcasts::attempts.eq(&attempts),
                 broadcasts::ended_ms.eq(now_ms),
@@ -235,11 +244,13 @@ pub(in crate::push::channel) fn settle(
             broadcasts::reason.eq(next.reason.as_deref()),
             broadcasts::attempts.eq(&attempts),
             broadcasts::due_ms.eq(due_ms),
+            broadcasts::perhaps.eq(broadcasts::perhaps.or(next.perhaps.into_sql::<Bool>())),
         ))
         .execute(c))?;
+    let stopped = if next.perhaps { State::Unknown } else { State::Cancelled };
     on!(conn, c => diesel::update(target.filter(broadcasts::stop_reason.is_not_null()))
         .set((
-            broadcasts::state.eq("cancelled"),
+            broadcasts::state.eq(sql::<Text>(&ended(stopped))),
             broadcasts::reason.eq(broadcasts::stop_reason),
             broadcasts::attempts.eq(&attempts),
             broadcasts::ended_ms.eq(now_ms),
