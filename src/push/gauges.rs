@@ -2,7 +2,8 @@
 
 use super::store;
 use crate::platform::Platform;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 /// How often it is counted what waits, by the domain's clock.
 const COUNT_EVERY_MS: i64 = 10_000;
@@ -11,6 +12,8 @@ const COUNT_EVERY_MS: i64 = 10_000;
 #[derive(Default)]
 pub(super) struct Gauges {
     counted_ms: AtomicI64,
+    /// A count is under way.
+    counting: Arc<AtomicBool>,
 }
 
 impl Gauges {
@@ -19,17 +22,19 @@ impl Gauges {
         let now_ms = platform.clock.now_ms();
         #[expect(clippy::cast_precision_loss, reason = "a gauge")]
         metrics::gauge!("kairos_push_in_flight").set(in_flight as f64);
-        if (now_ms - self.counted_ms.load(Ordering::SeqCst)).abs() < COUNT_EVERY_MS {
+        let is_due = (now_ms - self.counted_ms.load(Ordering::SeqCst)).abs() >= COUNT_EVERY_MS;
+        if !is_due || self.counting.swap(true, Ordering::SeqCst) {
             return;
         }
         self.counted_ms.store(now_ms, Ordering::SeqCst);
-        let database = platform.store.clone();
+        let (database, counting) = (platform.store.clone(), Arc::clone(&self.counting));
         tokio::spawn(async move {
             match database.read(store::depth).await {
                 #[expect(clippy::cast_precision_loss, reason = "a gauge")]
                 Ok(depth) => metrics::gauge!("kairos_push_queue_depth").set(depth as f64),
                 Err(error) => tracing::warn!(%error, "what waits could not be counted"),
             }
+            counting.store(false, Ordering::SeqCst);
         });
     }
 }

@@ -5,6 +5,7 @@ use crate::id::{AppId, CampaignId, ChoiceId, DecisionId, EventId, MessageId, Mom
 use crate::moment::commit::Hops;
 use crate::moment::decision::{Choice, Tried};
 use crate::on;
+use crate::push::State;
 use crate::store::schema::{choices, decisions, messages, moments, pushes};
 use crate::store::{Conn, Doc, among};
 use diesel::prelude::*;
@@ -231,6 +232,16 @@ pub(in crate::moment) fn faults(conn: &mut Conn, app: AppId) -> Result<Vec<Strin
         .count().get_result(c))?;
     if early != 0 {
         faults.push(format!("{early} choices that did not go out have messages"));
+    }
+    let taken = messages::table
+        .filter(messages::app_id.eq(app).and(messages::recalls.eq("")).and(messages::test.eq(false)))
+        .filter(messages::state.eq_any([State::Accepted, State::Unknown].map(State::word)))
+        .select(messages::choice_id);
+    let free: i64 = on!(conn, c => choices::table
+        .filter(choices::app_id.eq(app).and(choices::counts.eq(false)).and(choices::id.eq_any(taken)))
+        .count().get_result(c))?;
+    if free != 0 {
+        faults.push(format!("{free} choices that a gateway has taken, or may have, do not count"));
     }
     Ok(faults)
 }
