@@ -1,16 +1,18 @@
 //! Google: access tokens, the message's envelope, and the table of verdicts; pauses and endings of attempts.
 
-use crate::gateway::{NOW_MS, google, push};
+use crate::gateway::{Google, NOW_MS, PATIENCE, google, push};
 use kairos::clock::{HOUR_MS, MINUTE_MS};
 use kairos::outbound::Loss;
 use kairos::push::ending::{End, Held, Next, Tried, next};
 use kairos::push::fcm::{self, ErrorCode, Rates, ServiceAccount, judge, verdict};
 use kairos::push::retry::{LEAST_ASKED_MS, Pauses};
-use kairos::push::standin::{Fault, Quota, Rule};
+use kairos::push::standin::{Door, Fault, Quota, Rule};
 use kairos::push::{Gateway, Mode, State, Verdict};
 use proptest::prelude::*;
 use serde_json::Value;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
 
 #[tokio::test]
 async fn one_access_token_serves_all_and_is_renewed_before_its_end() {
@@ -36,6 +38,34 @@ async fn a_refused_access_token_is_thrown_away_once() {
     let new = world.bearer().await;
     assert_ne!(bearer, new);
     assert!(!world.client.token.discard(&new), "refused again, its age is not the fault");
+}
+
+/// Waits this long for an access token: whether there is one, and whether that was known in time.
+async fn comes(world: &Google, within: Duration) -> (bool, bool) {
+    let until = Instant::now() + within;
+    (world.client.token.comes(world.clock.now_ms(), until).await, Instant::now() < until)
+}
+
+#[tokio::test]
+async fn whoever_waits_for_an_access_token_hears_how_the_exchange_that_is_under_way_ends() {
+    let world = google().await;
+    let buy = || world.client.token.bearer(world.clock.now_ms(), || {}).is_some();
+    assert_eq!(comes(&world, PATIENCE).await, (false, true), "none is under way");
+    world.standin.set_door(Door::Closed, None);
+    assert!(!buy());
+    assert_eq!(comes(&world, Duration::from_millis(50)).await, (false, false), "it takes too long");
+    world.standin.set_door(Door::Open, None);
+    assert_eq!(comes(&world, PATIENCE).await, (true, true));
+    assert!(comes(&world, Duration::ZERO).await.0, "it is there: nobody waits");
+    // It grows too old, and Google sells no other.
+    world.clock.set(NOW_MS + 3 * HOUR_MS);
+    world.standin.revoke_fcm(world.client.token.client_email());
+    assert!(!buy());
+    assert_eq!(comes(&world, PATIENCE).await, (false, true));
+    assert_eq!(world.client.token.refused().as_deref(), Some("invalid_grant"), "that was waited for");
+    assert!(!buy());
+    assert_eq!(comes(&world, PATIENCE).await, (false, true), "during the pause none is under way");
+    assert_eq!(world.standin.exchanges(), 1);
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! A person's inbox: each thing once, read on one device is read on all, gone when its time is over.
 
+use crate::push_direct::{push, send};
+use crate::recall::unheard;
 use crate::stage::{Good, Listener, Stage, grant, minutes, phone};
 use crate::world::{Answer, Caller, Tenant, World};
 use kairos::moment::decision::Reason;
@@ -7,6 +9,7 @@ use kairos::moment::plain;
 use kairos::moment::refusal::Refusal;
 use kairos::moment::words::Words;
 use kairos::push::State;
+use kairos::push::standin::{Fault, Rule};
 use serde_json::{Value, json};
 
 async fn inbox(world: &World, who: &Listener, query: &str) -> Vec<String> {
@@ -165,6 +168,55 @@ both! {
         world.advance(minutes(1)).await;
         assert_eq!(inbox(world, &lost, "").await, [""; 0]);
         assert!(stage.arrived(&lost).is_empty());
+    }
+
+    async fn what_may_be_on_the_phone_is_not_there_once_it_was_taken_back(world) {
+        let stage = Stage::set(world).await;
+        stage.kind(world, json!({"supersede": true})).await;
+        let offer = json!({"inbox_until": {"after_ms": 7_200_000}});
+        stage.one_offer(world, offer, json!({"mode": "at_least_once"})).await;
+        for why in ["superseded", "cancelled", "consent", "topic_off"] {
+            let (who, message) = unheard(world, &stage, 60).await;
+            let (id, by) = (message["id"].as_str().unwrap(), &who.person.token);
+            let hush = json!({"purpose": "marketing", "granted": false});
+            match why {
+                "superseded" => drop(stage.lands_at(world, &who, "Nice", 0).await),
+                "cancelled" => drop(world.post(&format!("/v1/messages/{id}/cancel"), &stage.app.server, json!({})).await.good()),
+                "consent" => drop(world.post("/v1/me/consents", by, hush).await.good()),
+                _ => drop(world.patch("/v1/me/preferences", by, json!({"topics": {"offers": false}})).await.good()),
+            }
+            world.drain().await;
+            world.advance(minutes(2)).await;
+            let ended = stage.messages(world, &who).await.remove(0);
+            assert_eq!((&ended["id"], &ended["state"], &ended["reason"]), (&message["id"], &json!("unknown"), &json!(why)));
+            let left: &[&str] = if why == "superseded" { &["You are at Nice"] } else { &[] };
+            assert_eq!(inbox(world, &who, "").await, left, "{why}");
+            assert_eq!(stage.arrived(&who).len(), 1 + left.len(), "{why}");
+        }
+        stage.adds_up(world).await;
+    }
+
+    async fn what_may_be_on_the_phone_is_there_where_nobody_took_it_back(world) {
+        world.restart(|config| config.access_token_life_s = 86_400).await;
+        let stage = Stage::set(world).await;
+        let offer = json!({"inbox_until": {"after_ms": 7_200_000}});
+        stage.one_offer(world, offer, json!({"mode": "at_least_once"})).await;
+        let (late, _) = unheard(world, &stage, 3_600).await;
+        assert_eq!(inbox(world, &late, "").await, [""; 0], "it waits to be sent again");
+        // The other one was sent once, and nobody has heard of it.
+        let lost = stage.listener(world).await;
+        stage.standin.inject(Rule::once(Fault::CutAfterRequest).to(lost.token.clone()));
+        send(world, push(json!({"user_ids": [lost.person.id]}), json!({}))).await;
+        world.drain().await;
+        world.advance(minutes(30)).await;
+        let (ended, unanswered) = (stage.messages(world, &late).await.remove(0), stage.messages(world, &lost).await.remove(0));
+        assert_eq!((&ended["state"], &ended["reason"]), (&json!("unknown"), &json!("deadline")));
+        assert_eq!(unanswered["state"], "unknown", "{unanswered:#}");
+        assert_eq!(inbox(world, &late, "").await, ["You are at Orly"]);
+        assert_eq!(inbox(world, &lost, "").await, ["Your gate has changed"]);
+        world.advance(minutes(90)).await;
+        assert_eq!((inbox(world, &late, "").await.len(), inbox(world, &lost, "").await.len()), (0, 1), "each until its own time");
+        stage.adds_up(world).await;
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::push_direct::{conserved, push, read, send};
 use crate::stage::{Good, Listener, Stage, minutes, phone};
+use crate::subscriber::Subscriber;
 use crate::world::World;
 use kairos::push::standin::{Fault, Row, Rule};
 use serde_json::{Value, json};
@@ -48,7 +49,7 @@ async fn landed(world: &World, stage: &Stage) -> (Listener, Value) {
 }
 
 /// Somebody who has a message on their phone that waits, for this long, to be sent again: nobody has heard that it is there.
-async fn unheard(world: &World, stage: &Stage, retry_after_s: i64) -> (Listener, Value) {
+pub async fn unheard(world: &World, stage: &Stage, retry_after_s: i64) -> (Listener, Value) {
     stage.standin.inject(Rule::once(Fault::CutAfterRequest));
     stage.standin.inject(later(retry_after_s));
     let (who, message) = landed(world, stage).await;
@@ -217,6 +218,43 @@ both! {
             }
         }
         stage.adds_up(world).await;
+    }
+
+    async fn what_waits_though_it_may_be_on_the_phone_is_cancelled_however_often_that_is_asked(world) {
+        let stage = Stage::set(world).await;
+        stage.one_offer(world, json!({}), json!({"mode": "at_least_once"})).await;
+        let cancel = |message: &Value| format!("/v1/messages/{}/cancel", message["id"].as_str().unwrap());
+        let (_, message) = unheard(world, &stage, 600).await;
+        let stopped = world.post(&cancel(&message), &stage.app.server, json!({})).await.expect(200);
+        assert_eq!((&stopped["state"], &stopped["reason"]), (&json!("unknown"), &json!("cancelled")));
+        world.advance(minutes(1)).await;
+        assert_eq!(world.post(&cancel(&message), &stage.app.server, json!({})).await.expect(200), stopped, "asked again");
+        // What nobody has stopped has ended by itself.
+        let (_, late) = unheard(world, &stage, 3_600).await;
+        world.advance(minutes(30)).await;
+        world.post(&cancel(&late), &stage.app.server, json!({})).await.refused(409, "has_ended");
+        assert_eq!(stage.standin.ledger().len(), 4, "two attempts at each, and none after that");
+        stage.adds_up(world).await;
+    }
+
+    async fn whoever_listens_is_told_once_that_nobody_knows_what_came_of_what_was_cancelled(world) {
+        let stage = Stage::set(world).await;
+        world.restart(|config| "127.0.0.0/8".clone_into(&mut config.outbound_allow)).await;
+        stage.one_offer(world, json!({}), json!({"mode": "at_least_once"})).await;
+        let subscriber = Subscriber::open().await;
+        let hook = json!({"url": subscriber.url("/in"), "event_types": ["message.unknown", "message.cancelled"]});
+        world.post("/v1/webhooks", &stage.app.server, hook).await.expect(201);
+        let (who, message) = unheard(world, &stage, 600).await;
+        let path = format!("/v1/messages/{}/cancel", message["id"].as_str().unwrap());
+        for _ in 0..2 {
+            world.post(&path, &stage.app.server, json!({})).await.expect(200);
+            world.drain().await;
+            world.drain().await;
+        }
+        let told: Vec<Value> = subscriber.arrivals().iter().map(|arrival| arrival.json()).collect();
+        assert_eq!((told.len(), &told[0]["type"]), (1, &json!("message.unknown")), "{told:#?}");
+        let result = json!({"message": message["id"], "user": who.person.id, "at": world.time(0), "reason": "cancelled"});
+        assert_eq!(told[0]["data"], result);
     }
 
     async fn a_decision_and_a_push_are_taken_back_with_what_may_be_on_the_phone(world) {

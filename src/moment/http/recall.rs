@@ -11,7 +11,7 @@ use crate::id::{CampaignId, DecisionId, MessageId};
 use crate::moment::recall::{self, tell};
 use crate::moment::store::{self, CampaignRecall};
 use crate::platform::Platform;
-use crate::push::recall as push_recall;
+use crate::push::{State, recall as push_recall};
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
 
@@ -83,6 +83,9 @@ pub async fn message(
                 return Ok(done);
             }
             let why = match (row.recalls.is_empty(), row.activity_id.is_empty()) {
+                (true, true) if State::parse(&row.state).is_some_and(State::counts) => {
+                    "is of a kind without a notification, or something newer has taken its place"
+                }
                 (true, true) => "was never shown",
                 (true, false) => "is of a Live Activity, which an end takes away",
                 (false, _) => "is itself a recall",

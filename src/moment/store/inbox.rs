@@ -66,7 +66,8 @@ pub(in crate::moment) struct Owner {
 fn stands(message: &str) -> String {
     format!(
         "{message}.recalls = '' and {message}.activity_id = '' and {message}.recalled_ms is null and \
-         (({message}.state = 'accepted' or {message}.state = 'unknown' and {message}.stop_reason is null) and coalesce({message}.inbox_until_ms, {message}.deadline_ms) > $3 \
+         (({message}.state = 'accepted' or {message}.state = 'unknown' and {message}.stop_reason is null) \
+         and coalesce({message}.inbox_until_ms, {message}.deadline_ms) > $3 \
          or ({message}.state in ('rejected', 'token_dead', 'expired') and {message}.inbox_until_ms > $3))"
     )
 }

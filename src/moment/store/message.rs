@@ -61,11 +61,9 @@ pub(in crate::moment) struct MessageRow {
 }
 
 impl MessageRow {
-    /// Whether somebody has cancelled it, or taken it back, and it has ended by that, or would have but for an attempt that may
-    /// have arrived.
+    /// Whether it was stopped and has ended by that, or would have but for an attempt that may have arrived.
     pub fn is_stopped(&self) -> bool {
-        self.state == State::Cancelled.word()
-            || self.state == State::Unknown.word() && matches!(self.stop_reason.as_deref(), Some("cancelled" | "recalled"))
+        self.state == State::Cancelled.word() || self.state == State::Unknown.word() && self.stop_reason.is_some()
     }
 }
 

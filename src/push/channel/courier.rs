@@ -256,8 +256,8 @@ impl Channels {
         Ok((ready, shut.into_iter().nth(turn)))
     }
 
-    /// Waits a little for a connection, or a token of ours, that is on its way, unless something else happens first. Answers whether to look again
-    /// at once.
+    /// Waits a little for a connection, or a token of ours, that is on its way, unless something else happens or is due first.
+    /// Answers whether to look again at once.
     async fn comes(&self, bag: &mut Bag, lane: Option<Arc<Lane>>, (now_ms, next_due_ms): (i64, Option<i64>)) -> bool {
         let Some(lane) = lane.filter(|_| bag.flights.is_empty()) else { return false };
         let due = async {

@@ -1,11 +1,11 @@
 //! Direct pushes side by side: nobody waits for the largest, nothing stands still, and what was stopped stays so.
 
 use super::many::crowd;
-use super::{conserved, push, read, send, wish};
+use super::{conserved, push, read, send, sent, wish};
 use crate::stage::{Good, Stage, minutes};
 use crate::world::{Caller, World};
 use kairos::clock::HOUR_MS;
-use kairos::push::standin::{Fault, Rule};
+use kairos::push::standin::{Fault, Row, Rule};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -198,6 +198,43 @@ both! {
             assert_eq!(stage.standin.ledger().len(), arrived, "what was stopped went out later");
             // The next morning.
             world.advance(minutes(24 * 60 - 91)).await;
+        }
+        stage.adds_up(world).await;
+    }
+
+    async fn what_of_a_stopped_push_may_be_on_the_phone_is_unknown_and_counts_as_heard(world) {
+        let stage = Stage::set(world).await;
+        let quiet = stage.listener(world).await;
+        wish(world, &quiet, json!({"quiet_hours": {"from": "09:00", "to": "11:00", "zone": "UTC"}})).await;
+        for verb in ["recall", "cancel"] {
+            let who = stage.listener(world).await;
+            wish(world, &who, json!({"frequency": {"limit": 1, "window_ms": HOUR_MS}})).await;
+            let reason = "ServiceUnavailable".to_owned();
+            let later = Fault::Answer { status: 503, reason, retry_after_s: Some(600), timestamp_ms: None };
+            for fault in [Fault::CutAfterRequest, later] {
+                stage.standin.inject(Rule::once(fault).to(who.token.clone()));
+            }
+            let ids = [&quiet, &who].map(|one| one.person.id.clone());
+            let id = send(world, push(json!({"user_ids": ids}), json!({"mode": "at_least_once"}))).await;
+            world.drain().await;
+            let before = read(world, &id).await;
+            let counts = &before["counts"];
+            assert_eq!((&counts["held"], &counts["messages"]["waiting"]), (&json!(1), &json!(1)), "{before:#}");
+            for _ in 0..2 {
+                world.post(&format!("/v1/pushes/{id}/{verb}"), &world.app.server, json!({})).await.good();
+                let out = read(world, &id).await;
+                conserved(&out);
+                let (suppressed, messages) = (&out["counts"]["suppressed"], &out["counts"]["messages"]);
+                assert_eq!((&out["state"], suppressed), (&json!("cancelled"), &json!({"cancelled": 1})), "{verb}");
+                assert_eq!((&messages["unknown"], &messages["taken"]), (&json!(1), &json!(1)), "{verb}: {messages}");
+                world.drain().await;
+            }
+            let is_recall = |row: &&Row| row.kairos.as_ref().is_some_and(|stamp| stamp.recall.is_some());
+            let recalls = stage.arrived(&who).iter().filter(is_recall).count();
+            assert_eq!(recalls, usize::from(verb == "recall"));
+            assert_eq!(sent(world, &who, json!({})).await["counts"]["suppressed"], json!({"user_frequency": 1}), "{verb}");
+            world.advance(minutes(11)).await;
+            assert_eq!(stage.arrived(&who).len(), 1 + recalls, "{verb}: it was not sent again");
         }
         stage.adds_up(world).await;
     }

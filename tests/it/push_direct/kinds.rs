@@ -1,11 +1,11 @@
 //! Apple's kinds of push that have tokens of their own: each goes to installations of its kind, and to no other iPhone.
 
 use super::{push, read, send};
-use crate::stage::{Stage, TOPIC, phone};
+use crate::stage::{Stage, TOPIC, minutes, phone};
 use crate::world::{Caller, World};
 use kairos::people::device::Environment;
 use kairos::push::Gateway;
-use kairos::push::standin::Phone;
+use kairos::push::standin::{Fault, Phone, Rule};
 use serde_json::{Value, json};
 
 /// Registers a token of this kind; the answer.
@@ -62,6 +62,32 @@ both! {
         world.drain().await;
         let after = read(world, &id).await;
         assert_eq!((&after["counts"]["chosen"], &after["results"][0]["reason"]), (&json!(0), &json!("no_token")), "{after:#}");
+    }
+
+    async fn a_call_that_may_have_rung_is_stopped_and_nothing_follows_it_however_often_it_is_taken_back(world) {
+        let stage = Stage::set(world).await;
+        let who = stage.listener(world).await;
+        let calls = "c0".repeat(32);
+        registered(world, &who.person.token, ("phone.voip", "apns_voip", &calls)).await.expect(201);
+        let reason = "ServiceUnavailable".to_owned();
+        let later = Fault::Answer { status: 503, reason, retry_after_s: Some(600), timestamp_ms: None };
+        for fault in [Fault::CutAfterRequest, later] {
+            stage.standin.inject(Rule::once(fault));
+        }
+        let call = json!({"content": {"apple": {"push_type": "voip"}, "data": {"call": "7"}}, "mode": "at_least_once"});
+        send(world, push(json!({"tokens": [calls]}), call)).await;
+        world.drain().await;
+        let message = stage.messages(world, &who).await.remove(0);
+        assert_eq!((&message["state"], stage.standin.ledger().len()), (&json!("retry_at"), 2));
+        let path = format!("/v1/messages/{}/recall", message["id"].as_str().unwrap());
+        for _ in 0..2 {
+            let back = world.post(&path, &world.app.server, json!({})).await.expect(200);
+            assert_eq!((&back["state"], &back["reason"]), (&json!("unknown"), &json!("recalled")));
+            assert_eq!(back.get("recalled_at"), None);
+            world.advance(minutes(6)).await;
+        }
+        let recalls = world.number("select count(*) from messages where recalls <> ''").await;
+        assert_eq!((stage.standin.ledger().len(), recalls), (2, 0));
     }
 
     async fn what_has_tokens_of_its_own_is_so_in_all_languages(world) {
