@@ -77,6 +77,7 @@ impl Mailer {
         while let Ok(slot) = Arc::clone(&self.0.slots).try_acquire_owned() {
             free.push(slot);
         }
+        let full = free.is_empty();
         let Look { mails, next_due_ms } = self.claim(free.len()).await?;
         let claimed = !mails.is_empty();
         for (mail, slot) in mails.into_iter().zip(free.drain(..)) {
@@ -89,6 +90,10 @@ impl Mailer {
         }
         if self.0.slots.available_permits() < self.0.connections as usize {
             let _ = timeout(Duration::from_millis(POLL_MS), self.0.platform.mail_hint.nudged()).await;
+            return Ok(Progress::More);
+        }
+        // All of them came down during the look: what is due has its turn.
+        if full {
             return Ok(Progress::More);
         }
         Ok(next_due_ms.map_or(Progress::Idle, Progress::Until))
