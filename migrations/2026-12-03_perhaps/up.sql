@@ -2,18 +2,19 @@
 -- sent again, nobody knows whether it is on the phone: it ends as unknown.
 alter table message_states add column perhaps boolean not null default false;
 alter table broadcasts add column perhaps boolean not null default false;
--- What waits or flies already says it by its attempts. Where a word has two meanings, nobody knows.
+-- What waits or flies already says it by its attempts. Where a word has two meanings, or a long list leaves some out, nobody
+-- knows.
 update message_states set perhaps = true
 where state in ('queued', 'retry_at')
     and (attempts like '%"reason":"timeout"%' or attempts like '%"reason":"connection_lost"%'
         or attempts like '%"reason":"stream_reset"%' or attempts like '%"reason":"goaway"%'
-        or attempts like '%"reason":"crash"%' or attempts like '%"reason":"lost"%')
+        or attempts like '%"reason":"crash"%' or attempts like '%"reason":"lost"%' or length(attempts) > 16384)
     and exists (select 1 from message_bodies b where b.n = message_states.n and b.mode = 'at_least_once');
 update message_states set perhaps = true
 where state = 'sending'
     and (attempts like '%"reason":"timeout"%' or attempts like '%"reason":"connection_lost"%'
         or attempts like '%"reason":"stream_reset"%' or attempts like '%"reason":"goaway"%'
-        or attempts like '%"reason":"crash"%' or attempts like '%"reason":"lost"%')
+        or attempts like '%"reason":"crash"%' or attempts like '%"reason":"lost"%' or length(attempts) > 16384)
     and exists (select 1 from message_bodies b where b.n = message_states.n and b.mode = 'at_least_once');
 update broadcasts set perhaps = true
 where state in ('queued', 'retry_at', 'sending') and mode = 'at_least_once'

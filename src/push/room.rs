@@ -60,20 +60,22 @@ impl Dispatcher {
     pub(super) async fn no_room(&self, wish: &Wish, look: &mut Look) -> Result<()> {
         let now_ms = self.0.platform.clock.now_ms();
         look.due(now_ms + LATER_MS);
-        self.expire((wish, now_ms), look).await
+        self.expire((wish, now_ms), look).await.map(drop)
     }
 
-    async fn expire(&self, (wish, now_ms): (&Wish, i64), look: &mut Look) -> Result<()> {
+    /// Answers whether there may be more of it.
+    async fn expire(&self, (wish, now_ms): (&Wish, i64), look: &mut Look) -> Result<bool> {
         let (app, queue, store) = (wish.app, wish.queue.clone(), &self.0.platform.store);
         let late = store.read(move |conn| store::late(conn, (app, &queue), now_ms)).await?;
+        let more = late.len() >= store::CHUNK;
         if late.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         if store.write(move |conn| store::expire(conn, &late, now_ms)).await? > 0 {
             look.progress = true;
             self.0.platform.feedback_hint.nudge();
         }
-        Ok(())
+        Ok(more)
     }
 
     /// No slot now: what ends without one (deadline, consent, device) still ends on time.
@@ -95,10 +97,10 @@ impl Dispatcher {
             return Ok(());
         }
         look.due(now_ms + EXPIRES_MS);
-        if !lane.traffic.may_expire(&wish.queue, now_ms) {
-            return Ok(());
+        if lane.traffic.may_expire(&wish.queue, now_ms) && self.expire((wish, now_ms), look).await? {
+            lane.traffic.expires_more(&wish.queue, now_ms);
         }
-        self.expire((wish, now_ms), look).await
+        Ok(())
     }
 
     /// Moves what waits where the first key's messages do, and for which another one speaks, to where that one looks: it was

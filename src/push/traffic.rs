@@ -100,6 +100,12 @@ impl Traffic {
         due
     }
 
+    /// There may be more of it: that is looked for at once.
+    pub(super) fn expires_more(&self, queue: &Queue, now_ms: i64) {
+        let mut all = self.expired_ms.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(queue.clone(), now_ms - EXPIRES_MS);
+    }
+
     /// A queue moves: when it stops the next time, that is new.
     pub(super) fn moves(&self, queue: &Queue) {
         self.expired_ms.lock().unwrap_or_else(PoisonError::into_inner).remove(queue);

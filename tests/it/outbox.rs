@@ -810,6 +810,20 @@ both! {
         assert_eq!(state(world, &refused).await, "accepted");
     }
 
+    async fn all_that_is_late_behind_a_shut_lane_ends_together_however_much_it_is(world) {
+        let post = post(world).await;
+        post.standin.inject(Rule::once(later(403, "InvalidProviderToken", None)));
+        let refused = post.message(world, |_| {});
+        plan(world, &refused).await;
+        world.drain().await;
+        queue(world, (0..1_200).map(|_| post.message(world, |m| m.deadline_ms = m.due_ms + 5_000)).collect()).await;
+        world.drain().await;
+        world.advance(Duration::from_secs(6)).await;
+        assert_eq!(world.number("select count(*) from messages where state = 'expired'").await, 1_200);
+        world.advance(Duration::from_secs(60)).await;
+        assert_eq!((state(world, &refused).await.as_str(), post.standin.arrivals()), ("accepted", 2));
+    }
+
     async fn what_is_stopped_during_an_attempt_that_fails_may_have_arrived_by_an_earlier_one(world) {
         let post = post(world).await;
         let person = world.person(&world.app).await;

@@ -61,9 +61,11 @@ pub(in crate::moment) struct MessageRow {
 }
 
 impl MessageRow {
-    /// Whether it was stopped and has ended by that, or would have but for an attempt that may have arrived.
+    /// Whether it was cancelled, by whomever, or would have been but for an attempt that may have arrived.
     pub fn is_stopped(&self) -> bool {
-        self.state == State::Cancelled.word() || self.state == State::Unknown.word() && self.stop_reason.is_some()
+        let cancelled = |why: &str| !matches!(why, "consent" | "consent_expired" | "user_left");
+        self.state == State::Cancelled.word()
+            || self.state == State::Unknown.word() && self.stop_reason.as_deref().is_some_and(cancelled)
     }
 }
 

@@ -35,7 +35,7 @@ const STILL_WAITS: &str = "state || '' in ('queued', 'retry_at')";
 const STILL_FLIES: &str = "state || '' = 'sending'";
 
 /// Ids in one statement.
-const CHUNK: usize = 500;
+pub(super) const CHUNK: usize = 500;
 /// The condition of the index on what waits, word for word: with bound words the databases would not use it.
 const WAITS: &str = "state in ('queued', 'retry_at')";
 /// As [`WAITS`], of what is being sent.

@@ -1,6 +1,6 @@
 //! What waits: found, claimed, ended, allowed anew.
 
-use super::{Claimed, STILL_WAITS, WAITS, ended, mode};
+use super::{CHUNK, Claimed, STILL_WAITS, WAITS, ended, mode};
 use crate::error::{Error, Result};
 use crate::id::{AppId, DecisionId, DeviceId, MessageId, UserId};
 use crate::on;
@@ -314,13 +314,13 @@ pub(in crate::push) fn postpone(conn: &mut Conn, (numbers, due_ms): (&[i64], i64
     Ok(())
 }
 
-/// What of a queue is due and has passed its deadline, some of it. The whole queue is walked for it: ask in a read.
+/// What of a queue is due and has passed its deadline, a chunk at most. The whole queue is walked for it: ask in a read.
 pub(in crate::push) fn late(conn: &mut Conn, (app, queue): (AppId, &Queue), now_ms: i64) -> Result<Vec<i64>> {
     let of_queue = message_states::app_id.eq(app).and(message_states::route.eq(queue.word()));
     Ok(on!(conn, c => message_states::table
         .filter(of_queue.and(message_states::due_ms.le(now_ms)))
         .filter(sql::<Bool>(WAITS).and(message_states::deadline_ms.le(now_ms)))
-        .limit(500)
+        .limit(i64::try_from(CHUNK).unwrap_or(i64::MAX))
         .select(message_states::n)
         .load(c))?)
 }
